@@ -1,0 +1,40 @@
+# Two commands for people: `make run` and `make test`. Everything is installed into .venv from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install run demo test lint bench wheel clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Steersman needs Python 3.11 or newer; name one with PYTHON=…"; exit 1; }
+	@echo "Setting up $(VENV) (once, about a minute)…"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: install
+	@$(BIN)/python examples/run.py
+
+demo: install
+	@$(BIN)/python examples/demo.py
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: install lint
+	$(BIN)/python -m pytest -n auto
+
+bench: install
+	$(BIN)/python -m tests.bench
+
+wheel: install
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) dist run
