@@ -1,0 +1,95 @@
+"""Makes jobs, and carries out what `controllers.jobs` decides; all inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.controllers import jobs as controller
+from reconciler.controllers.jobs import JobDecision
+from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.resource import Resource
+from reconciler.store import jobs as rows
+from reconciler.store.database import Write
+from reconciler.store.jobs import NewJob
+from specs.build import effective_tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a job is to be made from."""
+
+    resource: Resource
+    work_digest: str
+    checkout: Checkout
+    trigger: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+
+def create(write: Write, order: Order) -> int:
+    """Make a job of a Build with its first trials; gives its number."""
+    spec = order.resource.spec or {}
+    specification = {
+        "resource": order.resource.key,
+        "generation": order.resource.generation,
+        "revision": order.resource.revision,
+        "timeout_seconds": spec.get("timeout_seconds"),
+        "concurrency": spec.get("concurrency") or "queue",
+        "tasks": effective_tasks(spec),
+    }
+    new = NewJob(
+        key=order.resource.key,
+        specification=specification,
+        work_digest=order.work_digest,
+        checkout=order.checkout,
+        trigger=order.trigger,
+        inputs=order.inputs,
+        actor=write.actor.subject,
+    )
+    return insert(write, new)
+
+
+def insert(write: Write, new: NewJob) -> int:
+    """Insert a job and let it take its first step in the same transaction."""
+    number = rows.create(write.connection, new, write.now, write.version)
+    body = {"number": number, "trigger": dict(new.trigger), "commit": new.checkout.commit, "retry_of": new.retry_of}
+    write.record("job-created", new.key, body)
+    advance(write, number)
+    return number
+
+
+def advance(write: Write, number: int) -> tuple[Job, JobDecision] | None:
+    """Decide on one job and store the outcome, until nothing more follows from it."""
+    decision = JobDecision()
+    for _ in range(10):
+        job = rows.load(write.connection, number)
+        if job is None:
+            return None
+        decision = controller.decide(job, write.now)
+        if not decision.moves and not decision.trials:
+            return job, decision
+        _carry_out(write, job, decision)
+    raise RuntimeError(f"job {number} does not settle")
+
+
+def cancel(write: Write, job: Job, reason: Reason) -> bool:
+    """Ask a job to end; False if it has ended already."""
+    if job.state.finished or job.state is State.ABORTING:
+        return False
+    changed = rows.move(write.connection, "job", job.id, State.ABORTING, reason, write.now)
+    rows.touch(write.connection, job.number, write.version)
+    return changed
+
+
+def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
+    policies = {task.id: task.policy for task in job.tasks}
+    for move in decision.moves:
+        rows.move(write.connection, move.entity, move.id, move.state, move.reason, write.now)
+        if move.entity == "job" and move.state.finished:
+            body = {"number": job.number, "state": move.state.value, "reason": move.reason}
+            write.record("job-finished", job.key, body)
+    for trial in decision.trials:
+        load = float(policies[trial.task].get("load") or 1)
+        rows.add_trial(write.connection, trial.task, trial.number, load, write.now)
+    rows.touch(write.connection, job.number, write.version)

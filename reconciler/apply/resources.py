@@ -1,0 +1,75 @@
+"""Carries out the plan of a revision: one transaction, then the snapshot is swapped (design 5.3, 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.controllers.planner import Outcome
+from reconciler.installation import Installation
+from reconciler.model.event import SYSTEM, Actor
+from reconciler.model.job import Reason, State
+from reconciler.model.resource import Resource
+from reconciler.source.desired import Desired
+from reconciler.store import jobs, resources, sources, timers
+from reconciler.store.database import Write
+from reconciler.store.sources import Source
+from specs.loader import LOADER_VERSION
+
+
+async def carry_out(
+    installation: Installation, desired: Desired, outcome: Outcome, source: Source, actor: Actor = SYSTEM
+) -> tuple[Resource, ...]:
+    """Store everything that one revision changes; a reader sees the state before or after."""
+    def store(write: Write) -> tuple[Resource, ...]:
+        stored = resources.save(write.connection, outcome.upserts, write.version)
+        _prune(write, outcome.removals)
+        resources.save_blobs(write.connection, desired.parsed, LOADER_VERSION)
+        sources.save(write.connection, source)
+        body = outcome.plan.to_dict() | {"from": installation.desired.commit if installation.desired else None}
+        write.record("revision-applied", None, body, revision=desired.commit)
+        return stored
+
+    stored = await installation.database.write(store, actor)
+    view = installation.snapshot.current
+    version = installation.database.version
+    installation.snapshot.swap(view.with_changes(version, stored, outcome.removals, source))
+    for key in outcome.removals:
+        installation.troubles.pop(key, None)
+    _wake(installation, [resource.key for resource in stored], outcome.removals)
+    return stored
+
+
+def _prune(write: Write, keys: Iterable[str]) -> None:
+    """Removed resources go with their timers; their pending jobs are cancelled, running ones end by themselves."""
+    keys = list(keys)
+    if not keys:
+        return
+    resources.remove(write.connection, keys)
+    timers.remove(write.connection, keys)
+    gone = set(keys)
+    for job in jobs.live(write.connection):
+        if job.key in gone and job.state is State.PENDING:
+            jobs.move(write.connection, "job", job.id, State.ABORTING, Reason.PRUNED, write.now)
+            jobs.touch(write.connection, job.number, write.version)
+
+
+def _wake(installation: Installation, stored: Iterable[str], removed: Iterable[str]) -> None:
+    """Builds look again when they, or a repository of their project, changed; executors change what can run."""
+    names: set[str] = set()
+    projects: set[str] = set()
+    for key in (*stored, *removed):
+        kind = key.partition("/")[0]
+        if kind == "Build":
+            names.add(key)
+        elif kind == "Repository":
+            projects.add(key.split("/")[1])
+        elif kind == "Executor":
+            names.add("dispatch")
+    if projects:
+        names |= {r.key for r in installation.snapshot.current.resources.values() if r.kind == "Build" and r.project in projects}
+    removed = list(removed)
+    if removed:
+        names |= {"jobs", "dispatch"}
+    gone = set(removed)
+    for name in names - gone:
+        installation.wake(name)

@@ -1,0 +1,223 @@
+"""Which jobs a Build is owed (design 6, 14.4): by a new head, a new specification, a due time.
+
+Pure: `decide(view, now)` gives actions and the times at which to look again. `reconciler.passes` observes the view,
+`reconciler.apply.builds` carries the actions out. A job is never owed twice: what is there already is part of the
+view, and the store checks it again inside the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.status import Health, Sync
+from reconciler.model.timer import Timer
+from specs.globs import any_match
+from specs.schedule import next_due
+
+# A due time noticed later than this was missed: the daemon was down or asleep.
+MISSED_AFTER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A branch or tag of the code repository. `changed` are the paths since the Build's last job there (None: all)."""
+
+    checkout: Checkout
+    owed: bool
+    changed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildView:
+    """All that is looked at. `heads` None: unknown at the moment, with `trouble` saying why."""
+
+    key: str
+    spec: Mapping[str, Any]
+    work_digest: str
+    heads: Sequence[Head] | None
+    timers: Mapping[int, Timer]
+    trigger_digests: Mapping[int, str]
+    live: Sequence[Job]
+    latest: Job | None
+    has_job_for_spec: bool
+    trouble: tuple[str, str] | None = None
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MakeJob:
+    """Make a job; with `timer` move that due time in the same transaction. `once` repeats the owed check there."""
+
+    checkout: Checkout
+    trigger: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    once: str | None = None  # "head" | "spec" | None
+    timer: Timer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Store a due time."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Cancel one of the Build's jobs."""
+
+    number: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDecision:
+    """What to do, the status to show, and when to look again."""
+
+    jobs: tuple[MakeJob, ...] = ()
+    timers: tuple[SetTimer, ...] = ()
+    cancel: tuple[CancelJob, ...] = ()
+    sync: Sync = Sync.SYNCED
+    health: Health = Health.UNKNOWN
+    wake_at: datetime | None = None
+    trouble: tuple[str, str] | None = field(default=None)
+
+
+def decide(view: BuildView, now: datetime) -> BuildDecision:
+    """One look at one Build."""
+    triggers = list(enumerate(view.spec.get("triggers") or ()))
+    if view.spec.get("disabled"):
+        return BuildDecision(health=health(view.latest))
+    jobs: list[MakeJob] = []
+    timers: list[SetTimer] = []
+    wakes: list[datetime] = []
+    jobs += _for_heads(view, triggers)
+    jobs += _for_change(view, triggers)
+    for position, trigger in triggers:
+        if trigger["type"] == "schedule":
+            timer, job = _schedule(view, position, trigger, now)
+            timers += [SetTimer(timer)] if job is None and timer != view.timers.get(position) else []
+            jobs += [job] if job else []
+            wakes += [timer.next_due] if timer.next_due else []
+        elif trigger["type"] == "poll":
+            wakes.append(now + timedelta(seconds=trigger["interval_seconds"]))
+    return BuildDecision(
+        jobs=tuple(jobs),
+        timers=tuple(timers),
+        cancel=tuple(_superseded(view, jobs)),
+        sync=Sync.UNKNOWN if view.trouble else Sync.SYNCED,
+        health=health(view.latest),
+        wake_at=min(wakes, default=None),
+        trouble=view.trouble,
+    )
+
+
+def health(latest: Job | None) -> Health:
+    """Design 14.10: the newest job of the specification in force; none is Unknown, one at work Progressing."""
+    if latest is None or latest.state is State.ABORTED:
+        return Health.UNKNOWN
+    if not latest.state.finished:
+        return Health.PROGRESSING
+    return Health.HEALTHY if latest.state is State.PASSED else Health.DEGRADED
+
+
+def passes_filters(spec: Mapping[str, Any], changed: Sequence[str] | None) -> bool:
+    """File filters; unknown changes count as a match."""
+    wanted = spec.get("build_on_file_changes") or ()
+    ignored = spec.get("ignore_file_changes") or ()
+    if changed is None or not (wanted or ignored):
+        return True
+    left = [path for path in changed if not any_match(ignored, path)]
+    return any(any_match(wanted, path) for path in left) if wanted else bool(left)
+
+
+def inputs_of(spec: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+    """The inputs of a job: what was given over the declared defaults."""
+    values = {
+        item["id"]: str(item["default"])
+        for item in spec.get("inputs") or ()
+        if item.get("default") is not None
+    }
+    return values | dict(given)
+
+
+def _for_heads(view: BuildView, triggers: Sequence[tuple[int, Mapping[str, Any]]]) -> Iterator[MakeJob]:
+    following = [trigger for _, trigger in triggers if trigger["type"] in ("poll", "webhook")]
+    if not following or view.heads is None:
+        return
+    for head in view.heads:
+        if head.owed and passes_filters(view.spec, head.changed):
+            trigger = {"type": following[0]["type"], "ref": head.checkout.branch or head.checkout.tag}
+            yield MakeJob(
+                head.checkout, trigger, inputs_of(view.spec, following[0].get("inputs") or {}), once="head"
+            )
+
+
+def _for_change(view: BuildView, triggers: Sequence[tuple[int, Mapping[str, Any]]]) -> Iterator[MakeJob]:
+    change = next((trigger for _, trigger in triggers if trigger["type"] == "change"), None)
+    checkout = first_checkout(view)
+    if change is None or view.has_job_for_spec or checkout is None:
+        return
+    yield MakeJob(checkout, {"type": "change"}, inputs_of(view.spec, change.get("inputs") or {}), once="spec")
+
+
+def first_checkout(view: BuildView) -> Checkout | None:
+    """What a start without a commit checks out: nothing without `repo`, else the first branch's head."""
+    if view.spec.get("repo") is None:
+        return Checkout()
+    return next((head.checkout for head in view.heads or () if head.checkout.branch), None)
+
+
+def _schedule(
+    view: BuildView, position: int, trigger: Mapping[str, Any], now: datetime
+) -> tuple[Timer, MakeJob | None]:
+    """The trigger's timer as it should be stored, and a job where a due time has come."""
+    digest = view.trigger_digests[position]
+    seed = f"{view.key}#{position}"
+    stored = view.timers.get(position)
+    if stored is None or stored.digest != digest:
+        return Timer(position, digest, None, next_due(trigger, now, seed)), None
+    if stored.next_due is None or stored.next_due > now:
+        return stored, None
+    due, following = _latest_due(trigger, stored.next_due, now, seed)
+    moved = Timer(position, digest, due, following)
+    if trigger.get("missed") == "skip" and now - due > MISSED_AFTER:
+        return moved, None
+    checkout = first_checkout(view)
+    if checkout is None:
+        return stored, None  # the repository cannot be read now: the due time stays owed
+    body = {"type": "schedule", "due": due.isoformat(), "position": position}
+    return moved, MakeJob(checkout, body, inputs_of(view.spec, trigger.get("inputs") or {}), timer=moved)
+
+
+def _latest_due(
+    trigger: Mapping[str, Any], due: datetime, now: datetime, seed: str
+) -> tuple[datetime, datetime | None]:
+    """The last due time not after now (missed ones run once), and the one to come."""
+    candidate, following = due, next_due(trigger, due, seed)
+    if following is not None and following <= now:
+        probe = now - timedelta(minutes=1)
+        while probe > due:
+            found = next_due(trigger, probe, seed)
+            if found is not None and found <= now:
+                candidate = found
+                break
+            probe -= now - probe
+        following = next_due(trigger, candidate, seed)
+        while following is not None and following <= now:
+            candidate, following = following, next_due(trigger, following, seed)
+    return candidate, following
+
+
+def _superseded(view: BuildView, jobs: Sequence[MakeJob]) -> Iterator[CancelJob]:
+    """`concurrency: replace`: a newer job takes the place of older pending ones of its branch."""
+    if view.spec.get("concurrency") != "replace":
+        return
+    refs = {job.checkout.branch or job.checkout.tag for job in jobs}
+    for job in view.live:
+        if job.state is State.PENDING and job.ref in refs:
+            yield CancelJob(job.number, Reason.SUPERSEDED)

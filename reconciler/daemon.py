@@ -1,0 +1,224 @@
+"""Opens the parts of one installation, keeps the loop running, and closes them again.
+
+`async with Daemon(settings)` is all that `api.serve` needs. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import secrets
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import structlog
+
+from reconciler.errors import Stalled
+from reconciler.execution.attachments import AttachmentStore
+from reconciler.execution.run import Place, Runs
+from reconciler.installation import Installation
+from reconciler.loop import Loop
+from reconciler.passes import dispatch, routes
+from reconciler.settings import HostCredentials, Settings
+from reconciler.source.git import Credentials, Mirror
+from reconciler.source.mirrors import Mirrors
+from reconciler.source.watch import git_dir_of, local_path, watch
+from reconciler.store import migrate, resources, sources, tokens
+from reconciler.store.database import Database, connect
+from reconciler.store.snapshot import Snapshot, View
+from reconciler.store.tokens import Token
+
+log = structlog.get_logger(__name__)
+ADMINISTRATOR = "User/admin"
+
+
+class Daemon:
+    """One installation, open."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.first_token: str | None = None
+        self._stack = AsyncExitStack()
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.installation: Installation
+        self.loop: Loop
+
+    async def __aenter__(self) -> Daemon:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        await self.loop.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        settings = self.settings
+        self._stack.callback(_lock(settings.data).close)
+        for name in ("runs", "workspaces", "mirrors", "attachments"):
+            (settings.data / name).mkdir(mode=0o700, exist_ok=True)
+        database = await self._database()
+        snapshot = Snapshot()
+        self.loop = Loop(self._pass, self._trouble)
+        mirrors = Mirrors(settings.data / "mirrors", credentials_of(settings))
+        self._stack.push_async_callback(mirrors.close)
+        source = await self._source()
+        store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
+        runs = Runs(settings, database, mirrors, store, self._ended)
+        self._stack.push_async_callback(runs.close)
+        self.installation = Installation(
+            settings, database, snapshot, source, mirrors, store, runs, self.loop.wake
+        )
+        await self._load()
+        self.first_token = await self._administrator()
+        await self._start()
+
+    async def _database(self) -> Database:
+        url = self.settings.database_url
+        migrated = await asyncio.to_thread(migrate.prepare, url, may_migrate=url.startswith("sqlite"))
+        if migrated:
+            log.info("database-migrated", revision=migrate.HEAD)
+        database = connect(url)
+        self._stack.push_async_callback(database.close)
+        await database.load_version()
+        return database
+
+    async def _source(self) -> Mirror:
+        settings = self.settings
+        path = local_path(settings.repo)
+        if path is not None:
+            source = await Mirror.open(settings.repo, path, direct=True)
+        else:
+            folder = settings.data / "mirrors" / f"source-{hashlib.sha256(settings.repo.encode()).hexdigest()[:32]}"
+            host = credentials_of(settings)
+            source = await Mirror.open(settings.repo, folder, credentials=_for_url(host, settings.repo))
+        self._stack.push_async_callback(source.close)
+        return source
+
+    async def _load(self) -> None:
+        installation = self.installation
+        database = installation.database
+        known = await database.read(resources.load_all)
+        source = await database.read(sources.load)
+        if source is not None and source.url != self.settings.repo:
+            log.warning("source-changed", before=source.url, now=self.settings.repo)
+        installation.snapshot.swap(View(database.version, known, source))
+
+    async def _start(self) -> None:
+        installation = self.installation
+        self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
+        places = dispatch.places_of(installation)
+        taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
+        if taken:
+            log.info("trials-taken-up", count=taken)
+        for name in ("source", "jobs", "dispatch", "retention"):
+            self.loop.wake(name)
+        for key, resource in installation.snapshot.current.resources.items():
+            if resource.kind == "Build":
+                self.loop.wake(key)
+        self.loop.wake("resync", installation.now() + timedelta(seconds=self.settings.resync_seconds))
+        path = local_path(self.settings.repo)
+        folder = git_dir_of(path) if path is not None else None
+        if folder is not None:
+            wake = lambda: self.loop.wake("source")  # noqa: E731
+            self._tasks.append(asyncio.create_task(watch(folder, wake, self._stop), name="watch"))
+
+    async def _pass(self, name: str) -> datetime | None:
+        return await routes.run(self.installation, name)
+
+    def _trouble(self, name: str, fact: tuple[str, str] | None) -> None:
+        if fact is None:
+            self.installation.troubles.pop(name, None)
+        else:
+            self.installation.troubles[name] = fact
+
+    def _ended(self, job: int, key: str) -> None:
+        self.loop.wake(f"job/{job}")
+
+    async def _administrator(self) -> str | None:
+        """Make sure that there is an administrator's token; gives it at the first start only."""
+        settings = self.settings
+        path = settings.data / "admin.token"
+        given = settings.admin_token.get_secret_value() if settings.admin_token else None
+        first = not path.exists()
+        secret = given or (path.read_text(encoding="utf-8").strip() if not first else f"stm_{secrets.token_urlsafe(32)}")
+        if given is None and first:
+            _write_private(path, secret + "\n")
+        now = self.installation.now()
+        token = Token("", ADMINISTRATOR, "administrator", "admin", None, now, None, None, None)
+        mark = token_hash(secret)
+        if await self.installation.database.read(lambda c: tokens.find(c, mark)) is None:
+            await self.installation.database.write(lambda w: tokens.replace_administrator(w.connection, mark, token))
+        return secret if first and given is None else None
+
+
+def token_hash(secret: str) -> str:
+    """What is stored of a token. Tokens are random and long, so that one round is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def credentials_of(settings: Settings) -> dict[str, Credentials]:
+    """Fetch credentials by host, in the form that `reconciler.source` takes."""
+    return {host: _credentials(item) for host, item in settings.credentials.items()}
+
+
+def _credentials(item: HostCredentials) -> Credentials:
+    return Credentials(key_file=item.key_file, token=item.secret(), username=item.username)
+
+
+def _for_url(hosts: dict[str, Credentials], url: str) -> Credentials | None:
+    return next((found for host, found in hosts.items() if host in url), None)
+
+
+def _vanished(key: str | None) -> Place:
+    """An executor that is no longer declared: what runs there goes on under the strictest rules."""
+    return Place(key or "", {"sandbox": "required", "network": "none"})
+
+
+def _lock(data: Path) -> TextIO:
+    """Hold the data directory; a second daemon on it refuses to start."""
+    try:
+        data.mkdir(parents=True, mode=0o700, exist_ok=True)
+        file = (data / "lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise Stalled("DataDirectory", f"the data directory {data} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise Stalled(
+            "DataDirectoryHeld", f"the data directory {data} is in use by {holder}; stop it, or give another --data"
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()}")
+    file.flush()
+    return file
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,216 @@
+"""Keeps files that a script left in its workspace, by content digest, and finds them again.
+
+Called by `execution.run` when a script has ended (in a thread; all of this blocks) and by the queries that
+serve them. The workspace is hostile: it is walked by directory descriptors without following any link, so
+that neither a link nor a race makes it read outside. It never writes into a workspace and never interprets
+what it keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from specs.globs import matches
+
+_BLOCK = 1 << 20
+_DEPTH = 100
+_ENTRIES = 1_000_000
+_KEPT = 10_000
+_STALE = 86_400.0
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# NONBLOCK: a named pipe must not hold us up
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One kept file: its path in the workspace, the SHA-256 of its content in hex, its size in bytes."""
+
+    path: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Something that is no directory. `directory` is the descriptor to open it from, until the next entry."""
+
+    directory: int
+    name: str
+    path: str
+
+
+class _TooLarge(Exception):
+    """The file has more bytes than may be kept."""
+
+
+class AttachmentStore:
+    """Files by digest below one directory, as ab/cdef…; the same content is kept once."""
+
+    def __init__(self, directory: Path, size_limit: int = 1 << 30) -> None:
+        self._directory = directory
+        self._size_limit = size_limit
+        self._unfinished = directory / "unfinished"
+        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def keep(self, workspace: Path, patterns: Sequence[str]) -> tuple[list[Kept], list[str]]:
+        """Keeps every regular file that a pattern matches: (kept, sentences about what was not). Blocks.
+
+        OSError when the store itself cannot be written, a full disk for one.
+        """
+        kept: list[Kept] = []
+        complaints: list[str] = []
+        unmatched = set(patterns)
+        for entry in _walk(workspace, complaints):
+            hits = {pattern for pattern in patterns if matches(pattern, entry.path)}
+            if not hits:
+                continue
+            unmatched -= hits
+            if len(kept) == _KEPT:
+                complaints.append(f"only the first {_KEPT} attachments were kept")
+                break
+            result = self._keep(entry)
+            if isinstance(result, Kept):
+                kept.append(result)
+            else:
+                complaints.append(result)
+        complaints += [
+            f"no file matched the attachment {pattern!r}" for pattern in patterns if pattern in unmatched
+        ]
+        return kept, complaints
+
+    def open(self, digest: str) -> Path:
+        """Path of the file with this digest. FileNotFoundError when not kept, ValueError when no digest."""
+        path = self._place(digest)
+        if not path.is_file():
+            raise FileNotFoundError(f"attachment {digest} is not kept")
+        return path
+
+    def delete(self, digest: str) -> None:
+        """Removes a file; nothing happens when it is gone already."""
+        self._place(digest).unlink(missing_ok=True)
+
+    def clear_unfinished(self) -> None:
+        """Removes what a killed daemon left half copied, a day ago or longer."""
+        for path in self._unfinished.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _STALE:
+                    path.unlink()
+
+    def _place(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is no SHA-256 digest")
+        return self._directory / digest[:2] / digest[2:]
+
+    def _keep(self, entry: _Entry) -> Kept | str:
+        """Kept, or the sentence that says why not."""
+        if not _is_plain(entry.path):
+            shown = _shown(entry.path)
+            return f"attachment {shown} was not kept: its name has control characters or is no UTF-8"
+        try:
+            source = os.open(entry.name, _FILE, dir_fd=entry.directory)
+        except OSError:
+            return f"attachment {entry.path!r} was not kept: it is a link or cannot be read"
+        with open(source, "rb", buffering=0):  # noqa: PTH123  (a descriptor)
+            if not stat.S_ISREG(os.fstat(source).st_mode):
+                return f"attachment {entry.path!r} was not kept: it is no regular file"
+            try:
+                digest, size = self._copy(source)
+            except _TooLarge:
+                return f"attachment {entry.path!r} was not kept: it is larger than {self._size_limit} bytes"
+        return Kept(entry.path, digest, size)
+
+    def _copy(self, source: int) -> tuple[str, int]:
+        """Copies into the store under the digest that is found while copying."""
+        handle, name = tempfile.mkstemp(dir=self._unfinished)
+        try:
+            with open(handle, "wb") as target:  # noqa: PTH123  (a descriptor)
+                digest, size = hashlib.sha256(), 0
+                while block := os.read(source, _BLOCK):
+                    size += len(block)
+                    if size > self._size_limit:
+                        raise _TooLarge
+                    digest.update(block)
+                    target.write(block)
+                target.flush()
+                os.fsync(handle)
+            self._settle(Path(name), self._place(digest.hexdigest()), size)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return digest.hexdigest(), size
+
+    def _settle(self, fresh: Path, place: Path, size: int) -> None:
+        if place.is_file() and place.stat().st_size == size:
+            fresh.unlink()
+            return
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        fresh.replace(place)
+        handle = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _walk(workspace: Path, complaints: list[str]) -> Iterator[_Entry]:
+    """Everything below the workspace but directories, by name; no link is followed, .git is left out."""
+    root = os.open(workspace, _DIRECTORY)
+    try:
+        for seen, entry in enumerate(_below(root, "", 0, complaints)):
+            if seen == _ENTRIES:
+                complaints.append(f"the workspace has more than {_ENTRIES} files; the rest was not looked at")
+                return
+            yield entry
+    finally:
+        os.close(root)
+
+
+def _below(directory: int, path: str, depth: int, complaints: list[str]) -> Iterator[_Entry]:
+    with os.scandir(directory) as entries:
+        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_directory in found:
+        if name == ".git":
+            continue
+        if not is_directory:
+            yield _Entry(directory, name, path + name)
+        elif depth == _DEPTH:
+            complaints.append(f"the directory {_shown(path + name)} is too deep to look for attachments")
+        else:
+            yield from _inside(directory, path, name, depth, complaints)
+
+
+def _inside(directory: int, path: str, name: str, depth: int, complaints: list[str]) -> Iterator[_Entry]:
+    try:
+        handle = os.open(name, _DIRECTORY, dir_fd=directory)
+    except OSError:
+        # gone, made unreadable, or turned into a link since it was listed
+        complaints.append(f"the directory {_shown(path + name)} could not be read")
+        return
+    try:
+        yield from _below(handle, f"{path}{name}/", depth + 1, complaints)
+    finally:
+        os.close(handle)
+
+
+def _is_plain(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return not any(ord(letter) < 32 or 0x7F <= ord(letter) < 0xA0 for letter in path)
+
+
+def _shown(path: str) -> str:
+    """A name that may hold anything, fit for a sentence."""
+    return ascii(os.fsencode(path).decode(errors="replace"))

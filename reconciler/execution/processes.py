@@ -1,0 +1,105 @@
+"""Reads /proc: which processes there are, whose children, in whose session, with which cookie.
+
+Called by the supervisor module when it re-attaches, stops or sweeps; never needed for a run that simply ends.
+Signals go through a pidfd after the start time was compared again, so that a reused pid is never hit. It
+decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+COOKIE = "STEERSMAN_RUN"
+_DEAD = "ZXx"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One line of /proc/PID/stat. `started`, in ticks since boot, names a process together with its pid."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    started: int
+
+    @property
+    def alive(self) -> bool:
+        """A zombie is dead: it runs nothing any more."""
+        return self.state not in _DEAD
+
+
+def boot_id() -> str:
+    """Identity of this boot of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def look(pid: int) -> Process | None:
+    """The process with this pid now; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  (a hot path)
+            line = file.read()
+    except OSError:
+        return None
+    # the second field is the command's name in parentheses and may hold anything, also ')'
+    fields = line[line.rfind(b")") + 2 :].split()
+    if len(fields) < 20:
+        return None
+    state, parent, group, session = fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3])
+    return Process(pid, state, parent, group, session, int(fields[19]))
+
+
+def everything() -> dict[int, Process]:
+    """All processes that can be seen, by pid."""
+    found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
+    return {process.pid: process for process in found if process is not None}
+
+
+def descendants(processes: dict[int, Process], root: int) -> set[int]:
+    """Pids below `root` in the tree of parents, without it."""
+    children: dict[int, list[int]] = {}
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found: set[int] = set()
+    waiting = [root]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
+
+
+def with_cookie(cookie: str, pids: Iterable[int]) -> set[int]:
+    """Those of `pids` started with STEERSMAN_RUN=`cookie`. Processes of other users are not seen."""
+    wanted = f"{COOKIE}={cookie}".encode()
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            if wanted in file.read().split(b"\0"):
+                found.add(pid)
+    return found
+
+
+def send(process: Process, number: signal.Signals) -> bool:
+    """Signals exactly this process, never a later one with its pid. False when it is gone or not ours."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        return False
+    try:
+        now = look(process.pid)
+        if now is None or now.started != process.started or not now.alive:
+            return False
+        signal.pidfd_send_signal(handle, number)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True

@@ -1,0 +1,216 @@
+"""Builds the bubblewrap command line that a script runs under: what it sees, and nothing else (design 7.3).
+
+Called by `execution.run` before `supervisor.start`. The view is an allow-list: programs and libraries
+read-only, of /etc what programs need, a private /tmp and home, the workspace, the paths that the executor
+names. It never passes an environment (`supervisor` does, outside of any argv), never starts the script and
+never falls back to running bare.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from reconciler.errors import Stalled
+
+WORKSPACE = "/workspace"
+HOME = "/home/steersman"
+_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "opt")
+_NETWORK = ("resolv.conf", "gai.conf", "host.conf")
+# never: shadow, gshadow, sudoers, ssh, ssl/private, the settings of daemons, crontabs
+_ETC = (
+    "alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf",
+    "crypto-policies", "debian_version", "dpkg/origins", "fonts", "gitconfig", "group", "hosts", "inputrc",
+    "java", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "locale.alias", "locale.conf", "locale.gen", "localtime", "login.defs", "lsb-release",
+    "magic", "magic.mime", "mailcap", "maven", "mime.types", "nanorc", "networks", "nsswitch.conf",
+    "os-release", "passwd", "perl", "php", "pip.conf", "pki/ca-trust", "pki/java", "pki/tls/cert.pem",
+    "pki/tls/certs", "pki/tls/openssl.cnf", "profile", "profile.d", "protocols", "python3", "python3.10",
+    "python3.11", "python3.12", "python3.13", "python3.14", "rpc", "services", "shells", "skel",
+    "ssl/certs", "ssl/cert.pem", "ssl/openssl.cnf", "ssl/ct_log_list.cnf", "system-release", "terminfo",
+    "timezone", "vimrc", "wgetrc", "xdg", "zsh", "X11/rgb.txt",
+)  # fmt: skip
+_REFUSED = ("/proc", "/sys/fs/cgroup", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh")
+
+
+class SandboxRefused(Stalled):
+    """The sandbox cannot be built as declared; the message is a sentence for the operator."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("SandboxRefused", message)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a script sees beside the system.
+
+    `workspace` is /workspace, writable. `readable` and `writable` are host paths, at their own place. `files`
+    are single host files with the place inside where they are bound read-only; `outputs` the same, writable.
+    Nothing of `hidden` (the daemon's data directory) can be seen but the workspace and the files.
+    `survivors`: what the script leaves running outlives it.
+    """
+
+    workspace: Path
+    hidden: Path
+    network: Literal["none", "host"] = "host"
+    readable: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    files: tuple[tuple[Path, str], ...] = ()
+    outputs: tuple[tuple[Path, str], ...] = ()
+    survivors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A bubblewrap that works with these arguments, or the sentence that says why there is none."""
+
+    path: str | None
+    privileges: tuple[str, ...] = ()
+    why: str = ""
+
+
+def bubblewrap() -> str | None:
+    """Path of a bubblewrap that works here, tried once by running it; None: `why_not` says why."""
+    return _found().path
+
+
+def why_not() -> str:
+    """Why there is no sandbox here; empty when there is one."""
+    return _found().why
+
+
+@cache
+def _found() -> _Found:
+    path = shutil.which("bwrap") or shutil.which("bwrap", path=os.defpath)
+    if path is None:
+        return _Found(None, why="bubblewrap (the program bwrap) is not installed")
+    answer = ""
+    for privileges in _privileges():
+        argv = (
+            path,
+            *privileges,
+            *_namespaces("none"),
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+        )
+        try:
+            done = subprocess.run((*argv, "--", "/bin/sh", "-c", ":"), capture_output=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return _Found(None, why=f"{path} cannot be run: {error}")
+        if done.returncode == 0:
+            return _Found(path, privileges)
+        answer = done.stderr.decode(errors="replace").strip()
+    return _Found(None, why=f"{path} does not work on this machine: {answer}")
+
+
+def _privileges() -> tuple[tuple[str, ...], ...]:
+    """Ways to drop rights, the best first. Root in a container may need a user namespace for the others."""
+    if os.geteuid() == 0:
+        return (("--cap-drop", "ALL"), ("--unshare-user", "--cap-drop", "ALL"))
+    return (("--unshare-user",),)
+
+
+def _namespaces(network: str) -> tuple[str, ...]:
+    names = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--new-session")
+    return (*names, "--unshare-net") if network == "none" else names
+
+
+def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
+    """The command line that runs `argv` in the view. SandboxRefused with a sentence when that cannot be.
+
+    Descriptor 3 receives bubblewrap's reports; `supervisor.start` adds the environment. HOME has to be set to
+    `sandbox.HOME` by the caller, /tmp is the place for temporary files.
+    """
+    found = _found()
+    if found.path is None:
+        raise SandboxRefused(f"scripts cannot be isolated: {found.why}")
+    asked = [*_asked(view.readable, "--ro-bind", view.hidden), *_asked(view.writable, "--bind", view.hidden)]
+    return (
+        found.path,
+        *("--json-status-fd", "3"),
+        *(() if view.survivors else ("--die-with-parent",)),
+        *found.privileges,
+        *_namespaces(view.network),
+        *("--hostname", "steersman"),
+        *_system(view.hidden),
+        *_etc(view.network),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/var/tmp"),  # noqa: S108
+        *("--dir", "/run", "--tmpfs", "/home", "--dir", HOME),
+        *asked,
+        *("--bind", str(view.workspace), WORKSPACE),
+        *_singles(view.files, "--ro-bind"),
+        *_singles(view.outputs, "--bind"),
+        *("--remount-ro", "/", "--chdir", WORKSPACE, "--"),
+        *argv,
+    )
+
+
+def _system(hidden: Path) -> Iterator[str]:
+    """Programs and libraries, arranged as on the host: a merged /usr has links at the root."""
+    for name in _SYSTEM:
+        path = Path("/", name)
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), str(path))
+        elif path.is_dir():
+            yield from ("--ro-bind", str(path), str(path))
+    if _contains(Path("/usr"), hidden.resolve()) or _contains(Path("/opt"), hidden.resolve()):
+        yield from ("--tmpfs", str(hidden.resolve()))
+
+
+def _etc(network: str) -> Iterator[str]:
+    """The allow-listed part of /etc; a link such as resolv.conf is bound as the file that it points to."""
+    for name in (*_ETC, *(_NETWORK if network == "host" else ())):
+        path = Path("/etc", name)
+        if path.exists():
+            yield from ("--ro-bind", str(path.resolve()), str(path))
+
+
+def _asked(paths: tuple[str, ...], how: str, hidden: Path) -> Iterator[str]:
+    for text in paths:
+        yield from (how, str(_allowed(text, hidden)), os.path.normpath(text))
+
+
+def _allowed(text: str, hidden: Path) -> Path:
+    """The real place of a path that an executor names; refused when missing or when it would show ours."""
+    if not text.startswith("/") or "\0" in text:
+        raise SandboxRefused(f"{text!r} cannot be shown to scripts: it is no absolute path")
+    if ".." in Path(text).parts:
+        raise SandboxRefused(f"{text!r} cannot be shown to scripts: it has '..' in it")
+    real = Path(text).resolve()
+    if not real.exists():
+        raise SandboxRefused(f"{text!r} cannot be shown to scripts: it does not exist on this machine")
+    ours = hidden.resolve()
+    if _contains(real, ours) or _contains(ours, real):
+        raise SandboxRefused(
+            f"{text!r} cannot be shown to scripts: it would show the daemon's data directory {ours}"
+        )
+    for refused in map(Path, _REFUSED):
+        if _contains(real, refused) or _contains(refused, real):
+            raise SandboxRefused(f"{text!r} cannot be shown to scripts: it would show {refused}")
+    for place in ("/proc", "/dev", WORKSPACE):
+        if _contains(Path(place), Path(os.path.normpath(text))):
+            raise SandboxRefused(f"{text!r} cannot be shown to scripts: the sandbox has its own {place}")
+    return real
+
+
+def _contains(outer: Path, inner: Path) -> bool:
+    return inner == outer or outer in inner.parents
+
+
+def _singles(files: tuple[tuple[Path, str], ...], how: str) -> Iterator[str]:
+    for source, place in files:
+        if not source.is_file():
+            raise SandboxRefused(f"{str(source)!r} cannot be bound to {place}: there is no such file")
+        yield from (how, str(source), place)

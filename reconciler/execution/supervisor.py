@@ -1,0 +1,445 @@
+"""Runs scripts that outlive the daemon: starts, waits for, finds again and stops what `supervisor.sh` runs.
+
+Called by `execution.run`, once for each claim of a trial. The files in the run directory are the only memory;
+the daemon may be killed at any moment and `attach` says afterwards what became of the claim. RUN/start, made
+exclusively either by the supervisor or by `attach`, is the arbiter: a claim starts at most once (design 7.2).
+This module knows nothing of trials, the store or masking, builds no sandbox and never removes a run
+directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from reconciler.execution import processes
+from reconciler.execution.processes import COOKIE, Process
+
+SCRIPT = Path(__file__).with_name("supervisor.sh")
+VOID = "void"
+_TICK = 1.0
+_AGAIN = 0.02
+_KILL_AGAIN = 0.25
+_HALF_WRITTEN = 0.5
+_SWEEPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run. `environment` is exactly the script's; `argv` begins with bwrap when `sandboxed`.
+
+    `log_limit` counts bytes and is rounded up to a multiple of 512. With `survivors` what the script leaves
+    running stays (deploys; such a sandbox must be wrapped without --die-with-parent).
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: Path
+    sandboxed: bool
+    log_limit: int
+    survivors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The script has ended and its whole output is in the log.
+
+    `status` is the shell's: 128+N for signal N. `over_limit`: the log limit was exceeded. `log_failed`: the
+    log could not be written for another reason, such as a full disk. `sandbox_failed`: the status is
+    bubblewrap's own, which never came to run the script; its message is in the log.
+    """
+
+    status: int | None
+    over_limit: bool = False
+    log_failed: bool = False
+    sandbox_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """A running supervisor. A value only: it holds no descriptor and may be kept, copied or dropped."""
+
+    run: Path
+    pid: int
+    started: int
+    sandboxed: bool
+    survivors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It was started and is gone without a status. What it left running has been killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """It was never started, and from now on never can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """RUN/start in parts."""
+
+    pid: int
+    started: int
+    boot: str
+    sandboxed: bool
+    survivors: bool
+    limit: int
+
+
+def cookie(run: Path) -> str:
+    """Identity of a run directory, carried by its processes; a digest, so that scripts learn no path."""
+    return hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:32]
+
+
+# -- starting
+
+
+@cache
+def _tools() -> tuple[str, ...]:
+    """Absolute paths: the script's own PATH must not choose what the supervisor runs."""
+    found = {name: shutil.which(name) or shutil.which(name, path=os.defpath) for name in _TOOLS}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise FileNotFoundError(
+            f"running scripts needs the programs {', '.join(missing)}, which are not installed"
+        )
+    return tuple(path for path in found.values() if path is not None)
+
+
+_TOOLS = ("cat", "setsid", "sleep")
+
+
+def start(run: Path, command: Command) -> Supervised:
+    """Starts the script of one claim; returns at once (about a millisecond, blocking).
+
+    `run` is fresh, or is made here. OSError when no process can be made (also an environment that is too
+    large), ValueError when a value holds a NUL.
+    """
+    run = run.absolute()
+    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if command.survivors:
+        os.mkfifo(run / "pipe", 0o600)
+    identity = {COOKIE: cookie(run)}
+    if not command.sandboxed:
+        return _spawn(run, command, command.argv, {**command.environment, **identity}, subprocess.DEVNULL)
+    # bubblewrap itself runs outside: an LD_PRELOAD or PATH of the script's must not reach it, nor the shell
+    argv = (command.argv[0], "--args", "4", *command.argv[1:])
+    settings = _settings({**command.environment, **identity})
+    try:
+        return _spawn(run, command, argv, {"PATH": os.defpath, **identity}, settings)
+    finally:
+        os.close(settings)
+
+
+def _settings(environment: Mapping[str, str]) -> int:
+    """bubblewrap's arguments that set the environment, in memory: no secret is in an argv or on disk."""
+    words = ["--clearenv"]
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(
+                f"environment variable {name!r} has a name or value that no program can be given"
+            )
+        words += ["--setenv", name, value]
+    handle = os.memfd_create("environment")
+    with open(handle, "wb", closefd=False) as file:
+        file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
+def _spawn(
+    run: Path, command: Command, argv: tuple[str, ...], environment: dict[str, str], stdin: int
+) -> Supervised:
+    mode = "sandboxed" if command.sandboxed else "bare"
+    leftovers = "keep" if command.survivors else "end"
+    limit = str(max(command.log_limit, 512))
+    errors = os.open(run / "supervisor.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        process = subprocess.Popen(
+            ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, *_tools(), *argv),
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=environment,
+            cwd=command.directory,
+            start_new_session=True,
+        )
+    finally:
+        os.close(errors)
+    # wait() reaps by pidfd; without this the object would complain when it is dropped
+    process.returncode = 0
+    found = processes.look(process.pid)
+    return Supervised(run, process.pid, found.started if found else 0, command.sandboxed, command.survivors)
+
+
+# -- waiting
+
+
+async def wait(supervised: Supervised) -> Exit | None:
+    """Waits until the script has ended and its output is in the log. None: gone without a status (lost)."""
+    tick = None if supervised.sandboxed or supervised.survivors else _TICK
+    async with _watching(supervised) as ended:
+        while not await _within(ended, tick):
+            if (supervised.run / "code").exists():
+                await _end_stragglers(supervised, ended)
+    result = _exit(supervised.run)
+    if result is not None:
+        return result
+    found = await asyncio.to_thread(attach, supervised.run)
+    if isinstance(found, Supervised) and found != supervised:
+        # another supervisor had the claim before ours came, which then ended at once
+        return await wait(found)
+    return found if isinstance(found, Exit) else None
+
+
+async def _end_stragglers(supervised: Supervised, ended: asyncio.Event) -> None:
+    """A bare script has ended, but something in a session of its own still holds the pipe."""
+    if not await _within(ended, _AGAIN):
+        await asyncio.to_thread(_signal_tree, supervised, signal.SIGKILL)
+
+
+@contextlib.asynccontextmanager
+async def _watching(supervised: Supervised) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when the supervisor has ended; reaps it when it was our child."""
+    ended = asyncio.Event()
+    handle = _open(supervised)
+    if handle is None:
+        ended.set()
+        yield ended
+        return
+    loop = asyncio.get_running_loop()
+
+    def notice() -> None:
+        loop.remove_reader(handle)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)
+        ended.set()
+
+    loop.add_reader(handle, notice)
+    try:
+        yield ended
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def _open(supervised: Supervised) -> int | None:
+    """A pidfd of exactly this supervisor, or None when it is gone."""
+    try:
+        handle = os.pidfd_open(supervised.pid)
+    except ProcessLookupError:
+        return None
+    found = processes.look(supervised.pid)
+    if found is None or found.started != supervised.started:
+        os.close(handle)
+        return None
+    return handle
+
+
+async def _within(ended: asyncio.Event, seconds: float | None) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        return ended.is_set()
+    return True
+
+
+# -- what the run directory says
+
+
+def attach(run: Path, *, claimed_boot: str | None = None) -> Supervised | Exit | Lost | NotStarted:
+    """What became of the claim that `run` was made for; asked after a restart. Blocks for milliseconds.
+
+    Makes RUN/start itself when it is not there: then the script has not run and never will. With
+    `claimed_boot` (the boot id kept with the claim) a claim of an earlier boot is Lost instead, since a power
+    cut may have taken the file.
+    """
+    run = run.absolute()
+    text = _arbitrate(run)
+    if text == VOID:
+        earlier = claimed_boot is not None and claimed_boot != processes.boot_id()
+        return Lost() if earlier else NotStarted()
+    start = _parse(text)
+    # alive is asked first: whoever is found gone has left its status before
+    if start is not None and _alive(start):
+        return _exit(run) or Supervised(run, start.pid, start.started, start.sandboxed, start.survivors)
+    result = _exit(run)
+    if result is None:
+        _kill_all(cookie(run))
+        return Lost()
+    return result
+
+
+def _arbitrate(run: Path) -> str:
+    """Text of RUN/start, made here with the word void when nobody has. Empty: its maker died over it."""
+    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(run / "start", "x", encoding="ascii") as file:  # noqa: PTH123
+        file.write(VOID + "\n")
+    until = time.monotonic() + _HALF_WRITTEN
+    while True:
+        text = (run / "start").read_text(encoding="ascii", errors="replace")
+        if text.endswith("\n") or time.monotonic() > until:
+            return text.strip()
+        time.sleep(0.005)
+
+
+def _parse(text: str) -> _Start | None:
+    words = text.split()
+    try:
+        pid, started, boot, mode, leftovers, limit = words
+        return _Start(int(pid), int(started), boot, mode == "sandboxed", leftovers == "keep", int(limit))
+    except ValueError:
+        return None
+
+
+def _alive(start: _Start) -> bool:
+    found = processes.look(start.pid)
+    same = found is not None and found.alive and found.started == start.started
+    return same and start.boot == processes.boot_id()
+
+
+def _exit(run: Path) -> Exit | None:
+    """The status that the supervisor left; a file that a power cut left empty is none."""
+    status = _number(run / "exit")
+    if status is None:
+        return None
+    over = (run / "over").exists()
+    full = over and _reached_limit(run)
+    failed = status == 1 and _sandbox_failed(run)
+    return Exit(status, over_limit=full, log_failed=over and not full, sandbox_failed=failed)
+
+
+def _reached_limit(run: Path) -> bool:
+    start = _parse(_text(run / "start"))
+    log = run / "log"
+    return start is not None and log.exists() and log.stat().st_size >= start.limit
+
+
+def _sandbox_failed(run: Path) -> bool:
+    """bubblewrap reports the exit code of what it ran; it has not when its own setup failed."""
+    return (run / "sandbox").exists() and '"exit-code"' not in _text(run / "sandbox")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text.endswith("\n") and text.strip().isdigit() else None
+
+
+# -- stopping
+
+
+async def stop(supervised: Supervised, *, grace: float = 30.0) -> None:
+    """Ends the script: TERM to the whole tree, KILL after `grace` seconds; returns when it has ended.
+
+    The supervisor and bubblewrap's outer process are left alone, so the status is written as ever.
+    """
+    async with _watching(supervised) as ended:
+        if grace > 0:
+            try:
+                async with asyncio.timeout(grace):
+                    await _repeat(supervised, ended, signal.SIGTERM)
+                    await ended.wait()
+            except TimeoutError:
+                pass
+        while not ended.is_set():
+            await asyncio.to_thread(_signal_tree, supervised, signal.SIGKILL)
+            await _within(ended, _KILL_AGAIN)
+
+
+async def _repeat(supervised: Supervised, ended: asyncio.Event, number: signal.Signals) -> None:
+    """Signals once, but not before there is a script that can be reached: it may still be starting."""
+    while not ended.is_set() and not await asyncio.to_thread(_signal_tree, supervised, number):
+        await _within(ended, _AGAIN)
+
+
+def _signal_tree(supervised: Supervised, number: signal.Signals) -> bool:
+    """Signals the script's group at one stroke, then what is outside of it. False: nobody was there yet."""
+    found = processes.everything()
+    supervisor = found.get(supervised.pid)
+    if supervisor is None or supervisor.started != supervised.started:
+        return True
+    below = processes.descendants(found, supervised.pid)
+    leader = _leader(supervised, found, below)
+    if supervised.sandboxed and number == signal.SIGKILL and leader is not None:
+        # the first process of the namespace: all others end with it
+        return processes.send(leader, number)
+    members = _members(supervised, found, below, leader)
+    grouped = leader is not None and any(member.group == leader.pid for member in members)
+    if leader is not None and grouped:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader.pid, number)
+    rest = [member for member in members if leader is None or member.group != leader.pid]
+    return _send_all(rest, number) or grouped
+
+
+def _leader(supervised: Supervised, found: dict[int, Process], below: set[int]) -> Process | None:
+    """The script's group leader, or the first process of its sandbox, while it is below the supervisor."""
+    pid = _sandbox_pid(supervised.run) if supervised.sandboxed else _number(supervised.run / "script")
+    return found[pid] if pid is not None and pid in below else None
+
+
+def _sandbox_pid(run: Path) -> int | None:
+    _, label, rest = _text(run / "sandbox").partition('"child-pid":')
+    digits = rest.split(",")[0].split("}")[0].strip()
+    return int(digits) if label and digits.isdigit() else None
+
+
+def _members(
+    supervised: Supervised, found: dict[int, Process], below: set[int], leader: Process | None
+) -> list[Process]:
+    """The script's processes. Not the supervisor's session, nor the sandbox's first, which hears no TERM."""
+    kept = below | processes.with_cookie(cookie(supervised.run), found.keys())
+    if leader is not None and not supervised.sandboxed:
+        kept |= {process.pid for process in found.values() if process.session == leader.pid}
+    first = leader.pid if leader is not None and supervised.sandboxed else 0
+    return [
+        found[pid]
+        for pid in sorted(kept)
+        if found[pid].alive and found[pid].session != supervised.pid and pid != first
+    ]
+
+
+def _send_all(members: Iterable[Process], number: signal.Signals) -> bool:
+    sent = [processes.send(member, number) for member in members]
+    return any(sent)
+
+
+# -- sweeping
+
+
+def sweep(cookie: str) -> list[int]:
+    """Pids of the living processes that carry this cookie; the run's own supervisor is one of them."""
+    return [process.pid for process in _carriers(cookie)]
+
+
+def _carriers(cookie: str) -> list[Process]:
+    found = processes.everything()
+    return [found[pid] for pid in sorted(processes.with_cookie(cookie, found.keys())) if found[pid].alive]
+
+
+def _kill_all(cookie: str) -> None:
+    """Kills what carries the cookie, several times over: it may be forking meanwhile."""
+    for _ in range(_SWEEPS):
+        if not _send_all(_carriers(cookie), signal.SIGKILL):
+            return
+        time.sleep(0.005)

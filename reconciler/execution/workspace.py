@@ -1,0 +1,55 @@
+"""The folder in which a trial works: a clean checkout of its job's commit, or nothing at all.
+
+Called by `reconciler.execution.run`; it never starts a script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from reconciler.errors import SteersmanError
+from reconciler.model.job import Checkout, Reason
+from reconciler.source.git import UnknownCommit
+from reconciler.source.mirrors import Mirrors
+
+
+class WorkspaceError(SteersmanError):
+    """The workspace cannot be made; `reason` is a `Reason` of the model."""
+
+
+async def prepare(directory: Path, checkout: Checkout, mirrors: Mirrors) -> None:
+    """Make the workspace anew; what an interrupted attempt left is removed first."""
+    await remove(directory)
+    if checkout.url is None or checkout.commit is None:
+        directory.mkdir(parents=True, mode=0o700)
+        return
+    try:
+        mirror = await mirrors.get(checkout.url)
+        if await mirror.tree_of(checkout.commit) is None:
+            mirror = await mirrors.fetched(checkout.url, 0)
+        await mirror.checkout(checkout.commit, directory, branch=checkout.branch, url=checkout.url)
+    except UnknownCommit as error:
+        message = f"commit {checkout.commit} is no longer in {checkout.url}"
+        raise WorkspaceError(Reason.COMMIT_GONE, message) from error
+    except SteersmanError as error:
+        raise WorkspaceError(Reason.CHECKOUT_FAILED, str(error)) from error
+
+
+async def remove(directory: Path) -> None:
+    """Delete a workspace, also one that a script made hard to delete."""
+    await asyncio.to_thread(_remove, directory)
+
+
+def _remove(directory: Path) -> None:
+    if not directory.exists() and not directory.is_symlink():
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    if not directory.exists():
+        return
+    for folder, _, _ in os.walk(directory):  # folders without write permission
+        if not Path(folder).is_symlink():
+            Path(folder).chmod(0o700)
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,45 @@
+"""The open parts of one installation, handed to passes and doors as one value.
+
+Built and closed by `reconciler.daemon`; holds no logic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from reconciler.execution.attachments import AttachmentStore
+from reconciler.execution.run import Runs
+from reconciler.settings import Settings
+from reconciler.source.desired import Desired
+from reconciler.source.git import Mirror
+from reconciler.source.mirrors import Mirrors
+from reconciler.store.database import Database
+from reconciler.store.snapshot import Snapshot
+
+Wake = Callable[..., None]
+
+
+def utcnow() -> datetime:
+    """Now, in UTC; the one clock of passes and doors."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Installation:
+    """`wake(name, at=None)` queues a name; `waits` are the causes of waiting trials as of the last dispatch."""
+
+    settings: Settings
+    database: Database
+    snapshot: Snapshot
+    source: Mirror
+    mirrors: Mirrors
+    attachments: AttachmentStore
+    runs: Runs
+    wake: Wake
+    now: Callable[[], datetime] = utcnow
+    desired: Desired | None = None
+    confirmed: set[str] = field(default_factory=set)
+    waits: dict[str, tuple[str, str]] = field(default_factory=dict)
+    troubles: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -1,0 +1,152 @@
+"""The reconcile loop: names in a queue, due times, back-off; the one place that turns errors into conditions.
+
+A wake-up carries a name, never content: each pass reads both sides afresh. A name is never passed twice at the same
+time, and a wake-up during its pass makes it pass again. APScheduler is the only timer: one date job a name, for its
+earliest due time (design 6, 12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from reconciler.errors import SteersmanError, Stalled, Transient, Waiting
+
+log = structlog.get_logger(__name__)
+Pass = Callable[[str], Awaitable[datetime | None]]
+Trouble = Callable[[str, tuple[str, str] | None], None]
+MAX_PASSES = 16
+FIRST_DELAY = 0.5
+MAX_DELAY = 300.0
+
+
+class Loop:
+    """`run_pass(name)` gives the time at which to look again; `trouble(name, fact)` is told of errors and their end."""
+
+    def __init__(self, run_pass: Pass, trouble: Trouble) -> None:
+        self._run_pass = run_pass
+        self._trouble = trouble
+        self._ready: dict[str, None] = {}
+        self._busy: set[str] = set()
+        self._again: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._due: dict[str, datetime] = {}
+        self._wakeup = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._closed = False
+        self.passes = 0
+
+    def wake(self, name: str, at: datetime | None = None) -> None:
+        """Queue a name, now or at a time; the earliest time wins."""
+        if self._closed:
+            return
+        if at is not None and at > datetime.now(UTC):
+            self._later(name, at)
+            return
+        self._idle.clear()
+        if name in self._busy:
+            self._again.add(name)
+        else:
+            self._ready[name] = None
+            self._wakeup.set()
+
+    async def run(self) -> None:
+        """Go on until `close`."""
+        self._scheduler.start()
+        while not self._closed:
+            await self._wakeup.wait()
+            self._wakeup.clear()
+            while self._ready and len(self._busy) < MAX_PASSES:
+                name = next(iter(self._ready))
+                del self._ready[name]
+                self._busy.add(name)
+                task = asyncio.create_task(self._one(name), name=f"pass {name}")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def idle(self) -> None:
+        """Until nothing is queued or passing (what is due later does not count)."""
+        await self._idle.wait()
+
+    @property
+    def depth(self) -> int:
+        """Names queued or passing."""
+        return len(self._ready) + len(self._busy)
+
+    @property
+    def next_due(self) -> dict[str, datetime]:
+        """Names with the time at which they will be looked at."""
+        return dict(self._due)
+
+    async def close(self) -> None:
+        """Stop taking names, and wait for the passes at work."""
+        self._closed = True
+        self._wakeup.set()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _one(self, name: str) -> None:
+        try:
+            at = await self._run_pass(name)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._failed(name, error)
+        else:
+            if self._failures.pop(name, None):
+                self._trouble(name, None)
+            if at is not None:
+                self._later(name, at)
+        finally:
+            self.passes += 1
+            self._busy.discard(name)
+            if name in self._again:
+                self._again.discard(name)
+                self._ready[name] = None
+            self._wakeup.set()
+            if not self._busy and not self._ready:
+                self._idle.set()
+
+    def _failed(self, name: str, error: Exception) -> None:
+        """What happens next is said by the error's type, and nowhere else."""
+        count = self._failures[name] = self._failures.get(name, 0) + 1
+        now = datetime.now(UTC)
+        if isinstance(error, SteersmanError):
+            log.warning("pass-failed", name=name, reason=error.reason, message=error.message)
+            fact = (error.reason, error.message)
+        else:
+            log.error("pass-crashed", name=name, exc_info=error)
+            fact = ("InternalError", f"{type(error).__name__}: see the daemon's log")
+        self._trouble(name, fact)
+        if isinstance(error, Waiting) and error.after is not None:
+            self._later(name, now + error.after)
+        elif isinstance(error, Stalled):
+            self._later(name, now + timedelta(seconds=MAX_DELAY))
+        else:
+            slow = 1.0 if isinstance(error, Transient) else 4.0
+            delay = min(FIRST_DELAY * slow * 2 ** min(count - 1, 10), MAX_DELAY)
+            self._later(name, now + timedelta(seconds=delay * random.uniform(0.8, 1.2)))  # noqa: S311 - jitter
+
+    def _later(self, name: str, at: datetime) -> None:
+        due = self._due.get(name)
+        if due is not None and datetime.now(UTC) < due <= at:
+            return
+        self._due[name] = at
+        self._scheduler.add_job(
+            self._fire, "date", run_date=at, args=[name], id=name, replace_existing=True, misfire_grace_time=None
+        )
+
+    def _fire(self, name: str) -> None:
+        self._due.pop(name, None)
+        self.wake(name)

@@ -1,0 +1,223 @@
+"""The pass of a Build's KEY: heads, due times and jobs are observed, what is owed is made (design 6, 14.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from reconciler.store.database import Connection
+
+from reconciler.apply import builds as apply
+from reconciler.controllers import builds as controller
+from reconciler.controllers.builds import BuildView, Head
+from reconciler.errors import SteersmanError, Stalled
+from reconciler.installation import Installation
+from reconciler.model.job import Checkout, Job
+from reconciler.model.resource import Resource
+from reconciler.model.status import Health, Sync
+from reconciler.model.timer import Timer
+from reconciler.source.git import Mirror, UnknownCommit
+from reconciler.source.watch import local_path
+from reconciler.store import jobs, timers
+from specs.build import work_digest
+from specs.digest import digest
+from specs.globs import branch_matches
+
+_BASELINE = ""  # the row of seen_tags that says: the tags of the first look are noted
+_SOON = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The code repository of a Build: URL and default branch."""
+
+    url: str
+    branch: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store knows of a Build."""
+
+    timers: Mapping[int, Timer]
+    live: list[Job]
+    latest: Job | None
+    tags: Mapping[str, str]
+    has_job_for_spec: bool
+
+
+async def run(installation: Installation, key: str) -> datetime | None:
+    """One look at one Build."""
+    resource = installation.snapshot.current.resources.get(key)
+    if resource is None or resource.spec is None:
+        return None
+    repository = repository_of(installation, resource)
+    work = work_digest(resource.spec, repository.url if repository else None)
+    stored = await installation.database.read(lambda c: _stored(c, key, work))
+    now = installation.now()
+    heads, trouble = await _heads(installation, resource, repository, work, stored, now)
+    view = BuildView(
+        key=key,
+        spec=resource.spec,
+        work_digest=work,
+        heads=heads,
+        timers=stored.timers,
+        trigger_digests={i: digest(t) for i, t in enumerate(resource.spec.get("triggers") or ())},
+        live=stored.live,
+        latest=stored.latest,
+        has_job_for_spec=stored.has_job_for_spec,
+        trouble=trouble,
+    )
+    decision = controller.decide(view, now)
+    made = await apply.make_jobs(installation, resource, work, decision)
+    if made:
+        installation.wake("dispatch")
+    health = Health.PROGRESSING if made else decision.health
+    await apply.set_status(installation, resource, Sync.SYNCED if trouble is None else decision.sync, health, trouble)
+    return min(decision.wake_at or now + _SOON, now + _SOON) if trouble else decision.wake_at
+
+
+def repository_of(installation: Installation, resource: Resource) -> Repository | None:
+    """The Build's `repo`: the name of a Repository of its project, or a URL."""
+    spec = resource.spec or {}
+    repo = spec.get("repo")
+    if repo is None:
+        return None
+    named = installation.snapshot.current.resources.get(f"Repository/{resource.project}/{repo}")
+    if named is not None and named.spec is not None:
+        return Repository(named.spec["url"], named.spec.get("branch"))
+    return Repository(repo, None)
+
+
+async def mirror_of(installation: Installation, url: str, max_age: float) -> Mirror:
+    """The mirror of a code repository, fetched within `max_age` seconds; local paths need their setting."""
+    if local_path(url) is not None and not installation.settings.allow_local_repositories:
+        raise Stalled(
+            "LocalRepository",
+            f"{url} is a path of this machine, which needs the setting allow_local_repositories "
+            "(STEERSMAN_ALLOW_LOCAL_REPOSITORIES=1)",
+        )
+    return await installation.mirrors.fetched(url, max_age)
+
+
+def branch_of(spec: Mapping[str, Any], repository: Repository) -> str | None:
+    """The first branch: what a start without a branch checks out. None: the remote's default."""
+    branches = spec.get("branches") or ()
+    plain = next((name for name in branches if not any(mark in name for mark in "*?[")), None)
+    return spec.get("branch") or plain or repository.branch
+
+
+def _stored(connection: Connection, key: str, work: str) -> Stored:
+    return Stored(
+        timers=timers.load(connection, key),
+        live=jobs.live(connection, key),
+        latest=jobs.latest_of_spec(connection, key, work),
+        tags=timers.load_tags(connection, key),
+        has_job_for_spec=jobs.exists(connection, key, work),
+    )
+
+
+def _max_age(spec: Mapping[str, Any], stored: Stored, now: datetime) -> float | None:
+    """How fresh the mirror must be; None: its heads are not needed now."""
+    triggers = spec.get("triggers") or ()
+    polls = [float(t["interval_seconds"]) for t in triggers if t["type"] == "poll"]
+    if polls:
+        return min(polls) * 0.9
+    if any(t["type"] == "webhook" for t in triggers):
+        return float("inf")
+    due = any(t.next_due is not None and t.next_due <= now for t in stored.timers.values())
+    change = any(t["type"] == "change" for t in triggers) and not stored.has_job_for_spec
+    return 5.0 if due or change else None
+
+
+async def _heads(
+    installation: Installation,
+    resource: Resource,
+    repository: Repository | None,
+    work: str,
+    stored: Stored,
+    now: datetime,
+) -> tuple[list[Head] | None, tuple[str, str] | None]:
+    """Heads that match, with what is owed; or why they are unknown."""
+    spec = resource.spec or {}
+    max_age = _max_age(spec, stored, now)
+    if repository is None or spec.get("disabled") or max_age is None:
+        return None, None
+    try:
+        mirror = await mirror_of(installation, repository.url, max_age)
+        checkouts = await _checkouts(installation, resource, repository, mirror, stored)
+        return await _judged(installation, resource.key, spec, work, mirror, checkouts), None
+    except SteersmanError as error:
+        return None, (error.reason, error.message)
+
+
+async def _checkouts(
+    installation: Installation, resource: Resource, repository: Repository, mirror: Mirror, stored: Stored
+) -> list[Checkout]:
+    spec = resource.spec or {}
+    found: list[Checkout] = []
+    patterns = spec.get("branches")
+    if patterns:
+        for name, commit in sorted((await mirror.heads()).items()):
+            if branch_matches(patterns, name):
+                found.append(await _checkout(mirror, repository.url, commit, branch=name))
+        first = branch_of(spec, repository)
+        found.sort(key=lambda checkout: checkout.branch != first)
+    else:
+        name = branch_of(spec, repository) or await mirror.default_branch()
+        commit = await mirror.head(name) if name else None
+        if name is None or commit is None:
+            what = f"no branch {name}" if name else "no commits yet"
+            raise Stalled("BranchMissing", f"{repository.url} has {what}")
+        found.append(await _checkout(mirror, repository.url, commit, branch=name))
+    if spec.get("tags"):
+        found += await _new_tags(installation, resource, repository, mirror, stored)
+    return found
+
+
+async def _new_tags(
+    installation: Installation, resource: Resource, repository: Repository, mirror: Mirror, stored: Stored
+) -> list[Checkout]:
+    """Tags that came, or moved, after the first look at this Build."""
+    tags = {name: commit for name, commit in (await mirror.tags()).items() if branch_matches((resource.spec or {})["tags"], name)}
+    if _BASELINE not in stored.tags:
+        noted = tags | {_BASELINE: ""}
+        await installation.database.write(lambda w: timers.save_tags(w.connection, resource.key, noted))
+        return []
+    fresh = {name: commit for name, commit in tags.items() if stored.tags.get(name) != commit}
+    return [await _checkout(mirror, repository.url, commit, tag=name) for name, commit in sorted(fresh.items())]
+
+
+async def _checkout(
+    mirror: Mirror, url: str, commit: str, *, branch: str | None = None, tag: str | None = None
+) -> Checkout:
+    return Checkout(url, commit, await mirror.tree_of(commit), branch, tag)
+
+
+async def _judged(
+    installation: Installation, key: str, spec: Mapping[str, Any], work: str, mirror: Mirror, found: list[Checkout]
+) -> list[Head]:
+    def ask(connection: Connection) -> tuple[set[str | None], dict[str | None, str | None]]:
+        done = {c.tree for c in found if jobs.exists(connection, key, work, c.tree)}
+        return done, {c.branch: jobs.last_commit(connection, key, c.branch) for c in found if c.branch}
+
+    done, last = await installation.database.read(ask)
+    heads = []
+    for checkout in found:
+        owed = checkout.tree not in done
+        changed = None
+        if owed and checkout.commit and (spec.get("build_on_file_changes") or spec.get("ignore_file_changes")):
+            changed = await _changed(mirror, last.get(checkout.branch), checkout.commit)
+        heads.append(Head(checkout, owed, changed))
+    return heads
+
+
+async def _changed(mirror: Mirror, old: str | None, new: str) -> tuple[str, ...] | None:
+    if old is None:
+        return None
+    try:
+        return tuple(change.path for change in await mirror.diff(old, new))
+    except UnknownCommit:
+        return None

@@ -1,0 +1,29 @@
+"""The passes of `job/NUMBER` and of `jobs` (all live ones): states move on, limits are kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from reconciler.apply import jobs as apply
+from reconciler.installation import Installation
+from reconciler.store import jobs as rows
+
+
+async def run(installation: Installation, number: int) -> datetime | None:
+    """One look at one job; gives the time of its limit."""
+    outcome = await installation.database.write(lambda w: apply.advance(w, number))
+    if outcome is None:
+        return None
+    job, decision = outcome
+    for trial in decision.stop:
+        installation.runs.stop(trial)
+    installation.wake("dispatch")
+    if job.state.finished or job.started_at is not None:
+        installation.wake(job.key)
+    return decision.wake_at
+
+
+async def run_all(installation: Installation) -> None:
+    """Queue every live job."""
+    for job in await installation.database.read(rows.live):
+        installation.wake(f"job/{job.number}")

@@ -1,0 +1,37 @@
+"""Which pass a name belongs to. Called by the loop only."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from reconciler.installation import Installation
+from reconciler.passes import builds, dispatch, jobs, retention, source
+
+
+async def run(installation: Installation, name: str) -> datetime | None:
+    """One pass of one name; gives the time at which to look again."""
+    if name == "source":
+        return await source.run(installation)
+    if name == "dispatch":
+        await dispatch.run(installation)
+    elif name == "jobs":
+        await jobs.run_all(installation)
+    elif name == "resync":
+        return await _resync(installation)
+    elif name == "retention":
+        return await retention.run(installation)
+    elif name.startswith("job/"):
+        return await jobs.run(installation, int(name.removeprefix("job/")))
+    elif name.startswith("Build/"):
+        return await builds.run(installation, name)
+    return None
+
+
+async def _resync(installation: Installation) -> datetime:
+    """The slow net under all wake-ups: everything is looked at."""
+    for key, resource in installation.snapshot.current.resources.items():
+        if resource.kind == "Build":
+            installation.wake(key)
+    for name in ("source", "jobs", "dispatch"):
+        installation.wake(name)
+    return installation.now() + timedelta(seconds=installation.settings.resync_seconds)

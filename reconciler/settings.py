@@ -1,0 +1,134 @@
+"""Settings of one installation: defaults < steersman.toml < environment (STEERSMAN_…) < flags (design 10).
+
+Read once by `api.cli` and handed down as a value; nothing else reads the environment or the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+DEFAULT_FILE = Path("steersman.toml")
+
+
+class HostCredentials(BaseModel):
+    """How to fetch from one Git host: a key file for SSH, or a token (or a file that holds it) for HTTPS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    key_file: Path | None = None
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    username: str = "git"
+
+    def secret(self) -> str | None:
+        """The token in clear, read from its file where one is named."""
+        if self.token_file is not None:
+            return self.token_file.read_text(encoding="utf-8").strip()
+        return self.token.get_secret_value() if self.token is not None else None
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Durations are seconds, sizes bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STEERSMAN_", extra="forbid", frozen=True, env_nested_delimiter="__"
+    )
+    toml_file: ClassVar[Path | None] = None
+
+    # the source
+    repo: str = Field(default=".", description="spec repository: a local path or a URL")
+    branch: str = Field(default="main", description="branch of the spec repository that is followed")
+    path: str = Field(default=".", description="folder of the spec repository that holds the specs")
+    poll_seconds: float = Field(default=60, gt=0, description="how often a remote source is fetched")
+    resync_seconds: float = Field(default=600, gt=0, description="slow full pass over everything")
+
+    # the server
+    data: Path = Field(default=Path("steersman-data"), description="data directory of the daemon")
+    database: str | None = Field(
+        default=None, description="postgresql://… instead of SQLite in the data directory"
+    )
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str | None = Field(default=None, description="address under which people reach this server")
+    timezone: str = "UTC"
+    admin_token: SecretStr | None = Field(
+        default=None, description="the administrator's token, instead of a random one"
+    )
+    insecure_no_auth: bool = Field(
+        default=False, description="everybody is the administrator; for a closed loopback only"
+    )
+    log_format: str = Field(default="auto", pattern="^(auto|console|json)$")
+
+    # safety
+    allow_local_repositories: bool = Field(
+        default=False, description="let specs name repositories of this machine by path"
+    )
+    allow_unsandboxed: bool = Field(
+        default=False, description="run scripts without bubblewrap where it is absent or switched off"
+    )
+    webhook_secret: SecretStr | None = Field(default=None, description="secret that signs push webhooks")
+    credentials: dict[str, HostCredentials] = Field(
+        default_factory=dict, description="fetch credentials by Git host"
+    )
+
+    # limits
+    file_bytes: int = Field(default=1 << 20, gt=0, description="largest specification file")
+    body_bytes: int = Field(default=8 << 20, gt=0, description="largest request body")
+    webhook_bytes: int = Field(default=1 << 20, gt=0, description="largest webhook body")
+    log_bytes: int = Field(default=100 << 20, gt=0, description="largest log of a script")
+    attachment_bytes: int = Field(default=1 << 30, gt=0, description="largest attachment")
+    retention_days: int = Field(
+        default=90, gt=0, description="how long finished jobs, their logs and attachments are kept"
+    )
+    stop_grace_seconds: float = Field(
+        default=30, ge=0, description="between TERM and KILL when a script is stopped"
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"unknown time zone {value!r}; use a name such as Europe/Amsterdam") from error
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        file = cls.toml_file or DEFAULT_FILE
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file))
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the store."""
+        if self.database is None:
+            return f"sqlite+aiosqlite:///{self.data.absolute() / 'steersman.db'}"
+        scheme, _, rest = self.database.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else self.database
+
+
+def load(flags: dict[str, Any], file: Path | None = None) -> Settings:
+    """Settings from all places; `flags` holds only what the caller was given explicitly."""
+    if file is not None:
+        if not file.is_file():
+            raise FileNotFoundError(f"settings file {file} does not exist")
+        chosen = type("Settings", (Settings,), {"toml_file": file, "__module__": __name__})
+        return chosen(**flags)  # type: ignore[no-any-return]
+    return Settings(**flags)

@@ -1,0 +1,509 @@
+"""Rows of `jobs`, `tasks`, `trials`, `scripts` and `specifications`.
+
+States move only along the tables of `reconciler.model.job`: every update names the states it may start from, and
+says whether it changed a row. Claims are by epoch (design 15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection, Row, Select, and_, func, insert, literal, select, update
+
+from reconciler.model.job import (
+    JOB_MOVES,
+    SCRIPT_MOVES,
+    TASK_MOVES,
+    TRIAL_MOVES,
+    Checkout,
+    Job,
+    Script,
+    State,
+    Task,
+    Trial,
+    origins,
+)
+from reconciler.store.rows import new_id, upsert
+from reconciler.store.tables import Instant, jobs, numbers, scripts, specifications, tasks, trials
+from specs.digest import canonical
+
+NIL = UUID(int=0)
+_TABLES = {
+    "job": (jobs, JOB_MOVES),
+    "task": (tasks, TASK_MOVES),
+    "trial": (trials, TRIAL_MOVES),
+    "script": (scripts, SCRIPT_MOVES),
+}
+_LIVE_JOB = jobs.c.finished_at.is_(None)
+_LIVE_TRIAL = trials.c.finished_at.is_(None)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be made. `tasks`: the policies of its tasks, in order, as they stand in the specification."""
+
+    key: str
+    specification: Mapping[str, Any]
+    work_digest: str
+    checkout: Checkout
+    trigger: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    actor: str
+    retry_of: int | None = None
+
+
+def create(connection: Connection, new: NewJob, now: datetime, version: int) -> int:
+    """Insert a job with its tasks; gives its number."""
+    number = _next_number(connection)
+    name = f"{new.key}#{number}"
+    data = dict(new.specification) | {"key": name, "name": name, "number": number}
+    uuid = str(uuid5(NIL, canonical(data).decode()))
+    upsert(connection, specifications, [{"uuid": uuid, "data": data}], ["uuid"])
+    job_id = new_id()
+    connection.execute(
+        insert(jobs).values(
+            number=number,
+            id=job_id,
+            key=new.key,
+            origin="declared",
+            specification=uuid,
+            work_digest=new.work_digest,
+            url=new.checkout.url,
+            commit=new.checkout.commit,
+            tree=new.checkout.tree,
+            branch=new.checkout.branch,
+            tag=new.checkout.tag,
+            trigger=dict(new.trigger),
+            inputs=dict(new.inputs),
+            actor=new.actor,
+            state=State.PENDING.value,
+            held=False,
+            retry_of=new.retry_of,
+            created_at=now,
+            version=version,
+        )
+    )
+    rows = [_task_row(job_id, number, position, policy) for position, policy in enumerate(data["tasks"])]
+    if rows:
+        connection.execute(insert(tasks), rows)
+    return number
+
+
+def load(connection: Connection, number: int) -> Job | None:
+    """One job with tasks, trials and scripts."""
+    row = connection.execute(_select_jobs().where(jobs.c.number == number)).one_or_none()
+    return None if row is None else _job(row, _tasks_of(connection, [number]).get(number, ()))
+
+
+def by_id(connection: Connection, job_id: str) -> int | None:
+    """The number of the job with this id."""
+    return connection.execute(select(jobs.c.number).where(jobs.c.id == job_id)).scalar()
+
+
+def page(
+    connection: Connection, *, key: str | None, state: str | None, limit: int, after: int | None
+) -> list[Job]:
+    """Jobs without their tasks, newest first; `after` is the number before which to go on."""
+    query = _select_jobs().order_by(jobs.c.number.desc()).limit(limit)
+    if key is not None:
+        query = query.where(jobs.c.key == key)
+    if state is not None:
+        query = query.where(jobs.c.state == state)
+    if after is not None:
+        query = query.where(jobs.c.number < after)
+    return [_job(row, ()) for row in connection.execute(query)]
+
+
+def live(connection: Connection, key: str | None = None) -> list[Job]:
+    """Unfinished jobs without their tasks, oldest first."""
+    query = _select_jobs().where(_LIVE_JOB).order_by(jobs.c.number)
+    if key is not None:
+        query = query.where(jobs.c.key == key)
+    return [_job(row, ()) for row in connection.execute(query)]
+
+
+def first_live(connection: Connection) -> dict[tuple[str, str | None], int]:
+    """The oldest unfinished job of every (KEY, branch or tag): those after it may have to wait for it."""
+    ref = func.coalesce(jobs.c.branch, jobs.c.tag)
+    query = select(jobs.c.key, ref, func.min(jobs.c.number)).where(_LIVE_JOB).group_by(jobs.c.key, ref)
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def latest(connection: Connection, key: str) -> Job | None:
+    """The newest job of a KEY, without its tasks."""
+    row = connection.execute(
+        _select_jobs().where(jobs.c.key == key).order_by(jobs.c.number.desc()).limit(1)
+    ).first()
+    return None if row is None else _job(row, ())
+
+
+def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | None:
+    """The newest job of a KEY with this work, without its tasks."""
+    query = _select_jobs().where(jobs.c.key == key, jobs.c.work_digest == work_digest)
+    row = connection.execute(query.order_by(jobs.c.number.desc()).limit(1)).first()
+    return None if row is None else _job(row, ())
+
+
+def exists(connection: Connection, key: str, work_digest: str, tree: str | None = None) -> bool:
+    """Is there a job in any state for this work (and tree)? What is owed once is never made twice."""
+    query = select(jobs.c.number).where(jobs.c.key == key, jobs.c.work_digest == work_digest)
+    if tree is not None:
+        query = query.where(jobs.c.tree == tree)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def last_commit(connection: Connection, key: str, branch: str | None) -> str | None:
+    """The commit of the newest job of a KEY on a branch: what file filters compare with."""
+    query = select(jobs.c.commit).where(
+        jobs.c.key == key, jobs.c.branch == branch, jobs.c.commit.is_not(None)
+    )
+    return connection.execute(query.order_by(jobs.c.number.desc()).limit(1)).scalar()
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Unfinished jobs by state."""
+    query = select(jobs.c.state, func.count()).where(_LIVE_JOB).group_by(jobs.c.state)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def move(  # noqa: PLR0913  - one row's new state and what comes with it
+    connection: Connection,
+    entity: str,
+    row_id: str,
+    state: State,
+    reason: str | None,
+    now: datetime,
+    **values: Any,
+) -> bool:
+    """Set a state along the table of moves (a reason alone may change too); False if the row is not where it must be."""
+    table, moves = _TABLES[entity]
+    allowed = origins(moves, state) | ({state} if not state.finished else frozenset())
+    values |= {"state": state.value, "reason": reason}
+    if entity != "task" and state.finished:
+        values["finished_at"] = now
+    if entity == "job" and state is State.EXECUTING:
+        values["started_at"] = func.coalesce(jobs.c.started_at, _instant(now))
+    where = and_(table.c.id == row_id, table.c.state.in_([origin.value for origin in allowed]))
+    return connection.execute(update(table).where(where).values(**values)).rowcount == 1
+
+
+def touch(connection: Connection, number: int, version: int) -> None:
+    """Note that a job, or anything below it, changed in this transaction."""
+    connection.execute(update(jobs).where(jobs.c.number == number).values(version=version))
+
+
+def add_trial(connection: Connection, task: str, number: int, load: float, now: datetime) -> str:
+    """One more attempt at a task, with its script."""
+    trial = new_id()
+    connection.execute(
+        insert(trials).values(
+            id=trial, task=task, number=number, state=State.PENDING.value, epoch=0, load=load, created_at=now
+        )
+    )
+    connection.execute(
+        insert(scripts).values(id=new_id(), trial=trial, position=0, name="run", state=State.PENDING.value)
+    )
+    return trial
+
+
+def claim(connection: Connection, trial: str, executor: str, worker: str) -> int | None:
+    """`pending → dispatching` for one executor; the new epoch, or None if somebody else was first."""
+    changed = connection.execute(
+        update(trials)
+        .where(trials.c.id == trial, trials.c.state == State.PENDING.value)
+        .values(state=State.DISPATCHING.value, executor=executor, worker=worker, epoch=trials.c.epoch + 1)
+        .returning(trials.c.epoch)
+    ).scalar()
+    return None if changed is None else int(changed)
+
+
+def reclaim(connection: Connection, trial: str, epoch: int) -> int | None:
+    """A new epoch for a claim whose script certainly never began; None if the claim is no longer ours."""
+    changed = connection.execute(
+        update(trials)
+        .where(
+            trials.c.id == trial,
+            trials.c.epoch == epoch,
+            trials.c.state.in_([State.DISPATCHING.value, State.EXECUTING.value]),
+        )
+        .values(state=State.DISPATCHING.value, epoch=epoch + 1)
+        .returning(trials.c.epoch)
+    ).scalar()
+    if changed is None:
+        return None
+    connection.execute(
+        update(scripts)
+        .where(scripts.c.trial == trial)
+        .values(state=State.PENDING.value, started_at=None, run=None)
+    )
+    return int(changed)
+
+
+def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetime) -> bool:
+    """`dispatching → executing` right before the script starts; exactly one row or nothing may start."""
+    changed = connection.execute(
+        update(trials)
+        .where(trials.c.id == trial, trials.c.epoch == epoch, trials.c.state == State.DISPATCHING.value)
+        .values(state=State.EXECUTING.value, started_at=now)
+    )
+    if changed.rowcount != 1:
+        return False
+    connection.execute(
+        update(scripts)
+        .where(scripts.c.trial == trial)
+        .values(state=State.EXECUTING.value, started_at=now, run=run)
+    )
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a trial ended, in one piece: its own state, and its script's."""
+
+    state: State
+    reason: str | None
+    error: str | None = None
+    exit_status: int | None = None
+    log_size: int | None = None
+
+
+def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: datetime) -> State | None:
+    """Store the end of a claim; the state it got (a cancelled one is `aborted` unless it passed), None if not ours."""
+    row = connection.execute(
+        select(trials.c.state, trials.c.reason).where(
+            trials.c.id == trial, trials.c.epoch == epoch, _LIVE_TRIAL
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    state, reason = ending.state, ending.reason
+    if State(row.state) is State.ABORTING and state is not State.PASSED:
+        state, reason = State.ABORTED, row.reason
+    move(connection, "trial", trial, state, reason, now, error=ending.error)
+    connection.execute(
+        update(scripts)
+        .where(scripts.c.trial == trial, scripts.c.finished_at.is_(None))
+        .values(
+            state=state.value,
+            reason=reason,
+            exit_status=ending.exit_status,
+            log_offset=ending.log_size,
+            finished_at=now,
+        )
+    )
+    return state
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTrial:
+    """A trial that is not finished, with what dispatching and running need of its job."""
+
+    id: str
+    job: int
+    key: str
+    ref: str | None
+    url: str | None
+    task: str
+    position: int
+    state: State
+    epoch: int
+    executor: str | None
+    load: float
+    policy: Mapping[str, Any]
+    concurrency: str
+    job_state: State
+
+
+def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
+    """All unfinished trials in order of their jobs, or the one asked for."""
+    query = (
+        select(
+            trials.c.id,
+            trials.c.state,
+            trials.c.epoch,
+            trials.c.executor,
+            trials.c.load,
+            tasks.c.job,
+            tasks.c.position,
+            tasks.c.name,
+            tasks.c.policy,
+            jobs.c.key,
+            jobs.c.branch,
+            jobs.c.tag,
+            jobs.c.url,
+            jobs.c.state.label("job_state"),
+            specifications.c.data["concurrency"].as_string().label("concurrency"),
+        )
+        .select_from(trials.join(tasks).join(jobs).join(specifications))
+        .where(_LIVE_TRIAL)
+        .order_by(tasks.c.job, tasks.c.position)
+    )
+    if trial is not None:
+        query = query.where(trials.c.id == trial)
+    return [
+        LiveTrial(
+            id=row.id,
+            job=row.job,
+            key=row.key,
+            ref=row.branch or row.tag,
+            url=row.url,
+            task=row.name,
+            position=row.position,
+            state=State(row.state),
+            epoch=row.epoch,
+            executor=row.executor,
+            load=float(row.load),
+            policy=row.policy,
+            concurrency=row.concurrency or "queue",
+            job_state=State(row.job_state),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def scripts_of(connection: Connection, number: int) -> list[tuple[Task, Trial, Script, str | None]]:
+    """Every script of a job in start order, with its run folder."""
+    job = load(connection, number)
+    if job is None:
+        return []
+    runs = {
+        row.id: row.run
+        for row in connection.execute(
+            select(scripts.c.id, scripts.c.run)
+            .select_from(scripts.join(trials).join(tasks))
+            .where(tasks.c.job == number)
+        )
+    }
+    found = [
+        (task, trial, script, runs[script.id])
+        for task in job.tasks
+        for trial in task.trials
+        for script in trial.scripts
+    ]
+    return sorted(
+        found,
+        key=lambda item: (item[2].started_at is None, item[2].started_at or item[1].created_at, item[2].id),
+    )
+
+
+def _instant(now: datetime) -> Any:
+    return literal(now, Instant)
+
+
+def _next_number(connection: Connection) -> int:
+    changed = connection.execute(
+        update(numbers)
+        .where(numbers.c.space == "job", numbers.c.name == "last")
+        .values(number=numbers.c.number + 1)
+        .returning(numbers.c.number)
+    ).scalar()
+    if changed is None:
+        connection.execute(insert(numbers).values(space="job", name="last", number=1))
+        return 1
+    return int(changed)
+
+
+def _task_row(job_id: str, number: int, position: int, policy: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(uuid5(UUID(job_id), policy["name"])),
+        "job": number,
+        "position": position,
+        "name": policy["name"],
+        "state": State.PENDING.value,
+        "policy": dict(policy),
+    }
+
+
+def _select_jobs() -> Select[Any]:
+    return select(jobs, specifications.c.data).select_from(jobs.join(specifications))
+
+
+def _tasks_of(connection: Connection, job_numbers: Sequence[int]) -> dict[int, tuple[Task, ...]]:
+    found: dict[int, list[Task]] = {}
+    task_rows = connection.execute(
+        select(tasks).where(tasks.c.job.in_(job_numbers)).order_by(tasks.c.job, tasks.c.position)
+    ).all()
+    of_task: dict[str, list[Trial]] = {}
+    of_trial: dict[str, list[Script]] = {}
+    below = trials.join(tasks)
+    for row in connection.execute(
+        select(scripts)
+        .select_from(scripts.join(below))
+        .where(tasks.c.job.in_(job_numbers))
+        .order_by(scripts.c.position)
+    ):
+        of_trial.setdefault(row.trial, []).append(_script(row))
+    for row in connection.execute(
+        select(trials).select_from(below).where(tasks.c.job.in_(job_numbers)).order_by(trials.c.number)
+    ):
+        of_task.setdefault(row.task, []).append(_trial(row, of_trial.get(row.id, [])))
+    for row in task_rows:
+        task = Task(
+            row.id,
+            row.job,
+            row.position,
+            row.name,
+            State(row.state),
+            row.reason,
+            row.policy,
+            tuple(of_task.get(row.id, ())),
+        )
+        found.setdefault(row.job, []).append(task)
+    return {number: tuple(items) for number, items in found.items()}
+
+
+def _job(row: Row[Any], items: tuple[Task, ...]) -> Job:
+    return Job(
+        number=row.number,
+        id=row.id,
+        key=row.key,
+        state=State(row.state),
+        reason=row.reason,
+        held=row.held,
+        specification=row.data,
+        work_digest=row.work_digest,
+        checkout=Checkout(row.url, row.commit, row.tree, row.branch, row.tag),
+        trigger=row.trigger,
+        inputs=row.inputs,
+        actor=row.actor,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        retry_of=row.retry_of,
+        tasks=items,
+    )
+
+
+def _trial(row: Row[Any], items: Sequence[Script]) -> Trial:
+    return Trial(
+        id=row.id,
+        task=row.task,
+        number=row.number,
+        state=State(row.state),
+        reason=row.reason,
+        error=row.error,
+        executor=row.executor,
+        epoch=row.epoch,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        scripts=tuple(items),
+    )
+
+
+def _script(row: Row[Any]) -> Script:
+    return Script(
+        id=row.id,
+        trial=row.trial,
+        name=row.name,
+        state=State(row.state),
+        reason=row.reason,
+        exit_status=row.exit_status,
+        log_size=row.log_offset,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )

@@ -1,0 +1,311 @@
+"""The tables of the store (design 15), alike on SQLite and PostgreSQL. Only `reconciler.store` sees them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment as whole microseconds since 1970 UTC: exact, ordered, and the same on both databases."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        """To the database."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
+        """From the database."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("chain_head", Text, nullable=False),
+    Column("leader_epoch", BigInteger, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("key_fingerprint", Text),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("branch", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("attempted", Text),
+    Column("applied", Text),
+    Column("errors", JSON, nullable=False),
+    Column("held", JSON, nullable=False),
+    Column("trouble", JSON),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("blob", Text, nullable=False),
+    Column("loader_version", Integer, nullable=False),
+    Column("parsed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("blob", "loader_version"),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("uuid", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("project", Text),
+    Column("environment", Text),
+    Column("name", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("annotations", JSON, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("revision", Text, nullable=False),
+    Column("digest", Text),
+    Column("spec", JSON),
+    Column("refers", JSON, nullable=False),
+    Column("files", JSON, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("observed_generation", Integer, nullable=False),
+    Column("sync", Text, nullable=False),
+    Column("health", Text, nullable=False),
+    Column("conditions", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Index(None, "kind", "project", "environment"),
+    Index(None, "path"),
+    Index(None, "version"),
+)
+
+numbers = Table(
+    "numbers",
+    metadata,
+    Column("space", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    PrimaryKeyConstraint("space", "name"),
+    UniqueConstraint("space", "number"),
+)
+
+specifications = Table(
+    "specifications",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    Column("data", JSON, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, unique=True),
+    Column("key", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("specification", Text, ForeignKey("specifications.uuid"), nullable=False),
+    Column("work_digest", Text, nullable=False),
+    Column("url", Text),
+    Column("commit", Text),
+    Column("tree", Text),
+    Column("branch", Text),
+    Column("tag", Text),
+    Column("trigger", JSON, nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("held", Boolean, nullable=False),
+    Column("retry_of", BigInteger),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("version", BigInteger, nullable=False),
+    Index(None, "key", "number"),
+    Index(None, "key", "tree", "work_digest"),
+    Index(None, "finished_at"),
+    Index(
+        "ix_jobs_live",
+        "state",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "uq_jobs_configuration",
+        "tree",
+        "key",
+        unique=True,
+        sqlite_where=text("origin = 'configuration'"),
+        postgresql_where=text("origin = 'configuration'"),
+    ),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job", BigInteger, ForeignKey("jobs.number", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("policy", JSON, nullable=False),
+    UniqueConstraint("job", "name"),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("task", Text, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("error", Text),
+    Column("executor", Text),
+    Column("worker", Text),
+    Column("epoch", Integer, nullable=False),
+    Column("lease_until", Instant),
+    Column("outputs", JSON),
+    Column("load", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    UniqueConstraint("task", "number"),
+    Index(
+        "ix_trials_live",
+        "state",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "ix_trials_worker",
+        "worker",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+)
+
+scripts = Table(
+    "scripts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("trial", Text, ForeignKey("trials.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("exit_status", Integer),
+    Column("run", Text),
+    Column("raw_offset", BigInteger),
+    Column("log_offset", BigInteger),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Index(None, "trial"),
+)
+
+attachments = Table(
+    "attachments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner_kind", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires", Instant),
+    UniqueConstraint("owner_kind", "owner", "path"),
+    Index(None, "digest"),
+    Index(None, "expires"),
+)
+
+timers = Table(
+    "timers",
+    metadata,
+    Column("key", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("last_due", Instant),
+    Column("next_due", Instant),
+    PrimaryKeyConstraint("key", "position"),
+    Index(None, "next_due"),
+)
+
+seen_tags = Table(
+    "seen_tags",
+    metadata,
+    Column("key", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("commit", Text, nullable=False),
+    PrimaryKeyConstraint("key", "tag"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("token", Text),
+    Column("address", Text),
+    Column("kind", Text, nullable=False),
+    Column("key", Text),
+    Column("revision", Text),
+    Column("body", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index(None, "key", "seq"),
+    Index(None, "kind", "seq"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("subject", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("job", BigInteger),
+    Column("created_at", Instant, nullable=False),
+    Column("expires", Instant),
+    Column("last_used", Instant),
+    Column("revoked_at", Instant),
+)

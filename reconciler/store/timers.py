@@ -1,0 +1,80 @@
+"""Rows of `timers` and `seen_tags`: due times of schedule triggers, and tags that were there before a Build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, select
+
+from reconciler.model.timer import Timer
+from reconciler.store.rows import upsert
+from reconciler.store.tables import seen_tags, timers
+
+
+def load(connection: Connection, key: str) -> dict[int, Timer]:
+    """The timers of one resource by position."""
+    rows = connection.execute(select(timers).where(timers.c.key == key))
+    return {row.position: Timer(row.position, row.digest, row.last_due, row.next_due) for row in rows}
+
+
+def save(connection: Connection, key: str, timer: Timer) -> None:
+    """Store one due time."""
+    values = {
+        "key": key,
+        "position": timer.position,
+        "digest": timer.digest,
+        "last_due": timer.last_due,
+        "next_due": timer.next_due,
+    }
+    upsert(connection, timers, [values], ["key", "position"])
+
+
+def current(connection: Connection, key: str, timer: Timer) -> bool:
+    """Is this due time still ahead of what is stored? Guards against firing one twice."""
+    row = connection.execute(
+        select(timers.c.last_due, timers.c.digest).where(
+            timers.c.key == key, timers.c.position == timer.position
+        )
+    ).one_or_none()
+    if row is None or row.digest != timer.digest or row.last_due is None or timer.last_due is None:
+        return row is not None and row.digest == timer.digest
+    return bool(row.last_due < timer.last_due)
+
+
+def trim(connection: Connection, key: str, positions: Sequence[int]) -> None:
+    """Drop timers of triggers that are no more."""
+    connection.execute(delete(timers).where(timers.c.key == key, timers.c.position.not_in(list(positions))))
+
+
+def remove(connection: Connection, keys: Sequence[str]) -> None:
+    """Drop all timers and tags of removed resources."""
+    for table in (timers, seen_tags):
+        connection.execute(delete(table).where(table.c.key.in_(list(keys))))
+
+
+def upcoming(connection: Connection, limit: int = 1000) -> list[tuple[str, Timer]]:
+    """Due times in order, soonest first, with their KEY."""
+    query = select(timers).where(timers.c.next_due.is_not(None)).order_by(timers.c.next_due).limit(limit)
+    return [
+        (row.key, Timer(row.position, row.digest, row.last_due, row.next_due))
+        for row in connection.execute(query)
+    ]
+
+
+def summary(connection: Connection) -> tuple[int, datetime | None]:
+    """How many schedules there are, and the next due time of all."""
+    row = connection.execute(select(func.count(timers.c.next_due), func.min(timers.c.next_due))).one()
+    return row[0], row[1]
+
+
+def load_tags(connection: Connection, key: str) -> dict[str, str]:
+    """Tags that were seen before, with the commit they named."""
+    rows = connection.execute(select(seen_tags.c.tag, seen_tags.c.commit).where(seen_tags.c.key == key))
+    return {row.tag: row.commit for row in rows}
+
+
+def save_tags(connection: Connection, key: str, tags: Mapping[str, str]) -> None:
+    """Note tags as seen."""
+    rows = [{"key": key, "tag": tag, "commit": commit} for tag, commit in tags.items()]
+    upsert(connection, seen_tags, rows, ["key", "tag"])

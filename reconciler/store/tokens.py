@@ -1,0 +1,98 @@
+"""Rows of `tokens`: only hashes; each has a subject, a scope, an expiry and its last use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from reconciler.store.rows import new_id
+from reconciler.store.tables import tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A credential without its secret. `expires` None: only the administrator's of the first start."""
+
+    id: str
+    subject: str
+    name: str
+    scope: str
+    job: int | None
+    created_at: datetime
+    expires: datetime | None
+    last_used: datetime | None
+    revoked_at: datetime | None
+
+    def valid(self, now: datetime) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires is None or self.expires > now)
+
+
+def add(connection: Connection, mark: str, token: Token) -> Token:
+    """Store a token under the hash of its secret."""
+    connection.execute(
+        insert(tokens).values(
+            id=token.id or new_id(),
+            hash=mark,
+            subject=token.subject,
+            name=token.name,
+            scope=token.scope,
+            job=token.job,
+            created_at=token.created_at,
+            expires=token.expires,
+        )
+    )
+    return find(connection, mark)  # type: ignore[return-value]
+
+
+def find(connection: Connection, mark: str) -> Token | None:
+    """The token with this hash."""
+    row = connection.execute(select(tokens).where(tokens.c.hash == mark)).one_or_none()
+    return None if row is None else _token(row)
+
+
+def list_all(connection: Connection) -> list[Token]:
+    """All tokens, newest first."""
+    return [_token(row) for row in connection.execute(select(tokens).order_by(tokens.c.created_at.desc()))]
+
+
+def used(connection: Connection, ids: dict[str, datetime]) -> None:
+    """Note last uses, in bulk."""
+    for token, at in ids.items():
+        connection.execute(update(tokens).where(tokens.c.id == token).values(last_used=at))
+
+
+def revoke(connection: Connection, token: str, now: datetime) -> bool:
+    """Revoke; False if there is no such token that still counts."""
+    changed = connection.execute(
+        update(tokens).where(tokens.c.id == token, tokens.c.revoked_at.is_(None)).values(revoked_at=now)
+    )
+    return changed.rowcount == 1
+
+
+def replace_administrator(connection: Connection, mark: str, token: Token) -> None:
+    """Make this the one built-in administrator's token."""
+    connection.execute(
+        update(tokens)
+        .where(tokens.c.name == token.name, tokens.c.subject == token.subject, tokens.c.hash != mark)
+        .values(revoked_at=token.created_at)
+    )
+    if find(connection, mark) is None:
+        add(connection, mark, token)
+
+
+def _token(row: Row[Any]) -> Token:
+    return Token(
+        row.id,
+        row.subject,
+        row.name,
+        row.scope,
+        row.job,
+        row.created_at,
+        row.expires,
+        row.last_used,
+        row.revoked_at,
+    )

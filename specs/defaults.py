@@ -1,0 +1,74 @@
+"""Defaults that a Project or an Environment holds for the resources inside it (own-kinds, "Less to write"):
+their checks.
+
+Called by the evaluation of those two kinds. How defaults are merged is in specs.layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from specs.kinds import KINDS
+from specs.layers import without_nulls
+from specs.messages import faults
+from specs.meta import SCOPES
+from specs.model import SpecFault, Steps
+from specs.nearest import did_you_mean
+from specs.refused import take_refused
+
+DEFAULTING = ("Project", "Environment")
+"""The kinds that hold defaults for what is inside them."""
+
+
+def check_defaults(owner: str, defaults: Mapping[str, Any]) -> Iterator[SpecFault]:
+    """Faults of the `defaults` of a Project or Environment (`owner` says which of the two)."""
+    inside = kinds_inside(owner)
+    for kind, values in defaults.items():
+        where: Steps = ("defaults", kind)
+        if kind not in inside:
+            yield where, f"a {owner} has no defaults for {kind}{did_you_mean(kind, inside)}"
+        elif isinstance(values, Mapping):
+            yield from (((*where, *steps), message) for steps, message in _kind_faults(kind, values))
+
+
+def kinds_inside(owner: str) -> list[str]:
+    """The kinds whose resources stand inside a Project or an Environment."""
+    part = owner.lower()
+    return [kind for kind in KINDS if any(scope.rstrip("?") == part for scope in SCOPES[kind])]
+
+
+def _kind_faults(kind: str, values: Mapping[str, Any]) -> Iterator[SpecFault]:
+    spec = without_nulls(values)
+    yield from take_refused(kind, spec)
+    known = [name for name in KINDS[kind].model.model_fields if name not in KINDS[kind].not_defaulted]
+    for name, value in spec.items():
+        if name in KINDS[kind].not_defaulted:
+            yield (name,), f"{name} of a {kind} cannot be defaulted; remove it here"
+        elif name not in known:
+            yield (name,), f'unknown field "{name}" of a {kind}{did_you_mean(name, known)}'
+        else:
+            yield from _value_faults(kind, name, value)
+
+
+def _value_faults(kind: str, name: str, value: Any) -> Iterator[SpecFault]:
+    try:
+        _adapter(kind, name).validate_python({name: value})
+    except ValidationError as error:
+        for steps, message, _key in faults(error, KINDS[kind].model, {name: value}):
+            yield steps, message
+
+
+@lru_cache(maxsize=512)
+def _adapter(kind: str, name: str) -> TypeAdapter[dict[str, Any]]:
+    """Checks one field alone, as `{name: value}`, so that locations begin with the field."""
+    field = KINDS[kind].model.model_fields[name]
+    annotation: Any = field.annotation
+    for part in field.metadata:
+        annotation = Annotated[annotation, part]
+    shape: Any = TypedDict("Field", {name: annotation})  # type: ignore[misc]
+    return TypeAdapter(with_config(ConfigDict(strict=True))(shape))

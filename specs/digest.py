@@ -1,0 +1,55 @@
+"""Digests of values: SHA-256 over canonical JSON; and the digest of a build's work (design, 14.4).
+
+Called by the tree and by whoever compares plans, specifications and jobs. Takes plain JSON values only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from specs.build_work import effective_tasks
+
+# Fields of a task that say how and how long it may run, not what it does.
+_POLICY = frozenset({"load", "max_trials", "lost_retries", "timeout_seconds", "run_file"})
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON text of a value: keys sorted, no spaces, UTF-8, whole floats as integers."""
+    return json.dumps(
+        _plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    ).encode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical text, in hexadecimal."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def work_digest(build_spec: Mapping[str, Any], repository_url: str | None = None) -> str:
+    """What a job of this build does: tasks, variables, images and checkout; not triggers, concurrency or
+    limits.
+
+    `repository_url` is the resolved address where `repo` names a Repository. Two builds that do the same
+    have the same work digest.
+    """
+    tasks = [
+        {name: value for name, value in task.items() if name not in _POLICY}
+        for task in effective_tasks(build_spec)
+    ]
+    inputs = {item["id"]: item.get("default") for item in build_spec.get("inputs") or []}
+    checkout = repository_url or build_spec.get("repo")
+    return digest({"tasks": tasks, "inputs": inputs, "checkout": checkout})
+
+
+def _plain(value: Any) -> Any:
+    """1.0 and 1 are one number in JSON, so they have one digest."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,196 @@
+"""How a tree is brought to the next revision: only what a change concerns is evaluated again.
+
+Called by Tree.update only. An update first settles which KEYs exist, then evaluates kind by kind in the
+order of the kinds table, so that whatever a resource asks about has been settled before; what changes there
+concerns its referrers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from specs.declared import Declared
+from specs.defaults import DEFAULTING
+from specs.document import ParsedFile
+from specs.errors import SpecError
+from specs.evaluate import Around, evaluate, twice
+from specs.index import Index
+from specs.kinds import RANKS
+from specs.scope import Place, places
+from specs.texts import wanted_texts
+
+Specs = Mapping[str, Mapping[str, Any]]
+
+
+def update(
+    old: Index,
+    declared: Mapping[str, Declared],
+    files: Mapping[str, ParsedFile | None],
+    texts: Mapping[str, str | None],
+    in_force: Specs,
+) -> tuple[Index, dict[str, Declared], set[str]]:
+    """The next index and resources, and the KEYs evaluated or removed."""
+    run = _Update(old, declared, in_force)
+    run.take_files(files)
+    run.take_texts(texts)
+    run.evaluate()
+    return run.index, run.declared, run.changed
+
+
+class _Update:
+    """One update under way."""
+
+    def __init__(self, old: Index, declared: Mapping[str, Declared], in_force: Specs) -> None:
+        self.old = old
+        self.old_declared = declared
+        self.in_force = in_force
+        self.index = old.copy()
+        self.declared = dict(declared)
+        self.changed: set[str] = set()
+        self.waiting: list[set[str]] = [set() for _ in RANKS]
+        self.thawed: dict[tuple[str, str], set[str]] = {}
+        self.was_usable: dict[str, bool] = {}
+        self.defaults = self.index.defaults_in_use(self.declared)
+
+    def take_files(self, files: Mapping[str, ParsedFile | None]) -> None:
+        """Settles which KEYs exist, and marks what the files declare or did declare."""
+        touched: dict[str, list[Place]] = {}
+        for path, parsed in files.items():
+            for place in self.index.entries.pop(path, ()):
+                touched.setdefault(str(place.key), [])
+            self.index.file_errors.pop(path, None)
+            self.index.opaque.discard(path)
+            self._want(path, parsed)
+            for place in self._read(path, parsed):
+                touched.setdefault(str(place.key), []).append(place)
+        for key, news in touched.items():
+            kept = [place for place in self.index.places.pop(key, ()) if place.path not in files]
+            if kept or news:
+                self.index.places[key] = tuple(
+                    sorted([*kept, *news], key=lambda place: (place.path, place.line))
+                )
+            if (key in self.old.places) != (key in self.index.places):
+                self._mark(self._referrers(key))
+        self._mark(touched)
+        if bool(self.old.opaque) != bool(self.index.opaque):
+            missing = [key for key in self.index.referrers if key not in self.index.places]
+            self._mark(referrer for key in missing for referrer in self._referrers(key))
+
+    def _read(self, path: str, parsed: ParsedFile | None) -> list[Place]:
+        if parsed is None:
+            return []
+        found = [item for document in parsed.documents for item in places(path, document)]
+        readable = [item for item in found if isinstance(item, Place)]
+        faults = [*parsed.faults, *(item for item in found if not isinstance(item, Place))]
+        if readable:
+            self.index.entries[path] = tuple(readable)
+        if faults:
+            self.index.file_errors[path] = tuple(SpecError(path, f.line, f.column, f.message) for f in faults)
+        if parsed.opaque or len(readable) < len(found):
+            self.index.opaque.add(path)
+        return readable
+
+    def _want(self, path: str, parsed: ParsedFile | None) -> None:
+        self.index.wanted.pop(path, None)
+        if parsed is not None and (wanted := wanted_texts(path, parsed)):
+            self.index.wanted[path] = wanted
+
+    def take_texts(self, texts: Mapping[str, str | None]) -> None:
+        """Marks the users of texts that have changed."""
+        for path, text in texts.items():
+            if self.index.texts.get(path) != text:
+                self._mark(self.index.users.get(path, ()))
+            self.index.texts[path] = text
+        if self.index.texts:
+            wanted = self.index.wanted_texts()
+            self.index.texts = {path: text for path, text in self.index.texts.items() if path in wanted}
+
+    def evaluate(self) -> None:
+        """Evaluates all that is marked, kind by kind."""
+        around = Around(self._exists, self._usable, self.defaults, self.index.texts)
+        for waiting in self.waiting:
+            for key in sorted(waiting):
+                self._settle(key, around)
+        self._freeze()
+
+    def _settle(self, key: str, around: Around) -> None:
+        was = self._standing(key, self.old, self.old_declared)
+        found = self.index.places.get(key)
+        old = self.declared.pop(key, None)
+        new = None
+        if found:
+            new = evaluate(found[0], around) if len(found) == 1 else twice(found)
+            self.declared[key] = new
+        self.changed.add(key)
+        self._reindex(key, old, new)
+        self._keep_good(key)
+        if was != self._standing(key, self.index, self.declared):
+            rank = _rank(key)
+            self._mark(other for other in self._referrers(key) if _rank(other) > rank)
+
+    def _standing(self, key: str, index: Index, declared: Mapping[str, Declared]) -> object:
+        """All that others can see of a resource: whether it can be used, and its defaults with their
+        places.
+        """
+        resource = declared.get(key)
+        valid = resource is not None and not resource.errors
+        usable = valid or (key in self.in_force and (resource is not None or bool(index.opaque)))
+        if key.split("/", 1)[0] not in DEFAULTING:
+            return usable
+        defaults = index.defaults_in_use(declared)
+        return usable, [defaults(key, kind) for kind in RANKS]
+
+    def _keep_good(self, key: str) -> None:
+        """Remembers the last good version of a Project or Environment while it must stand in."""
+        self.index.good.pop(key, None)
+        if key.split("/", 1)[0] not in DEFAULTING:
+            return
+        resource = self.declared.get(key)
+        invalid = resource is not None and bool(resource.errors)
+        if key in self.in_force and (invalid or (resource is None and self.index.opaque)):
+            self.index.good[key] = self.in_force[key]
+
+    def _exists(self, key: str) -> bool:
+        return key in self.index.places or (bool(self.index.opaque) and key in self.in_force)
+
+    def _usable(self, key: str) -> bool:
+        resource = self.declared.get(key)
+        return (resource is not None and not resource.errors) or (key in self.in_force and self._exists(key))
+
+    def _mark(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.waiting[_rank(key)].add(key)
+
+    def _referrers(self, key: str) -> Iterable[str]:
+        thawed = self.thawed.get(("referrers", key))
+        return list(self.index.referrers.get(key, ()) if thawed is None else thawed)
+
+    def _reindex(self, key: str, old: Declared | None, new: Declared | None) -> None:
+        nothing: frozenset[str] = frozenset()
+        self._move("referrers", key, old.references if old else nothing, new.references if new else nothing)
+        self._move("users", key, old.files if old else nothing, new.files if new else nothing)
+
+    def _move(self, which: str, key: str, before: frozenset[str], after: frozenset[str]) -> None:
+        for target in before - after:
+            self._thaw(which, target).discard(key)
+        for target in after - before:
+            self._thaw(which, target).add(key)
+
+    def _thaw(self, which: str, target: str) -> set[str]:
+        if (which, target) not in self.thawed:
+            frozen = self.index.referrers if which == "referrers" else self.index.users
+            self.thawed[which, target] = set(frozen.get(target, ()))
+        return self.thawed[which, target]
+
+    def _freeze(self) -> None:
+        for (which, target), keys in self.thawed.items():
+            frozen = self.index.referrers if which == "referrers" else self.index.users
+            if keys:
+                frozen[target] = frozenset(keys)
+            else:
+                frozen.pop(target, None)
+
+
+def _rank(key: str) -> int:
+    return RANKS[key.split("/", 1)[0]]

@@ -1,0 +1,160 @@
+"""Keeping files of a hostile workspace: by content, never from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from reconciler.execution.attachments import AttachmentStore, Kept
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AttachmentStore:
+    return AttachmentStore(tmp_path / "store", size_limit=100_000)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    place = tmp_path / "work"
+    place.mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.txt").write_text("secret")
+    return place
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_matching_files_are_kept_by_content(store, work):
+    (work / "out").mkdir()
+    (work / "out" / "a.txt").write_bytes(b"one")
+    (work / "out" / "b.txt").write_bytes(b"one")
+    (work / "c.bin").write_bytes(b"two")
+    kept, complaints = store.keep(work, ["out/*.txt"])
+    assert [Kept("out/a.txt", _digest(b"one"), 3), Kept("out/b.txt", _digest(b"one"), 3)] == kept
+    assert complaints == []
+    assert store.open(_digest(b"one")).read_bytes() == b"one"
+    assert [path.name for path in (store.open(_digest(b"one")).parent).iterdir()] == [_digest(b"one")[2:]]
+
+
+def test_a_pattern_without_a_file_is_complained_about(store, work):
+    assert store.keep(work, ["*.xml"]) == ([], ["no file matched the attachment '*.xml'"])
+
+
+def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(store, work, tmp_path):
+    (work / "big").write_bytes(b"x" * 100_001)
+    (work / "fits").write_bytes(b"x" * 100_000)
+    kept, complaints = store.keep(work, ["*"])
+    assert [one.path for one in kept] == ["fits"]
+    assert complaints == ["attachment 'big' was not kept: it is larger than 100000 bytes"]
+    assert list((tmp_path / "store" / "unfinished").iterdir()) == []
+
+
+def test_links_are_refused_wherever_they_point(store, work):
+    (work / "link.txt").symlink_to("../secret.txt")
+    (work / "absolute.txt").symlink_to("/etc/passwd")
+    (work / "inside.txt").symlink_to("real.txt")
+    (work / "real.txt").write_text("real")
+    (work / "directory").symlink_to("../outside")
+    kept, complaints = store.keep(work, ["**/*.txt"])
+    assert [one.path for one in kept] == ["real.txt"]
+    assert [text.split("'")[1] for text in complaints] == ["absolute.txt", "inside.txt", "link.txt"]
+
+
+def test_patterns_cannot_climb_out(store, work):
+    kept, _ = store.keep(work, ["../secret.txt", "../**", "/etc/passwd", str(work.parent / "secret.txt")])
+    assert kept == []
+
+
+def test_what_is_no_regular_file_does_not_hold_us_up(store, work):
+    os.mkfifo(work / "pipe")
+    kept, complaints = store.keep(work, ["pipe"])
+    assert kept == []
+    assert complaints == ["attachment 'pipe' was not kept: it is no regular file"]
+
+
+def test_the_git_directory_is_left_out(store, work):
+    (work / ".git").mkdir()
+    (work / ".git" / "config").write_text("x")
+    (work / "sub" / ".git").mkdir(parents=True)
+    (work / "sub" / ".git" / "config").write_text("x")
+    assert store.keep(work, ["**"])[0] == []
+
+
+def test_names_that_hold_anything_are_refused_with_a_printable_sentence(store, work):
+    (work / "line\nbreak").write_text("x")
+    (Path(os.fsdecode(os.fsencode(work) + b"/bad\xff"))).write_text("x")
+    (work / "fine ü.txt").write_text("x")
+    kept, complaints = store.keep(work, ["*"])
+    assert [one.path for one in kept] == ["fine ü.txt"]
+    assert len(complaints) == 2
+    assert all(text.isprintable() for text in complaints)
+
+
+def test_endless_depth_is_not_followed(store, work):
+    deep = work
+    for _ in range(150):
+        deep = deep / "d"
+        deep.mkdir()
+    (deep / "f").write_text("x")
+    (work / "d" / "f").write_text("x")
+    kept, complaints = store.keep(work, ["**/f"])
+    assert [one.path for one in kept] == ["d/f"]
+    assert len(complaints) == 1
+    assert "too deep" in complaints[0]
+
+
+def test_a_script_racing_with_links_reads_nothing_outside(store, work, tmp_path):
+    stop = threading.Event()
+
+    def race() -> None:
+        place, aside = work / "swap", work / "aside"
+        place.mkdir()
+        (place / "secret.txt").write_text("harmless")
+        while not stop.is_set():
+            place.rename(aside)
+            place.symlink_to("../outside")
+            place.unlink()
+            aside.rename(place)
+
+    thread = threading.Thread(target=race)
+    thread.start()
+    try:
+        for _ in range(300):
+            kept, _ = store.keep(work, ["**/secret.txt"])
+            assert {one.digest for one in kept} <= {_digest(b"harmless")}
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_deleting_twice_is_fine_and_what_is_not_kept_is_not_found(store, work):
+    (work / "a").write_bytes(b"one")
+    store.keep(work, ["a"])
+    store.delete(_digest(b"one"))
+    store.delete(_digest(b"one"))
+    with pytest.raises(FileNotFoundError):
+        store.open(_digest(b"one"))
+    assert len(store.keep(work, ["a"])[0]) == 1
+    assert store.open(_digest(b"one")).read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("digest", ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "\n"])
+def test_what_is_no_digest_reaches_no_path(store, digest):
+    with pytest.raises(ValueError, match="no SHA-256"):
+        store.open(digest)
+
+
+def test_half_copied_files_of_a_killed_daemon_are_cleared(store, tmp_path):
+    old, new = tmp_path / "store" / "unfinished" / "old", tmp_path / "store" / "unfinished" / "new"
+    old.write_text("x")
+    new.write_text("x")
+    os.utime(old, (0, 0))
+    store.clear_unfinished()
+    assert (old.exists(), new.exists()) == (False, True)
