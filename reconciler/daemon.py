@@ -18,6 +18,7 @@ from typing import TextIO
 
 import structlog
 
+from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Place, Runs
@@ -82,7 +83,7 @@ class Daemon:
         runs = Runs(settings, database, mirrors, store, self._ended)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(
-            settings, database, snapshot, source, mirrors, store, runs, self.loop.wake
+            settings, database, snapshot, source, mirrors, store, runs, self.loop.wake, self.loop.run_now
         )
         await self._load()
         self.first_token = await self._administrator()
@@ -104,7 +105,11 @@ class Daemon:
         if path is not None:
             source = await Mirror.open(settings.repo, path, direct=True)
         else:
-            folder = settings.data / "mirrors" / f"source-{hashlib.sha256(settings.repo.encode()).hexdigest()[:32]}"
+            folder = (
+                settings.data
+                / "mirrors"
+                / f"source-{hashlib.sha256(settings.repo.encode()).hexdigest()[:32]}"
+            )
             host = credentials_of(settings)
             source = await Mirror.open(settings.repo, folder, credentials=_for_url(host, settings.repo))
         self._stack.push_async_callback(source.close)
@@ -156,20 +161,19 @@ class Daemon:
         path = settings.data / "admin.token"
         given = settings.admin_token.get_secret_value() if settings.admin_token else None
         first = not path.exists()
-        secret = given or (path.read_text(encoding="utf-8").strip() if not first else f"stm_{secrets.token_urlsafe(32)}")
+        secret = given or (
+            path.read_text(encoding="utf-8").strip() if not first else f"stm_{secrets.token_urlsafe(32)}"
+        )
         if given is None and first:
             _write_private(path, secret + "\n")
         now = self.installation.now()
         token = Token("", ADMINISTRATOR, "administrator", "admin", None, now, None, None, None)
         mark = token_hash(secret)
         if await self.installation.database.read(lambda c: tokens.find(c, mark)) is None:
-            await self.installation.database.write(lambda w: tokens.replace_administrator(w.connection, mark, token))
+            await self.installation.database.write(
+                lambda w: tokens.replace_administrator(w.connection, mark, token)
+            )
         return secret if first and given is None else None
-
-
-def token_hash(secret: str) -> str:
-    """What is stored of a token. Tokens are random and long, so that one round is enough."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def credentials_of(settings: Settings) -> dict[str, Credentials]:
@@ -196,7 +200,9 @@ def _lock(data: Path) -> TextIO:
         data.mkdir(parents=True, mode=0o700, exist_ok=True)
         file = (data / "lock").open("a+", encoding="utf-8")
     except OSError as error:
-        raise Stalled("DataDirectory", f"the data directory {data} cannot be used: {error.strerror}") from error
+        raise Stalled(
+            "DataDirectory", f"the data directory {data} cannot be used: {error.strerror}"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -204,7 +210,8 @@ def _lock(data: Path) -> TextIO:
         holder = file.read().strip() or "another process"
         file.close()
         raise Stalled(
-            "DataDirectoryHeld", f"the data directory {data} is in use by {holder}; stop it, or give another --data"
+            "DataDirectoryHeld",
+            f"the data directory {data} is in use by {holder}; stop it, or give another --data",
         ) from error
     file.truncate(0)
     file.write(f"process {os.getpid()}")

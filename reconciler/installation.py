@@ -5,12 +5,13 @@ Built and closed by `reconciler.daemon`; holds no logic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
+from reconciler.model.plan import Plan
 from reconciler.settings import Settings
 from reconciler.source.desired import Desired
 from reconciler.source.git import Mirror
@@ -28,7 +29,10 @@ def utcnow() -> datetime:
 
 @dataclass
 class Installation:
-    """`wake(name, at=None)` queues a name; `waits` are the causes of waiting trials as of the last dispatch."""
+    """`wake(name, at=None)` queues a name, `run_now(name)` also waits for its pass.
+
+    `waits`: causes of waiting trials as of the last dispatch; `troubles`: names whose last pass failed, and why.
+    """
 
     settings: Settings
     database: Database
@@ -38,8 +42,10 @@ class Installation:
     attachments: AttachmentStore
     runs: Runs
     wake: Wake
+    run_now: Callable[[str], Awaitable[None]]
     now: Callable[[], datetime] = utcnow
     desired: Desired | None = None
+    last_plan: Plan = field(default_factory=Plan)
     confirmed: set[str] = field(default_factory=set)
     waits: dict[str, tuple[str, str]] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from reconciler.errors import SteersmanError, Stalled, Transient, Waiting
+from reconciler.errors import Stalled, SteersmanError, Transient, Waiting
 
 log = structlog.get_logger(__name__)
 Pass = Callable[[str], Awaitable[datetime | None]]
@@ -36,6 +36,7 @@ class Loop:
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
         self._due: dict[str, datetime] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._wakeup = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -57,6 +58,13 @@ class Loop:
         else:
             self._ready[name] = None
             self._wakeup.set()
+
+    async def run_now(self, name: str) -> None:
+        """Queue a name and wait for a pass of it that begins after this call; its errors stay in the loop."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(name, []).append(waiter)
+        self.wake(name)
+        await waiter
 
     async def run(self) -> None:
         """Go on until `close`."""
@@ -97,6 +105,7 @@ class Loop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _one(self, name: str) -> None:
+        waiters = self._waiters.pop(name, [])
         try:
             at = await self._run_pass(name)
         except asyncio.CancelledError:
@@ -110,6 +119,9 @@ class Loop:
                 self._later(name, at)
         finally:
             self.passes += 1
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
             self._busy.discard(name)
             if name in self._again:
                 self._again.discard(name)
@@ -144,7 +156,13 @@ class Loop:
             return
         self._due[name] = at
         self._scheduler.add_job(
-            self._fire, "date", run_date=at, args=[name], id=name, replace_existing=True, misfire_grace_time=None
+            self._fire,
+            "date",
+            run_date=at,
+            args=[name],
+            id=name,
+            replace_existing=True,
+            misfire_grace_time=None,
         )
 
     def _fire(self, name: str) -> None:

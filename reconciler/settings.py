@@ -93,6 +93,11 @@ class Settings(BaseSettings):
         default=30, ge=0, description="between TERM and KILL when a script is stopped"
     )
 
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -119,7 +124,7 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """SQLAlchemy URL of the store."""
         if self.database is None:
-            return f"sqlite+aiosqlite:///{self.data.absolute() / 'steersman.db'}"
+            return f"sqlite+aiosqlite:///{self.data / 'steersman.db'}"
         scheme, _, rest = self.database.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else self.database
 

@@ -15,9 +15,9 @@ from typing_extensions import TypedDict
 
 from specs.kinds import KINDS
 from specs.layers import without_nulls
-from specs.messages import faults
-from specs.meta import SCOPES
-from specs.model import SpecFault, Steps
+from specs.messages import KeyedFault, faults
+from specs.meta import SCOPES, a
+from specs.model import Steps
 from specs.nearest import did_you_mean
 from specs.refused import take_refused
 
@@ -25,15 +25,17 @@ DEFAULTING = ("Project", "Environment")
 """The kinds that hold defaults for what is inside them."""
 
 
-def check_defaults(owner: str, defaults: Mapping[str, Any]) -> Iterator[SpecFault]:
+def check_defaults(owner: str, defaults: Mapping[str, Any]) -> Iterator[KeyedFault]:
     """Faults of the `defaults` of a Project or Environment (`owner` says which of the two)."""
     inside = kinds_inside(owner)
     for kind, values in defaults.items():
         where: Steps = ("defaults", kind)
         if kind not in inside:
-            yield where, f"a {owner} has no defaults for {kind}{did_you_mean(kind, inside)}"
+            yield where, f"{a(owner)} has no defaults for {kind}{did_you_mean(kind, inside)}", True
         elif isinstance(values, Mapping):
-            yield from (((*where, *steps), message) for steps, message in _kind_faults(kind, values))
+            yield from (
+                ((*where, *steps), message, key) for steps, message, key in _kind_faults(kind, values)
+            )
 
 
 def kinds_inside(owner: str) -> list[str]:
@@ -42,25 +44,24 @@ def kinds_inside(owner: str) -> list[str]:
     return [kind for kind in KINDS if any(scope.rstrip("?") == part for scope in SCOPES[kind])]
 
 
-def _kind_faults(kind: str, values: Mapping[str, Any]) -> Iterator[SpecFault]:
+def _kind_faults(kind: str, values: Mapping[str, Any]) -> Iterator[KeyedFault]:
     spec = without_nulls(values)
-    yield from take_refused(kind, spec)
+    yield from ((steps, message, True) for steps, message in take_refused(kind, spec))
     known = [name for name in KINDS[kind].model.model_fields if name not in KINDS[kind].not_defaulted]
     for name, value in spec.items():
         if name in KINDS[kind].not_defaulted:
-            yield (name,), f"{name} of a {kind} cannot be defaulted; remove it here"
+            yield (name,), f"{name} of {a(kind)} cannot be defaulted; remove it here", True
         elif name not in known:
-            yield (name,), f'unknown field "{name}" of a {kind}{did_you_mean(name, known)}'
+            yield (name,), f'unknown field "{name}" of {a(kind)}{did_you_mean(name, known)}', True
         else:
             yield from _value_faults(kind, name, value)
 
 
-def _value_faults(kind: str, name: str, value: Any) -> Iterator[SpecFault]:
+def _value_faults(kind: str, name: str, value: Any) -> Iterator[KeyedFault]:
     try:
         _adapter(kind, name).validate_python({name: value})
     except ValidationError as error:
-        for steps, message, _key in faults(error, KINDS[kind].model, {name: value}):
-            yield steps, message
+        yield from faults(error, KINDS[kind].model, {name: value})
 
 
 @lru_cache(maxsize=512)

@@ -51,13 +51,14 @@ def evaluate(place: Place, around: Around) -> Declared:
     kind = KINDS[place.key.kind]
     layers = layers_of(place, around.defaults)
     merged = merge(layers)
+    _keep_nulls(kind, merged, place)
     found = [Found(steps, message, True) for steps, message in take_refused(kind.name, merged)]
     spec, problems = _validated(kind, merged, [each.steps for each in found])
     found += problems
     references = _scope_references(place.key)
     files: dict[Steps, str] = {}
     if spec is not None:
-        found += [Found(steps, message) for steps, message in _checked(kind, spec)]
+        found += _checked(kind, spec)
         references += list(kind.references(spec, place.key))
         files = text_paths(kind, spec, layers)
         found += _fill_texts(spec, kind, files, around.texts)
@@ -136,10 +137,17 @@ def _validated(
         ]
 
 
-def _checked(kind: Kind, spec: Mapping[str, Any]) -> Iterator[tuple[Steps, str]]:
-    yield from kind.check(spec)
+def _keep_nulls(kind: Kind, merged: dict[str, Any], place: Place) -> None:
+    """Null in an Environment's defaults undoes a Project's, so it must outlive the merge of the Environment itself."""
+    defaults = place.part.layers[0][1].get("defaults")
+    if kind.name in DEFAULTING and isinstance(defaults, Mapping):
+        merged["defaults"] = {name: values for name, values in defaults.items() if values is not None}
+
+
+def _checked(kind: Kind, spec: Mapping[str, Any]) -> Iterator[Found]:
+    yield from (Found(steps, message) for steps, message in kind.check(spec))
     if kind.name in DEFAULTING:
-        yield from check_defaults(kind.name, spec["defaults"])
+        yield from (Found(*fault) for fault in check_defaults(kind.name, spec["defaults"]))
 
 
 def _scope_references(key: Key) -> list[Reference]:

@@ -16,13 +16,14 @@ from pydantic_core import ErrorDetails
 from specs.model import Steps
 from specs.nearest import did_you_mean
 
+KeyedFault = tuple[Steps, str, bool]
+"""A path in a specification, the sentence, and whether the key of the entry is meant rather than its value."""
+
 _LONGEST_SHOWN = 60
 
 
-def faults(
-    error: ValidationError, model: type[BaseModel] | None, spec: Any
-) -> Iterator[tuple[Steps, str, bool]]:
-    """Each fault of a validation: its path in `spec`, the sentence, and whether the key itself is meant."""
+def faults(error: ValidationError, model: type[BaseModel] | None, spec: Any) -> Iterator[KeyedFault]:
+    """Each fault of a validation of `spec`."""
     for details in error.errors(include_url=False, include_context=True):
         steps = clean(details["loc"], spec)
         yield steps, _sentence(details, steps, model), details["type"] in ("extra_forbidden", "missing")

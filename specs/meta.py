@@ -58,13 +58,18 @@ def parse_key(text: str) -> Key:
     scope = SCOPES[kind]
     parts = rest.split("/", len(scope))
     if len(parts) != len(scope) + 1 or not all(parts):
-        raise ValueError(f'"{text}" is not a KEY of a {kind}; write {key_form(kind)}')
+        raise ValueError(f'"{text}" is not a KEY of {a(kind)}; write {key_form(kind)}')
     values: dict[str, str | None] = {"project": None, "environment": None}
     for part, value in zip(scope, parts, strict=False):
         if value == ABSENT and not part.endswith("?"):
-            raise ValueError(f'a {kind} always has a {part}; write {key_form(kind)} instead of "{text}"')
+            raise ValueError(f'{a(kind)} always has a {part}; write {key_form(kind)} instead of "{text}"')
         values[part.rstrip("?")] = None if value == ABSENT else value
     return Key(kind, values["project"], values["environment"], parts[-1])
+
+
+def a(kind: str) -> str:
+    """A kind with its article."""
+    return f"an {kind}" if kind[0] in "AEIOU" else f"a {kind}"
 
 
 def key_form(kind: str) -> str:

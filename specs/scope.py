@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from specs.document import Document
 from specs.errors import Fault
 from specs.kinds import KINDS, Part
-from specs.meta import SCOPES, Key, environment_name_fault, project_name_fault
+from specs.meta import SCOPES, Key, a, environment_name_fault, project_name_fault
 from specs.nearest import did_you_mean
 
 _PATH = re.compile(r"projects/(?P<project>[^/]+)/(?:environments/(?P<environment>[^/]+)/)?.+")
@@ -60,7 +60,7 @@ def _place(path: str, document: Document, part: Part) -> Place | Fault:
         value = said or meant
         if value is None and not form.endswith("?"):
             place = document.positions.nearest("/metadata")
-            return Fault(*place, f"metadata.{name} is missing: a {document.kind} is inside a {name}")
+            return Fault(*place, f"metadata.{name} is missing: {a(document.kind)} is inside a {name}")
         if value is not None and (message := _NAME_FAULTS[name](value)):
             return Fault(*place, message)
         scope[name] = value
@@ -80,4 +80,4 @@ def _idle(document: Document, parts: dict[str, str]) -> Iterator[Fault]:
     for name, value in (("project", document.project), ("environment", document.environment)):
         if value is not None and name not in parts:
             place = document.positions.nearest(f"/metadata/{name}", key=True)
-            yield Fault(*place, f"a {document.kind} has no {name}; remove metadata.{name}")
+            yield Fault(*place, f"{a(document.kind)} has no {name}; remove metadata.{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from reconciler.apply import jobs
 from reconciler.controllers.builds import BuildDecision, MakeJob
@@ -22,7 +23,7 @@ async def make_jobs(
     """One transaction a job, so that each is in the event log; the owed check is made again inside it."""
     made = []
     for order in decision.jobs:
-        number = await installation.database.write(lambda w, o=order: _make(w, resource, work_digest, o, decision))  # type: ignore[misc]
+        number = await installation.database.write(partial(_make, resource, work_digest, order, decision))
         made += [number] if number is not None else []
     if decision.timers:
         await installation.database.write(lambda w: _timers(w, resource.key, decision))
@@ -30,7 +31,7 @@ async def make_jobs(
 
 
 def _make(
-    write: Write, resource: Resource, work_digest: str, order: MakeJob, decision: BuildDecision
+    resource: Resource, work_digest: str, order: MakeJob, decision: BuildDecision, write: Write
 ) -> int | None:
     connection = write.connection
     if order.once is not None:
@@ -56,7 +57,11 @@ def _timers(write: Write, key: str, decision: BuildDecision) -> None:
 
 
 async def set_status(
-    installation: Installation, resource: Resource, sync: Sync, health: Health, trouble: tuple[str, str] | None
+    installation: Installation,
+    resource: Resource,
+    sync: Sync,
+    health: Health,
+    trouble: tuple[str, str] | None,
 ) -> None:
     """Store sync, health and the trouble of a Build where they changed."""
     conditions = without_condition(resource.conditions, _TROUBLE)
@@ -73,6 +78,10 @@ async def set_status(
     current = view.resources.get(resource.key)
     if stored is not None and current is not None and current.generation == stored.generation:
         merged = replace(
-            current, sync=stored.sync, health=stored.health, conditions=stored.conditions, version=stored.version
+            current,
+            sync=stored.sync,
+            health=stored.health,
+            conditions=stored.conditions,
+            version=stored.version,
         )
         installation.snapshot.swap(view.with_changes(installation.database.version, [merged]))

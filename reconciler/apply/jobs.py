@@ -53,7 +53,12 @@ def create(write: Write, order: Order) -> int:
 def insert(write: Write, new: NewJob) -> int:
     """Insert a job and let it take its first step in the same transaction."""
     number = rows.create(write.connection, new, write.now, write.version)
-    body = {"number": number, "trigger": dict(new.trigger), "commit": new.checkout.commit, "retry_of": new.retry_of}
+    body = {
+        "number": number,
+        "trigger": dict(new.trigger),
+        "commit": new.checkout.commit,
+        "retry_of": new.retry_of,
+    }
     write.record("job-created", new.key, body)
     advance(write, number)
     return number

@@ -20,12 +20,15 @@ async def carry_out(
     installation: Installation, desired: Desired, outcome: Outcome, source: Source, actor: Actor = SYSTEM
 ) -> tuple[Resource, ...]:
     """Store everything that one revision changes; a reader sees the state before or after."""
+
     def store(write: Write) -> tuple[Resource, ...]:
         stored = resources.save(write.connection, outcome.upserts, write.version)
         _prune(write, outcome.removals)
         resources.save_blobs(write.connection, desired.parsed, LOADER_VERSION)
         sources.save(write.connection, source)
-        body = outcome.plan.to_dict() | {"from": installation.desired.commit if installation.desired else None}
+        body = outcome.plan.to_dict() | {
+            "from": installation.desired.commit if installation.desired else None
+        }
         write.record("revision-applied", None, body, revision=desired.commit)
         return stored
 
@@ -66,7 +69,11 @@ def _wake(installation: Installation, stored: Iterable[str], removed: Iterable[s
         elif kind == "Executor":
             names.add("dispatch")
     if projects:
-        names |= {r.key for r in installation.snapshot.current.resources.values() if r.kind == "Build" and r.project in projects}
+        names |= {
+            r.key
+            for r in installation.snapshot.current.resources.values()
+            if r.kind == "Build" and r.project in projects
+        }
     removed = list(removed)
     if removed:
         names |= {"jobs", "dispatch"}

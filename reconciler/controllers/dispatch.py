@@ -1,4 +1,4 @@
-"""Which pending trial goes to which executor (design 7.5, cider-ci 5.7): traits, load, repositories, concurrency, fairness.
+"""Which pending trial goes to which executor (design 7.5, cider-ci 5.7): traits, load, concurrency, fairness.
 
 Pure: `decide(queue, executors, load)` gives assignments and, for every trial that waits, its cause. The causes are
 what `why` prints.

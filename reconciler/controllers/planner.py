@@ -14,7 +14,8 @@ from reconciler.controllers.prune import Verdict, judge
 from reconciler.model.plan import Action, Change, Held, Plan, Verb
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync, with_condition, without_condition
-from specs.tree import Declared, Tree
+from specs.declared import Declared
+from specs.tree import Tree
 
 # Containers come before what they hold; removal goes the other way round.
 ORDER = (

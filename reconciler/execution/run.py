@@ -178,7 +178,9 @@ class Runs:
         waiting = asyncio.ensure_future(supervisor.wait(handle))
         stopping = asyncio.ensure_future(self._stops[trial.id].wait())
         try:
-            done, _ = await asyncio.wait({waiting, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {waiting, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
             forced = None
             if waiting not in done:
                 forced = Reason.CANCELLED if stopping in done else Reason.TIMEOUT
@@ -188,7 +190,9 @@ class Runs:
             waiting.cancel()
             stopping.cancel()
 
-    async def _conclude(self, trial: LiveTrial, epoch: int, found: Exit | None, forced: Reason | None) -> None:
+    async def _conclude(
+        self, trial: LiveTrial, epoch: int, found: Exit | None, forced: Reason | None
+    ) -> None:
         """Keep the attachments and store the end."""
         folder = self._workspaces / f"{trial.id}-{epoch}"
         run = self._runs / trial.id / str(epoch)
@@ -246,8 +250,8 @@ class Runs:
             network=policy.get("network") or place.spec.get("network") or "host",
             readable=tuple(place.spec.get("readable") or ()),
             writable=tuple(place.spec.get("writable") or ()),
-            files={script: _SCRIPT} if script.parent == run else {},
-            hidden=self._settings.data.absolute(),
+            files=((script, _SCRIPT),) if script.parent == run else (),
+            hidden=self._settings.data,
         )
         environment |= {"HOME": "/home/steersman", "STEERSMAN_WORKSPACE": _INSIDE}
         return Command(sandbox.wrap(_interpreter(script, inside), view), environment, folder, True, limit)
@@ -382,4 +386,3 @@ def _cancelled() -> bool:
     """Is the current task being let go (the daemon stops), so that its script must keep its workspace?"""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-

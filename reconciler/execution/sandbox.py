@@ -36,6 +36,8 @@ _ETC = (
     "ssl/certs", "ssl/cert.pem", "ssl/openssl.cnf", "ssl/ct_log_list.cnf", "system-release", "terminfo",
     "timezone", "vimrc", "wgetrc", "xdg", "zsh", "X11/rgb.txt",
 )  # fmt: skip
+_SETTINGS = ("acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
+_INSIDES = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _REFUSED = ("/proc", "/sys/fs/cgroup", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh")
 
 
@@ -146,6 +148,7 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
         *_system(view.hidden),
         *_etc(view.network),
         *("--proc", "/proc", "--dev", "/dev"),
+        *_kernel(),
         *("--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/var/tmp"),  # noqa: S108
         *("--dir", "/run", "--tmpfs", "/home", "--dir", HOME),
         *asked,
@@ -167,6 +170,16 @@ def _system(hidden: Path) -> Iterator[str]:
             yield from ("--ro-bind", str(path), str(path))
     if _contains(Path("/usr"), hidden.resolve()) or _contains(Path("/opt"), hidden.resolve()):
         yield from ("--tmpfs", str(hidden.resolve()))
+
+
+def _kernel() -> Iterator[str]:
+    """The kernel's settings, read-only: to root even without any right /proc/sys/kernel/core_pattern is open."""
+    for name in _SETTINGS:
+        if Path("/proc", name).exists():
+            yield from ("--ro-bind", f"/proc/{name}", f"/proc/{name}")
+    for name in _INSIDES:
+        if Path("/proc", name).exists():
+            yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
 
 
 def _etc(network: str) -> Iterator[str]:

@@ -189,7 +189,7 @@ def _spawn(
 
 async def wait(supervised: Supervised) -> Exit | None:
     """Waits until the script has ended and its output is in the log. None: gone without a status (lost)."""
-    tick = None if supervised.sandboxed or supervised.survivors else _TICK
+    tick = None if supervised.survivors else _TICK
     async with _watching(supervised) as ended:
         while not await _within(ended, tick):
             if (supervised.run / "code").exists():
@@ -205,7 +205,10 @@ async def wait(supervised: Supervised) -> Exit | None:
 
 
 async def _end_stragglers(supervised: Supervised, ended: asyncio.Event) -> None:
-    """A bare script has ended, but something in a session of its own still holds the pipe."""
+    """The script has ended, but something still holds the pipe.
+
+    Bare, that is what made a session of its own; in a sandbox, the first process of a bubblewrap that died early.
+    """
     if not await _within(ended, _AGAIN):
         await asyncio.to_thread(_signal_tree, supervised, signal.SIGKILL)
 
@@ -414,8 +417,8 @@ def _members(
     first = leader.pid if leader is not None and supervised.sandboxed else 0
     return [
         found[pid]
-        for pid in sorted(kept)
-        if found[pid].alive and found[pid].session != supervised.pid and pid != first
+        for pid in sorted(kept - {supervised.pid, first})
+        if found[pid].alive and not (pid in below and found[pid].session == supervised.pid)
     ]
 
 

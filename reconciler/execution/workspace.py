@@ -24,7 +24,7 @@ async def prepare(directory: Path, checkout: Checkout, mirrors: Mirrors) -> None
     """Make the workspace anew; what an interrupted attempt left is removed first."""
     await remove(directory)
     if checkout.url is None or checkout.commit is None:
-        directory.mkdir(parents=True, mode=0o700)
+        await asyncio.to_thread(directory.mkdir, 0o700, True)
         return
     try:
         mirror = await mirrors.get(checkout.url)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.store.database import Connection
-
 from reconciler.apply import builds as apply
 from reconciler.controllers import builds as controller
 from reconciler.controllers.builds import BuildView, Head
-from reconciler.errors import SteersmanError, Stalled
+from reconciler.errors import Stalled, SteersmanError
 from reconciler.installation import Installation
 from reconciler.model.job import Checkout, Job
 from reconciler.model.resource import Resource
@@ -21,6 +19,7 @@ from reconciler.model.timer import Timer
 from reconciler.source.git import Mirror, UnknownCommit
 from reconciler.source.watch import local_path
 from reconciler.store import jobs, timers
+from reconciler.store.database import Connection
 from specs.build import work_digest
 from specs.digest import digest
 from specs.globs import branch_matches
@@ -75,7 +74,9 @@ async def run(installation: Installation, key: str) -> datetime | None:
     if made:
         installation.wake("dispatch")
     health = Health.PROGRESSING if made else decision.health
-    await apply.set_status(installation, resource, Sync.SYNCED if trouble is None else decision.sync, health, trouble)
+    await apply.set_status(
+        installation, resource, Sync.SYNCED if trouble is None else decision.sync, health, trouble
+    )
     return min(decision.wake_at or now + _SOON, now + _SOON) if trouble else decision.wake_at
 
 
@@ -166,12 +167,12 @@ async def _checkouts(
         first = branch_of(spec, repository)
         found.sort(key=lambda checkout: checkout.branch != first)
     else:
-        name = branch_of(spec, repository) or await mirror.default_branch()
-        commit = await mirror.head(name) if name else None
-        if name is None or commit is None:
-            what = f"no branch {name}" if name else "no commits yet"
+        branch = branch_of(spec, repository) or await mirror.default_branch()
+        head = await mirror.head(branch) if branch else None
+        if branch is None or head is None:
+            what = f"no branch {branch}" if branch else "no commits yet"
             raise Stalled("BranchMissing", f"{repository.url} has {what}")
-        found.append(await _checkout(mirror, repository.url, commit, branch=name))
+        found.append(await _checkout(mirror, repository.url, head, branch=branch))
     if spec.get("tags"):
         found += await _new_tags(installation, resource, repository, mirror, stored)
     return found
@@ -181,13 +182,19 @@ async def _new_tags(
     installation: Installation, resource: Resource, repository: Repository, mirror: Mirror, stored: Stored
 ) -> list[Checkout]:
     """Tags that came, or moved, after the first look at this Build."""
-    tags = {name: commit for name, commit in (await mirror.tags()).items() if branch_matches((resource.spec or {})["tags"], name)}
+    tags = {
+        name: commit
+        for name, commit in (await mirror.tags()).items()
+        if branch_matches((resource.spec or {})["tags"], name)
+    }
     if _BASELINE not in stored.tags:
         noted = tags | {_BASELINE: ""}
         await installation.database.write(lambda w: timers.save_tags(w.connection, resource.key, noted))
         return []
     fresh = {name: commit for name, commit in tags.items() if stored.tags.get(name) != commit}
-    return [await _checkout(mirror, repository.url, commit, tag=name) for name, commit in sorted(fresh.items())]
+    return [
+        await _checkout(mirror, repository.url, commit, tag=name) for name, commit in sorted(fresh.items())
+    ]
 
 
 async def _checkout(
@@ -197,7 +204,12 @@ async def _checkout(
 
 
 async def _judged(
-    installation: Installation, key: str, spec: Mapping[str, Any], work: str, mirror: Mirror, found: list[Checkout]
+    installation: Installation,
+    key: str,
+    spec: Mapping[str, Any],
+    work: str,
+    mirror: Mirror,
+    found: list[Checkout],
 ) -> list[Head]:
     def ask(connection: Connection) -> tuple[set[str | None], dict[str | None, str | None]]:
         done = {c.tree for c in found if jobs.exists(connection, key, work, c.tree)}
@@ -208,7 +220,11 @@ async def _judged(
     for checkout in found:
         owed = checkout.tree not in done
         changed = None
-        if owed and checkout.commit and (spec.get("build_on_file_changes") or spec.get("ignore_file_changes")):
+        if (
+            owed
+            and checkout.commit
+            and (spec.get("build_on_file_changes") or spec.get("ignore_file_changes"))
+        ):
             changed = await _changed(mirror, last.get(checkout.branch), checkout.commit)
         heads.append(Head(checkout, owed, changed))
     return heads

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from reconciler.store.database import Connection
-
 from reconciler.apply import dispatch as apply
 from reconciler.controllers import dispatch as controller
 from reconciler.controllers.dispatch import Waiting
@@ -13,6 +11,7 @@ from reconciler.execution.run import Place
 from reconciler.installation import Installation
 from reconciler.model.job import State
 from reconciler.store import jobs as rows
+from reconciler.store.database import Connection
 from reconciler.store.jobs import LiveTrial
 
 LOCAL = "Executor/local"
@@ -28,7 +27,11 @@ async def run(installation: Installation) -> None:
         if trial.state is not State.PENDING and trial.executor:
             busy[trial.executor] = busy.get(trial.executor, 0.0) + trial.load
             running[_project(trial)] = running.get(_project(trial), 0.0) + trial.load
-    queue = {trial.id: trial for trial in trials if trial.state is State.PENDING and trial.job_state is not State.ABORTING}
+    queue = {
+        trial.id: trial
+        for trial in trials
+        if trial.state is State.PENDING and trial.job_state is not State.ABORTING
+    }
     offers = [_offer(place, busy.get(place.key, 0.0)) for place in places.values()]
     decision = controller.decide([_waiting(trial, first) for trial in queue.values()], offers, running)
     await apply.start(installation, decision, queue, places)
@@ -47,7 +50,11 @@ def places_of(installation: Installation) -> dict[str, Place]:
 
 def builtin() -> Place:
     """The executor of an installation that declares none."""
-    return Place(LOCAL, {"max_load": float(max(4, os.cpu_count() or 1)), "sandbox": "required", "network": "host"}, declared=False)
+    return Place(
+        LOCAL,
+        {"max_load": float(max(4, os.cpu_count() or 1)), "sandbox": "required", "network": "host"},
+        declared=False,
+    )
 
 
 def _observe(connection: Connection) -> tuple[list[LiveTrial], dict[tuple[str, str | None], int]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -40,7 +42,16 @@ async def run(installation: Installation, actor: Actor = SYSTEM) -> datetime | N
         await _note(installation, (error.reason, error.message))
         raise
     if head is None:
-        trouble = ("BranchMissing", f"{settings.repo} has no branch {settings.branch}; what was applied stays in force")
+        trouble = (
+            "BranchMissing",
+            f"{settings.repo} has no branch {settings.branch}; what was applied stays in force",
+        )
+        await _note(installation, trouble)
+    elif settings.path not in (".", "") and await installation.source.tree_of(head, settings.path) is None:
+        trouble = (
+            "PathMissing",
+            f"{settings.repo} has no folder {settings.path} at {head[:12]}; what was applied stays",
+        )
         await _note(installation, trouble)
     else:
         await _note(installation, None)
@@ -73,9 +84,13 @@ async def apply_revision(installation: Installation, head: str, actor: Actor = S
         return outcome
     await carry_out(installation, desired, outcome, source, actor)
     installation.confirmed.clear()
+    installation.last_plan = outcome.plan
     installation.desired = replace(desired, parsed={})
     log.info(
-        "revision-applied", revision=head[:12], actions=len(outcome.plan.actions), errors=len(desired.tree.errors)
+        "revision-applied",
+        revision=head[:12],
+        actions=len(outcome.plan.actions),
+        errors=len(desired.tree.errors),
     )
     await _settled(installation, installation.desired, desired.tree.changed)
     return outcome
@@ -108,14 +123,18 @@ async def decide(installation: Installation, desired: Desired, keys: frozenset[s
     return await asyncio.to_thread(work) if len(keys) > _MUCH else work()
 
 
-def in_force(installation: Installation) -> dict[str, object]:
+def in_force(installation: Installation) -> dict[str, Mapping[str, Any]]:
     """KEY → specification in force."""
     return {key: r.spec for key, r in installation.snapshot.current.resources.items() if r.spec is not None}
 
 
 def located(error: SpecError) -> dict[str, object]:
     """An error as the native API shows it."""
-    return {"location": f"{error.path}:{error.line}:{error.column}", "message": error.message, "key": error.key}
+    return {
+        "location": f"{error.path}:{error.line}:{error.column}",
+        "message": error.message,
+        "key": error.key,
+    }
 
 
 def _nothing(installation: Installation, outcome: Outcome, source: Source) -> bool:
@@ -136,7 +155,9 @@ async def _settled(installation: Installation, desired: Desired, changed: frozen
     for action in again.plan.actions:
         if action.key in current:
             text = "; ".join(f"{c.field}: {c.old!r} → {c.new!r}" for c in action.changes[:5])
-            fact = Condition("Unsettled", True, "Unsettled", f"planned again after apply: {text}", installation.now())
+            fact = Condition(
+                "Unsettled", True, "Unsettled", f"planned again after apply: {text}", installation.now()
+            )
             resource = current[action.key]
             troubled.append(replace(resource, conditions=with_condition(resource.conditions, fact)))
     stored = await installation.database.write(lambda w: resources.save(w.connection, troubled, w.version))
@@ -150,7 +171,11 @@ async def _note(installation: Installation, trouble: tuple[str, str] | None) -> 
     if (source.trouble if source else None) == trouble:
         return
     settings = installation.settings
-    new = replace(source, trouble=trouble) if source else Source(settings.repo, settings.branch, settings.path, trouble=trouble)
+    new = (
+        replace(source, trouble=trouble)
+        if source
+        else Source(settings.repo, settings.branch, settings.path, trouble=trouble)
+    )
     await installation.database.write(lambda w: sources.save(w.connection, new))
     view = installation.snapshot.current
     installation.snapshot.swap(view.with_changes(installation.database.version, (), (), new))

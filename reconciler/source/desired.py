@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.source.git import Entry, Mirror, UnknownCommit
-from specs.loader import ParsedFile, opaque_file, parse_file
+from specs.document import ParsedFile
+from specs.loader import opaque_file, parse_file
 from specs.tree import Tree
 
 Cache = Callable[[list[str]], Awaitable[dict[str, bytes]]]
@@ -109,7 +110,11 @@ class Reader:
         """Texts of `run_file` that changed, or that changed files name."""
         users = {path for declared in tree.declared.values() for path in declared.files} & changed.keys()
         wanted = sorted(tree.wanted_texts(files) | users)
-        blobs = {path: paths[path].blob for path in wanted if path in paths and refused(paths[path], self._limit) is None}
+        blobs = {
+            path: paths[path].blob
+            for path in wanted
+            if path in paths and refused(paths[path], self._limit) is None
+        }
         contents = await self._mirror.read(sorted(set(blobs.values())), self._limit)
         return {path: _decode(contents.get(blobs.get(path, ""))) for path in wanted}
 

@@ -96,7 +96,9 @@ class Repository:
                 return found
         if not 4 <= len(ref) <= 64 or not set(ref.lower()) <= _HEX:
             return None
-        return self._maybe("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref.lower()}^{{commit}}")
+        return self._maybe(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref.lower()}^{{commit}}"
+        )
 
     def tree_of(self, commit: str, path: str = "") -> str | None:
         """Id of the tree at the path; None when there is none. An unknown commit raises UnknownCommit."""

@@ -29,6 +29,7 @@ _STEP_MS = 8
 _DEBOUNCE_MS = 1
 _CHECK_MS = 2_000
 _TOP = frozenset({"HEAD", "packed-refs", "refs", "reftable", "commondir"})
+_REFS = frozenset({"heads", "tags"})
 _BELOW = ("refs/heads", "refs/tags")
 
 Identity = frozenset[tuple[str, int, int]]
@@ -75,11 +76,12 @@ def _watch(git_dir: Path, woken: Callable[[], None], ended: threading.Event, loo
 def _session(git_dir: Path, directories: Identity, woken: Callable[[], None], ended: threading.Event) -> None:
     """Watch until directories come or go."""
     paths = {path for path, _, _ in directories}
-    tops = {str(git_dir), str(common_dir_of(git_dir))}
+    common = common_dir_of(git_dir)
+    names = {str(git_dir): _TOP, str(common): _TOP, str(common / "refs"): _REFS}
 
     def matters(_: watchfiles.Change, name: str) -> bool:
         path = Path(name)
-        return path.suffix != ".lock" and (str(path.parent) not in tops or path.name in _TOP)
+        return path.suffix != ".lock" and path.name in names.get(str(path.parent), {path.name})
 
     for changed in watchfiles.watch(
         *paths,

@@ -61,6 +61,10 @@ class Database:
         """Call `listener(version, event)` on the event loop after each commit."""
         self._listeners.append(listener)
 
+    def unsubscribe(self, listener: Callable[[int, Recorded | None], None]) -> None:
+        """No longer call it."""
+        self._listeners.remove(listener)
+
     async def write(self, work: Callable[[Write], T], actor: Actor = SYSTEM) -> T:
         """Run `work` in one transaction, then advance the version and append its event to the chain."""
         async with self._writing:
@@ -74,7 +78,7 @@ class Database:
                     raise _unavailable(error) from error
                 raise
             self.version = version
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener(version, recorded)
         return result
 

@@ -170,7 +170,7 @@ def counts(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def move(  # noqa: PLR0913  - one row's new state and what comes with it
+def move(
     connection: Connection,
     entity: str,
     row_id: str,
@@ -179,7 +179,7 @@ def move(  # noqa: PLR0913  - one row's new state and what comes with it
     now: datetime,
     **values: Any,
 ) -> bool:
-    """Set a state along the table of moves (a reason alone may change too); False if the row is not where it must be."""
+    """Set a state along the table of moves; a reason alone may change too. False: the row is not where it must be."""
     table, moves = _TABLES[entity]
     allowed = origins(moves, state) | ({state} if not state.finished else frozenset())
     values |= {"state": state.value, "reason": reason}

@@ -28,7 +28,9 @@ def expire(connection: Connection, before: datetime) -> Expired:
         return Expired((), ())
     numbers = [row.number for row in old]
     gone = list(
-        connection.execute(select(trials.c.id).select_from(trials.join(tasks)).where(tasks.c.job.in_(numbers))).scalars()
+        connection.execute(
+            select(trials.c.id).select_from(trials.join(tasks)).where(tasks.c.job.in_(numbers))
+        ).scalars()
     )
     owned = attachments.c.owner.in_(gone)
     digests = set(connection.execute(select(attachments.c.digest).where(owned)).scalars())
@@ -37,6 +39,10 @@ def expire(connection: Connection, before: datetime) -> Expired:
     connection.execute(delete(trials).where(trials.c.id.in_(gone)))
     connection.execute(delete(tasks).where(tasks.c.job.in_(numbers)))
     connection.execute(delete(jobs).where(jobs.c.number.in_(numbers)))
-    connection.execute(delete(specifications).where(specifications.c.uuid.in_([row.specification for row in old])))
-    still = set(connection.execute(select(attachments.c.digest).where(attachments.c.digest.in_(digests))).scalars())
+    connection.execute(
+        delete(specifications).where(specifications.c.uuid.in_([row.specification for row in old]))
+    )
+    still = set(
+        connection.execute(select(attachments.c.digest).where(attachments.c.digest.in_(digests))).scalars()
+    )
     return Expired(tuple(gone), tuple(sorted(digests - still)))

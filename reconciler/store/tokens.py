@@ -30,6 +30,19 @@ class Token:
         """Neither revoked nor expired."""
         return self.revoked_at is None and (self.expires is None or self.expires > now)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The form of the native API: never the secret."""
+        return {
+            "id": self.id,
+            "subject": self.subject,
+            "name": self.name,
+            "scope": self.scope,
+            "created_at": self.created_at.isoformat(),
+            "expires": self.expires.isoformat() if self.expires else None,
+            "last_used": self.last_used.isoformat() if self.last_used else None,
+            "revoked_at": self.revoked_at.isoformat() if self.revoked_at else None,
+        }
+
 
 def add(connection: Connection, mark: str, token: Token) -> Token:
     """Store a token under the hash of its secret."""

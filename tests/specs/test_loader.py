@@ -23,8 +23,15 @@ def first(data: str | bytes) -> str:
 def test_a_document_keeps_its_envelope_and_its_values() -> None:
     """Kind, name, scope, labels, annotations and spec arrive as written."""
     text = HEAD.replace("project: shop", "project: shop, labels: {a: b}, annotations: {c: 'd'}")
-    (document,) = parse_file(f"{text}spec: {{on: no, n: 1, f: 1.5, v: '1', x: 0x10, o: 0o7, t: true}}\n".encode()).documents
-    assert ("Build", "web", "shop", None) == (document.kind, document.name, document.project, document.environment)
+    (document,) = parse_file(
+        f"{text}spec: {{on: no, n: 1, f: 1.5, v: '1', x: 0x10, o: 0o7, t: true}}\n".encode()
+    ).documents
+    assert ("Build", "web", "shop", None) == (
+        document.kind,
+        document.name,
+        document.project,
+        document.environment,
+    )
     assert ({"a": "b"}, {"c": "d"}) == (document.labels, document.annotations)
     assert {"on": "no", "n": 1, "f": 1.5, "v": "1", "x": 16, "o": 7, "t": True} == document.spec
 
@@ -34,7 +41,7 @@ def test_every_value_has_a_position() -> None:
     text = f"---\n{HEAD}spec:\n  a:\n    - x: &x {{y: 1}}\n  b: *x\n"
     (document,) = parse_file(text.encode()).documents
     assert 2 == document.line
-    assert (7, 16) == document.positions["/spec/a/0/x/y"][:2] or (7, 18) == document.positions["/spec/a/0/x/y"]
+    assert (7, 17) == document.positions["/spec/a/0/x/y"]
     assert (6, 3) == document.positions.of_key("/spec/a")
     assert (8, 6) == document.positions.nearest("/spec/b/y")
     assert (7, 7) == document.positions.nearest("/spec/a/0/nothing/here")
@@ -80,7 +87,7 @@ def test_line_ends_of_windows_are_read() -> None:
         (f"{HEAD}spce: {{}}\n", '4:1: unknown field "spce"; did you mean "spec"?'),
         (f"{HEAD}spec: []\n", "4:7: spec must be a mapping"),
         (HEAD.replace("name: web", "name: web, lables: {}"), '3:23: unknown field "lables"; did you mean "labels"?'),
-        (HEAD.replace("name: web", "name: web, labels: {a: 1}"), "3:34: metadata.labels.a must be a quoted string"),
+        (HEAD.replace("name: web", "name: web, labels: {a: 1}"), "3:35: metadata.labels.a must be a quoted string"),
         (f"{HEAD}spec:\n  a: 1\n  a: 2\n", '6:3: "a" stands here twice; keep one'),
         (f"{HEAD}spec: {{a: !!str x}}\n", "4:11: tags are not allowed; leave tag:yaml.org,2002:str out"),
         (f"{HEAD}spec:\n  <<: {{a: 1}}\n", "5:3: merge keys (<<) are not allowed; write the fields out, or use defaults"),
@@ -148,7 +155,7 @@ def test_all_faults_are_told_at_once() -> None:
         (b"{a: " * 60, "nested deeper than 50 levels"),
         (("a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 9))).encode(), "aliases"),
         (b"a: &a x\nb: [" + b"*a," * 21 + b"]", "more than 20 aliases"),
-        (("a0: &a0 x\n" + "".join(f"a{i}: &a{i} {'[' * 9}*a{i - 1}{']' * 9}\n" for i in range(1, 9))).encode(), "nested deeper"),
+        (("a0: &a0 x\n" + "".join(f"a{i}: &a{i} {'[' * 15}*a{i - 1}{']' * 15}\n" for i in range(1, 6))).encode(), "nested deeper"),
         (b"a: \xed\xa0\x80", "not UTF-8"),
         (b'a: "\\ud800"', "not valid YAML"),
         ("a: ü".encode("utf-16"), "UTF-16"),
@@ -184,10 +191,17 @@ def test_a_number_that_does_not_fit_is_a_fault(number: str) -> None:
     assert "the number is too large; if it is text, quote it" in first(f"{HEAD}spec: {{a: {number}}}\n")
 
 
-@pytest.mark.parametrize("text", ["2026-99-99", "2026-01-01", "1_000", "0b1", "yes", "12:30:45", "=", "1e", "..", "-"])
+@pytest.mark.parametrize(
+    "text", ["2026-99-99", "2026-01-01", "1_000", "0b1", "yes", "12:30:45", "=", "1e", "..", "-"]
+)
 def test_what_other_readers_convert_is_text(text: str) -> None:
     """Dates, sexagesimals and words of YAML 1.1 stay text."""
-    assert text == parse_file(f"{HEAD}spec:\n  a: {text if text != '-' else repr(text)}\n".encode()).documents[0].spec["a"]
+    assert (
+        text
+        == parse_file(f"{HEAD}spec:\n  a: {text if text != '-' else repr(text)}\n".encode())
+        .documents[0]
+        .spec["a"]
+    )
 
 
 def test_a_file_beyond_the_limit_is_not_parsed() -> None:

@@ -150,7 +150,14 @@ def test_entries_carry_mode_blob_and_size(work: Any) -> None:
 
 
 def test_strange_file_names_are_told_as_they_are(work: Any) -> None:
-    names = [b"new\nline.yaml", b"latin-\xe9.yaml", "ümlaut ☃.yaml".encode(), b"tab\t.yaml", b"-x", b":(top)y"]
+    names = [
+        b"new\nline.yaml",
+        b"latin-\xe9.yaml",
+        "ümlaut ☃.yaml".encode(),
+        b"tab\t.yaml",
+        b"-x",
+        b":(top)y",
+    ]
     for name in names:
         Path(os.fsdecode(bytes(work.path) + b"/" + name)).write_text("x")
     commit = work.commit()
@@ -266,7 +273,14 @@ def test_facts_are_those_of_the_commit(work: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "author", ["author", "author x", "author x <y> 99999999999999999 +9999", "author <> 1 +0000", "author a\xff <b> - -"]
+    "author",
+    [
+        "author",
+        "author x",
+        "author x <y> 99999999999999999 +9999",
+        "author <> 1 +0000",
+        "author a\xff <b> - -",
+    ],
 )
 def test_a_malformed_commit_harms_nobody(work: Any, author: str) -> None:
     tree = work.git("rev-parse", "HEAD^{tree}")
@@ -468,5 +482,22 @@ def test_processes_rest_and_a_closed_mirror_says_so(work: Any) -> None:
         await mirror.close()
         with pytest.raises(Transient, match="closed"):
             await mirror.head("main")
+
+    reading(work.path, use)
+
+
+@pytest.mark.parametrize("damage", ["no object", "empty ref", "nonsense ref"])
+def test_a_damaged_branch_never_looks_like_a_deleted_one(work: Any, damage: str) -> None:
+    head = work.git("rev-parse", "HEAD")
+    if damage == "no object":
+        (work.path / ".git/objects" / head[:2] / head[2:]).unlink()
+    else:
+        (work.path / ".git/refs/heads/main").write_text("" if damage == "empty ref" else "nonsense\n")
+
+    async def use(mirror: Mirror) -> None:
+        for branch in ("main", None):
+            with pytest.raises(Transient, match="could not be read"):
+                await mirror.head(branch)
+        assert await mirror.head("none") is None
 
     reading(work.path, use)

@@ -21,7 +21,10 @@ GITHUB = {
 }
 GITLAB = {
     "ref": "refs/tags/v1",
-    "project": {"git_http_url": "https://gitlab.example/g/r.git", "git_ssh_url": "git@gitlab.example:g/r.git"},
+    "project": {
+        "git_http_url": "https://gitlab.example/g/r.git",
+        "git_ssh_url": "git@gitlab.example:g/r.git",
+    },
 }
 
 
@@ -87,7 +90,10 @@ def test_a_changed_body_is_refused() -> None:
 
 
 def test_an_unset_secret_accepts_nothing() -> None:
-    for headers in ({"X-Gitlab-Token": ""}, {"X-Hub-Signature-256": hmac.new(b"", b"{}", "sha256").hexdigest()}):
+    for headers in (
+        {"X-Gitlab-Token": ""},
+        {"X-Hub-Signature-256": hmac.new(b"", b"{}", "sha256").hexdigest()},
+    ):
         with pytest.raises(BadSignature):
             verify(headers, b"{}", "")
 

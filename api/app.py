@@ -1,0 +1,77 @@
+"""The one Litestar app: routes, authentication, errors, OpenAPI. `api.serve` runs it; tests build it the same way."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from api import problems
+from api.auth import Authentication, Credentials
+from api.native import events, jobs, metrics, plan, status
+from reconciler.installation import Installation
+
+HANDLERS: list[Any] = [
+    status.health,
+    status.overview,
+    status.resource_list,
+    status.resource,
+    status.schedule_list,
+    status.why_key,
+    status.schema,
+    plan.plan,
+    plan.plan_for,
+    plan.sync_now,
+    plan.trigger,
+    plan.push,
+    jobs.job_list,
+    jobs.job,
+    jobs.cancel,
+    jobs.retry,
+    jobs.log,
+    jobs.log_stream,
+    jobs.attachment_list,
+    jobs.attachment,
+    events.event_list,
+    events.event_stream,
+    events.audit,
+    events.token_list,
+    events.token_create,
+    events.token_revoke,
+    metrics.metrics,
+]
+
+
+def create(installation: Installation) -> Litestar:
+    """The app of one installation."""
+    state = State({"installation": installation, "credentials": Credentials(installation)})
+    return Litestar(
+        route_handlers=HANDLERS,
+        state=state,
+        dependencies={"installation": Provide(_installation, sync_to_thread=False)},
+        middleware=[DefineMiddleware(Authentication, exclude="^/schema", exclude_from_auth_key="open")],
+        exception_handlers={Exception: problems.handle},
+        request_max_body_size=installation.settings.body_bytes,
+        openapi_config=OpenAPIConfig(
+            title="Steersman",
+            version=version("steersman"),
+            use_handler_docstrings=True,
+            render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
+            components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"token": []}],
+        ),
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _installation(state: State) -> Installation:
+    found: Installation = state.installation
+    return found

@@ -1,0 +1,177 @@
+"""Verbs about jobs: trigger, jobs, job, cancel, retry, logs, attachments."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.client import Client, connect
+from api.cli.options import Output, Server, Token
+from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
+
+Number = Annotated[int, typer.Argument(help="Number of the job.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Follow until the job has ended; exit 2 if it did not pass.")
+]
+
+
+def trigger(
+    key: Annotated[str, typer.Argument(help="KEY of a Build.")],
+    input: Annotated[list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, repeatable.")] = None,
+    branch: Annotated[str | None, typer.Option()] = None,
+    commit: Annotated[str | None, typer.Option()] = None,
+    follow: Follow = False,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run a Build by hand."""
+    inputs = dict(_pair(item) for item in input or [])
+    body = {"key": key, "inputs": inputs, "branch": branch, "commit": commit}
+    client = connect(server, token)
+    _, made = client.post("/reconciler/trigger", body, timeout=180)
+    _made(client, made, follow, output)
+
+
+def retry(
+    number: Number,
+    follow: Follow = False,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run a finished job again, as a new job."""
+    client = connect(server, token)
+    _, made = client.post(f"/reconciler/jobs/{number}/retry")
+    _made(client, made, follow, output)
+
+
+def cancel(number: Number, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """End a job: TERM, then KILL."""
+    _, body = connect(server, token).post(f"/reconciler/jobs/{number}/cancel")
+    show_json(body) if output is Format.JSON else console().print(f"job {number} is being ended")
+
+
+def jobs(
+    key: Annotated[str | None, typer.Option(help="KEY of a Build.")] = None,
+    state: Annotated[str | None, typer.Option()] = None,
+    limit: Annotated[int, typer.Option()] = 20,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Jobs, newest first."""
+    body = connect(server, token).get("/reconciler/jobs", key=key, state=state, limit=limit)
+    if output is Format.JSON:
+        show_json(body)
+        return
+    rows = [
+        (
+            i["number"],
+            i["key"],
+            i["state"],
+            i["reason"],
+            i["trigger"].get("type"),
+            i["branch"] or i["tag"],
+            (i["commit"] or "")[:10],
+            ago(i["created_at"]),
+        )
+        for i in body["items"]
+    ]
+    show_table(("JOB", "KEY", "STATE", "REASON", "TRIGGER", "REF", "COMMIT", "CREATED"), rows, "no jobs")
+
+
+def job(number: Number, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """One job with its tasks and tries."""
+    body = connect(server, token).get(f"/reconciler/jobs/{number}")
+    if output is Format.JSON:
+        show_json(body)
+        return
+    reason = f" ({body['reason']})" if body["reason"] else ""
+    console().print(
+        f"[bold]{body['key']}#{number}[/bold]  {coloured(body['state'])}{reason}  {ago(body['created_at'])}"
+    )
+    rows: list[tuple[Any, ...]] = []
+    for task in body["tasks"]:
+        rows.append((task["name"], task["state"], task["reason"], "", ""))
+        for trial in task["trials"]:
+            status = next((s["exit_status"] for s in trial["scripts"]), None)
+            note = trial["error"] or trial["waits_for"] or ""
+            rows.append((f"  #{trial['number']}", trial["state"], trial["reason"], status, note))
+    show_table(("TASK", "STATE", "REASON", "EXIT", "NOTE"), rows)
+
+
+def logs(
+    number: Number,
+    follow: Follow = False,
+    task: Annotated[str | None, typer.Option()] = None,
+    trial: Annotated[int | None, typer.Option()] = None,
+    offset: Annotated[int, typer.Option(help="Byte to begin at.")] = 0,
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """The log of a job."""
+    client = connect(server, token)
+    if follow:
+        _follow(client, number, task=task, trial=trial, offset=offset)
+        return
+    for chunk in client.text(f"/reconciler/jobs/{number}/log", task=task, trial=trial, offset=offset):
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def attachments(
+    number: Number,
+    path: Annotated[str | None, typer.Argument(help="Which to fetch; without it they are listed.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path(),
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List the files that a job keeps, or fetch one."""
+    client = connect(server, token)
+    if path is None:
+        body = client.get(f"/reconciler/jobs/{number}/attachments")
+        rows = [(i["path"], i["size"], i["task"], i["trial"], i["digest"][:19]) for i in body["items"]]
+        show_json(body) if output is Format.JSON else show_table(
+            ("PATH", "BYTES", "TASK", "TRIAL", "DIGEST"), rows, "none"
+        )
+        return
+    target = to / Path(path).name
+    to.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        file.writelines(client.text(f"/reconciler/jobs/{number}/attachments/{path}"))
+    console().print(str(target))
+
+
+def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) -> None:
+    if output is Format.JSON:
+        show_json(made)
+    else:
+        hint = "" if follow else f"  (steersman logs {made['number']} -f)"
+        console().print(f"job {made['number']}{hint}")
+    if follow:
+        _follow(client, made["number"])
+
+
+def _follow(client: Client, number: int, **params: Any) -> None:
+    for message in client.follow(f"/reconciler/jobs/{number}/log/stream", **params):
+        body = json.loads(message.data)
+        if message.event == "end":
+            sys.stdout.flush()
+            reason = f" ({body['reason']})" if body["reason"] else ""
+            sys.stderr.write(f"job {number} {body['state']}{reason}\n")
+            raise typer.Exit(0 if body["state"] == "passed" else 2)
+        sys.stdout.write(body["text"])
+        sys.stdout.flush()
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        fail(f"an input is given as NAME=VALUE, not {text!r}")
+    return name, value

@@ -1,0 +1,184 @@
+"""Verbs that need no server: serve, validate, schema, init, migrate."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from api.cli.options import Output
+from api.cli.output import Format, fail, show_json
+from api.cli.starter import write_starter
+from reconciler.errors import SteersmanError
+from reconciler.settings import Settings, load
+from reconciler.source.desired import from_texts, is_spec
+from reconciler.store import migrate as migrations
+from specs.errors import SpecError
+from specs.kinds import KINDS
+from specs.schema import file_schema, kind_schema
+
+_FILE_LIMIT = 1 << 20
+
+
+class Report(StrEnum):
+    """What `validate --format` takes."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+
+
+def serve(
+    repo: Annotated[str | None, typer.Option(help="Spec repository: a path or a URL.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Branch to follow.")] = None,
+    path: Annotated[str | None, typer.Option(help="Folder of the repository that holds the specs.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data directory.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file instead of steersman.toml.")] = None,
+    allow_unsandboxed: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-unsandboxed", help="Run scripts without bubblewrap where it is absent or switched off."
+        ),
+    ] = None,
+    insecure_no_auth: Annotated[
+        bool | None, typer.Option("--insecure-no-auth", help="Ask nobody for a token.")
+    ] = None,
+) -> None:
+    """Run the daemon: follow the repository and keep it true."""
+    flags = {name: value for name, value in locals().items() if value is not None and name != "config"}
+    settings = _settings(flags, config)
+    from api.serve import serve as run  # the server is needed by this verb only
+
+    try:
+        run(settings)
+    except SteersmanError as error:
+        fail(error.message)
+
+
+def validate(
+    path: Annotated[Path, typer.Argument(help="A folder or a file.")] = Path(),
+    format: Annotated[Report, typer.Option(help="How to report.")] = Report.TEXT,
+) -> None:
+    """Check specifications: every error as file:line:column, exit 1 if there is one."""
+    files = read_files(path)
+    found = from_texts(files, _FILE_LIMIT)
+    errors = [_located(path, error) for error in found.tree.errors]
+    if format is Report.JSON:
+        show_json(
+            [
+                {"path": e.path, "line": e.line, "column": e.column, "message": e.message, "key": e.key}
+                for e in errors
+            ]
+        )
+    else:
+        for error in errors:
+            typer.echo(_github(error) if format is Report.GITHUB else str(error))
+        specs = sum(is_spec(name) for name in files)
+        summary = f"{specs} files, {len(found.tree.declared)} resources, {len(errors)} errors"
+        typer.echo(summary, err=True)
+    raise typer.Exit(1 if errors else 0)
+
+
+def schema(
+    kind: Annotated[
+        str | None, typer.Argument(help="A kind; without it, the schema of a whole file.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a specification file, or of one kind."""
+    if kind is not None and kind not in KINDS:
+        fail(f"there is no kind {kind}; there are {', '.join(KINDS)}")
+    show_json(kind_schema(kind) if kind else file_schema())
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+) -> None:
+    """Make a starting repository: a project, a build that runs, editor schema."""
+    try:
+        written = write_starter(directory)
+    except FileExistsError as error:
+        fail(str(error))
+    for name in written:
+        typer.echo(f"wrote {directory / name}")
+    commit = "git init -b main && git add -A && git commit -m 'First specs'"
+    typer.echo(f"next: cd {directory} && {commit} && steersman serve --repo .")
+
+
+def migrate(
+    database: Annotated[
+        str | None, typer.Option(help="postgresql://…; without it, SQLite in the data directory.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data directory.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Bring the database to this version."""
+    settings = _settings(
+        {k: v for k, v in {"database": database, "data": data}.items() if v is not None}, None
+    )
+    try:
+        if database is None:
+            settings.data.mkdir(parents=True, mode=0o700, exist_ok=True)
+        changed = migrations.prepare(settings.database_url, may_migrate=True)
+    except SteersmanError as error:
+        fail(error.message)
+    body = {"migrated": changed, "revision": migrations.HEAD}
+    if output is Format.JSON:
+        show_json(body)
+    else:
+        typer.echo(f"{'migrated to' if changed else 'already at'} revision {migrations.HEAD}")
+
+
+def read_files(path: Path) -> dict[str, bytes]:
+    """All files below a folder that specs may name, by relative path; or the one file."""
+    if path.is_file():
+        return {path.name: path.read_bytes()}
+    if not path.is_dir():
+        fail(f"{path} does not exist")
+    files: dict[str, bytes] = {}
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            place = Path(folder) / name
+            relative = place.relative_to(path).as_posix()
+            if name.startswith(".") or (place.is_symlink() and not is_spec(relative)):
+                continue
+            if (is_spec(relative) and not place.is_symlink()) or place.stat().st_size <= _FILE_LIMIT:
+                files[relative] = _bounded(place)
+    return files
+
+
+def _bounded(place: Path) -> bytes:
+    """A file's bytes; of one that is too large only so much that it is seen to be."""
+    with place.open("rb") as file:
+        return file.read(_FILE_LIMIT + 1)
+
+
+def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
+    try:
+        return load(flags, config)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
+        ]
+        fail("invalid settings: " + "; ".join(lines))
+    except (SettingsError, FileNotFoundError, ValueError) as error:
+        fail(f"invalid settings: {error}")
+
+
+def _located(root: Path, error: SpecError) -> SpecError:
+    base = root if root.is_dir() else root.parent
+    shown = str(base / error.path)
+    return SpecError(shown, error.line, error.column, error.message, error.key)
+
+
+def _github(error: SpecError) -> str:
+    text = error.message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::error file={error.path},line={error.line},col={error.column}::{text}"

@@ -1,0 +1,84 @@
+"""How the command line speaks: tables for people, JSON for programs, errors on standard error.
+
+Exit codes: 0 done, 1 error, 2 something to do (`plan`) or the job did not pass, 3 the wait ran out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_GOOD = {"Synced", "Healthy", "passed", "ok"}
+_BAD = {"OutOfSync", "Degraded", "failed", "defective", "aborted", "unavailable", "Missing"}
+
+
+class Format(StrEnum):
+    """What `--output` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def console() -> Console:
+    """Standard output, coloured where it is a terminal."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def show_json(value: Any) -> None:
+    """For programs."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "nothing") -> None:
+    """For people."""
+    found = list(rows)
+    if not found:
+        console().print(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in found:
+        table.add_row(*(coloured(cell) for cell in row))
+    console().print(table)
+
+
+def coloured(value: Any) -> str:
+    """A cell's text, with good and bad words in colour."""
+    text = escape("-" if value is None else str(value))
+    if value in _GOOD:
+        return f"[green]{text}[/green]"
+    if value in _BAD:
+        return f"[red]{text}[/red]"
+    return text
+
+
+def ago(moment: str | None) -> str:
+    """A time as people say it."""
+    if moment is None:
+        return "-"
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    future = seconds < 0
+    seconds = abs(seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            text = f"{int(seconds // size)}{unit}"
+            break
+    else:
+        text = f"{int(seconds)}s"
+    return f"in {text}" if future else f"{text} ago"
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end."""
+    sys.stderr.write(f"steersman: {message}\n")
+    raise typer.Exit(code)

@@ -1,0 +1,242 @@
+"""Verbs that ask the daemon about what is declared: status, get, plan, sync, why, schedules, events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.client import connect
+from api.cli.local import read_files
+from api.cli.options import Output, Server, Token
+from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
+from reconciler.controllers.planner import decide
+from reconciler.source.desired import from_texts
+
+_MARKS = {"create": "[green]+[/green]", "update": "[yellow]~[/yellow]", "delete": "[red]-[/red]"}
+_LIMIT = 1 << 20
+
+
+def status(
+    key: Annotated[str | None, typer.Argument(help="A KEY; without it, the whole.")] = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """How it stands: sync, health, what is held, what is wrong."""
+    client = connect(server, token)
+    if key is not None:
+        _resource(client.get(f"/reconciler/resources/{key}"), output)
+        return
+    body = client.get("/reconciler/status")
+    if output is Format.JSON:
+        show_json(body)
+        return
+    _overview(body)
+
+
+def get(
+    kind: Annotated[str, typer.Argument(help="A kind, or a KEY.")],
+    project: Annotated[str | None, typer.Option()] = None,
+    environment: Annotated[str | None, typer.Option()] = None,
+    sync: Annotated[str | None, typer.Option()] = None,
+    health: Annotated[str | None, typer.Option()] = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List resources of a kind."""
+    if "/" in kind:
+        status(kind, server, token, output)
+        return
+    client = connect(server, token)
+    filters = {"kind": kind, "project": project, "environment": environment, "sync": sync, "health": health}
+    body = client.get("/reconciler/resources", **filters)
+    if output is Format.JSON:
+        show_json(body)
+        return
+    rows = [(i["key"], i["sync"], i["health"], i["generation"], i["location"]) for i in body["items"]]
+    show_table(("KEY", "SYNC", "HEALTH", "GEN", "LOCATION"), rows, f"no {kind}")
+
+
+def plan(
+    ref: Annotated[str | None, typer.Option(help="A branch, tag or commit of the spec repository.")] = None,
+    path: Annotated[Path | None, typer.Option(help="A folder, as the whole of the specs.")] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="With --path: as if nothing were there yet.")
+    ] = False,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """What would change. Exit 0: nothing, 2: something, 1: error."""
+    if offline:
+        if path is None:
+            fail("--offline goes with --path")
+        body = offline_plan(path)
+    elif path is not None:
+        files = {name: data.decode("utf-8", "replace") for name, data in read_files(path).items()}
+        _, body = connect(server, token).post("/reconciler/plan", {"files": files}, timeout=120)
+    elif ref is not None:
+        _, body = connect(server, token).post("/reconciler/plan", {"ref": ref}, timeout=120)
+    else:
+        body = connect(server, token).get("/reconciler/plan")
+    if output is Format.JSON:
+        show_json(body)
+    else:
+        show_plan(body)
+    if body["errors"]:
+        raise typer.Exit(1)
+    raise typer.Exit(2 if body["actions"] or body["held"] else 0)
+
+
+def offline_plan(path: Path) -> dict[str, Any]:
+    """The plan of a folder against an empty installation."""
+    desired = from_texts(read_files(path), _LIMIT)
+    outcome = decide(desired.tree, {}, desired.tree.declared, revision="", now=datetime.now(UTC))
+    return outcome.plan.to_dict()
+
+
+def sync(
+    confirm: Annotated[str | None, typer.Option(help="Digest of removals that wait.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait.")] = 60,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Look at the spec repository now. Exit 3 when the wait ran out."""
+    body = {"confirm": confirm} if confirm else {}
+    code, answer = connect(server, token).post("/reconciler/sync", body, timeout=wait + 10, wait=wait)
+    if output is Format.JSON:
+        show_json(answer)
+    else:
+        console().print(
+            f"revision {(answer['revision'] or 'none')[:12]}" + ("" if code == 200 else " (still at work)")
+        )
+        show_plan(answer)
+    raise typer.Exit(0 if code == 200 else 3)
+
+
+def why(
+    key: Annotated[str, typer.Argument(help="A KEY.")],
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Why something does not run, or is not in sync."""
+    body = connect(server, token).get(f"/reconciler/why/{key}")
+    if output is Format.JSON:
+        show_json(body)
+        return
+    console().print(f"{key}  {coloured(body['sync'])}  {coloured(body['health'])}")
+    if not body["causes"]:
+        console().print("nothing stands in the way")
+    for cause in body["causes"]:
+        where = f"  ({cause['where']})" if cause["where"] else ""
+        console().print(f"  {cause['reason']}: {cause['message']}{where}", markup=False)
+
+
+def schedules(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Schedules with their next times."""
+    body = connect(server, token).get("/reconciler/schedules")
+    if output is Format.JSON:
+        show_json(body)
+        return
+    rows = [
+        (
+            i["key"],
+            i["cron"] or f"every {i['interval_seconds']} s",
+            i["timezone"],
+            ago(i["last_due"]),
+            ago(i["next"][0]),
+        )
+        for i in body["items"]
+    ]
+    show_table(("KEY", "WHEN", "ZONE", "LAST", "NEXT"), rows, "no schedules")
+
+
+def events(
+    after: Annotated[int, typer.Option(help="Number after which to begin.")] = 0,
+    limit: Annotated[int, typer.Option(help="How many.")] = 100,
+    key: Annotated[str | None, typer.Option()] = None,
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """What happened, oldest first."""
+    body = connect(server, token).get("/reconciler/events", after=after, limit=limit, key=key)
+    if output is Format.JSON:
+        show_json(body)
+        return
+    rows = [
+        (i["seq"], ago(i["at"]), i["actor"], i["kind"], i["key"], (i["revision"] or "")[:12])
+        for i in body["items"]
+    ]
+    show_table(("SEQ", "WHEN", "WHO", "WHAT", "KEY", "REVISION"), rows, "no events")
+
+
+def show_plan(body: dict[str, Any]) -> None:
+    """A plan for people: one line an action, one line a changed field."""
+    out = console()
+    for error in body.get("errors", []):
+        out.print(f"[red]error[/red] {error['location']}: ", end="")
+        out.print(error["message"], markup=False)
+    for action in body["actions"]:
+        out.print(f"{_MARKS[action['action']]} {action['key']}  [dim]{action['location']}[/dim]")
+        if action["action"] == "update":
+            for change in action["changes"]:
+                out.print(
+                    f"    {change['field']}: {_short(change['old'])} → {_short(change['new'])}", markup=False
+                )
+    for held in body.get("held", []):
+        out.print(f"[yellow]held[/yellow] {held['reason']}: ", end="")
+        out.print(f"{held['message']}: {', '.join(held['keys'])}", markup=False)
+    counts = [f"{sum(a['action'] == verb for a in body['actions'])} to {verb}" for verb in _MARKS]
+    out.print(", ".join(counts) if body["actions"] else "nothing to do")
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, str) else value
+    text = text.replace("\n", "⏎")
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _resource(body: dict[str, Any], output: Format) -> None:
+    if output is Format.JSON:
+        show_json(body)
+        return
+    out = console()
+    out.print(f"[bold]{body['key']}[/bold]  {coloured(body['sync'])}  {coloured(body['health'])}")
+    out.print(
+        f"  declared at {body['location']}, generation {body['generation']}, revision {body['revision'][:12]}"
+    )
+    for condition in body["conditions"]:
+        if condition["status"]:
+            out.print(
+                f"  {condition['type']}: {condition['message']} ({ago(condition['since'])})", markup=False
+            )
+
+
+def _overview(body: dict[str, Any]) -> None:
+    out = console()
+    source, resources, jobs = body["source"], body["resources"], body["jobs"]
+    revision = (source["last_applied_revision"] or "nothing yet")[:12]
+    out.print(f"[bold]{source['repository']}[/bold] {source['branch']} at {revision}")
+    line = f"resources  {resources['total']}: {resources['synced']} synced, {resources['out_of_sync']} out of sync"
+    out.print(f"{line}, {resources['invalid']} invalid")
+    out.print(f"jobs       {jobs['pending']} pending, {jobs['executing']} executing")
+    following = body["schedules"]["next"]
+    out.print(f"schedules  {body['schedules']['total']}" + (f", next {ago(following)}" if following else ""))
+    for trouble in ([{"name": "source", **source["trouble"]}] if source["trouble"] else []) + body[
+        "troubles"
+    ]:
+        out.print(f"[red]trouble[/red] {trouble['name']}: ", end="")
+        out.print(trouble["message"], markup=False)
+    for error in source["errors"]:
+        out.print(f"[red]error[/red] {error['location']}: ", end="")
+        out.print(error["message"], markup=False)
+    for held in body["held"]:
+        out.print(f"[yellow]held[/yellow] {held['reason']}: ", end="")
+        out.print(held["message"], markup=False)

@@ -1,0 +1,47 @@
+"""Bodies that the native API takes; unknown fields are refused."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Body(BaseModel):
+    """What every body has in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlanBody(Body):
+    """A branch, tag or commit of the spec repository; or files (path → text) as the whole of the specs."""
+
+    ref: str | None = Field(default=None, max_length=300)
+    files: dict[str, str] | None = Field(default=None, max_length=20_000)
+
+    @model_validator(mode="after")
+    def _one(self) -> PlanBody:
+        if (self.ref is None) == (self.files is None):
+            raise ValueError("give either `ref` or `files`")
+        return self
+
+
+class SyncBody(Body):
+    """`confirm`: the digest of removals that wait."""
+
+    confirm: str | None = Field(default=None, max_length=100)
+
+
+class TriggerBody(Body):
+    """What to run: a Build's KEY, with values for its inputs, and optionally a branch or commit."""
+
+    key: str = Field(max_length=500)
+    inputs: dict[str, str] = Field(default_factory=dict, max_length=100)
+    branch: str | None = Field(default=None, max_length=300)
+    commit: str | None = Field(default=None, pattern="^[0-9a-fA-F]{7,64}$")
+
+
+class TokenBody(Body):
+    """A new token of the caller."""
+
+    name: str = Field(min_length=1, max_length=100)
+    scope: str = "read"
+    days: int = 90

@@ -1,0 +1,77 @@
+"""`/reconciler/events`, live and as pages; tokens; the audit of the log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, delete, get, post
+from litestar.params import Parameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from api.auth import Caller, needs
+from api.native.bodies import TokenBody
+from reconciler.commands import tokens
+from reconciler.installation import Installation
+from reconciler.queries import events
+from reconciler.queries import tokens as token_queries
+
+Limit = Annotated[int, Parameter(ge=1, le=1000)]
+After = Annotated[int, Parameter(ge=0, le=2**62)]
+
+
+@get("/reconciler/events", summary="The event log, oldest first")
+async def event_list(
+    installation: Installation,
+    after: After = 0,
+    limit: Limit = 100,
+    key: str | None = None,
+    kind: str | None = None,
+) -> dict[str, Any]:
+    """`next` is the number to give as `after`."""
+    return await events.page(installation, after, limit, key, kind)
+
+
+@get("/reconciler/events/stream", summary="The event log live, as server-sent events")
+async def event_stream(
+    installation: Installation, request: Request[Caller, Any, Any], after: After = 0
+) -> ServerSentEvent:
+    """Each message's id is the event's number."""
+    resumed = request.headers.get("last-event-id", "")
+    start = int(resumed) if resumed.isdecimal() and len(resumed) < 19 else after
+    return ServerSentEvent(_messages(installation, start))
+
+
+async def _messages(installation: Installation, after: int) -> AsyncGenerator[ServerSentEventMessage, None]:
+    async for event in events.follow(installation, after):
+        yield ServerSentEventMessage(
+            data=msgspec.json.encode(event).decode(), id=str(event["seq"]), event=event["kind"]
+        )
+
+
+@get("/reconciler/audit", guards=[needs("admin")], summary="Check the hash chain of the event log")
+async def audit(installation: Installation) -> dict[str, Any]:
+    """Names the first record that was changed, if any."""
+    return await events.verify(installation)
+
+
+@get("/reconciler/tokens", guards=[needs("admin")], summary="Tokens, without their secrets")
+async def token_list(installation: Installation) -> dict[str, Any]:
+    """Newest first."""
+    return await token_queries.find_all(installation)
+
+
+@post("/reconciler/tokens", guards=[needs("admin")], summary="A new token; its secret is shown once")
+async def token_create(
+    installation: Installation, request: Request[Caller, Any, Any], data: TokenBody
+) -> dict[str, Any]:
+    """Scope `read`, `write` or `admin`; good for 1 to 365 days."""
+    return await tokens.create(installation, data.name, data.scope, data.days, request.user.actor)
+
+
+@delete("/reconciler/tokens/{token:str}", guards=[needs("admin")], summary="Revoke a token")
+async def token_revoke(installation: Installation, request: Request[Caller, Any, Any], token: str) -> None:
+    """It ends at once."""
+    await tokens.revoke(installation, token, request.user.actor)
+    request.app.state.credentials.forget()

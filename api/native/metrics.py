@@ -1,0 +1,36 @@
+"""`/metrics`: Prometheus, read at the moment of the scrape."""
+
+from __future__ import annotations
+
+from litestar import Response, get
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from reconciler.installation import Installation
+from reconciler.queries.metrics import figures
+
+_MEANING = {
+    "trials_running": "Trials at work in this process",
+    "store_version": "Version of the store",
+    "source_errors": "Errors in the specs",
+    "source_up": "The source can be read",
+    "removals_held": "Groups of removals that wait",
+    "passes_failing": "Names whose pass fails",
+}
+
+
+@get("/metrics", summary="Prometheus metrics")
+async def metrics(installation: Installation) -> Response[bytes]:
+    """Needs a token, as all data does."""
+    found = await figures(installation)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    resources = Gauge("steersman_resources", "Resources", ["kind", "sync", "health"], registry=registry)
+    for labels, count in found.resources.items():
+        resources.labels(*labels).set(count)
+    jobs = Gauge("steersman_jobs", "Unfinished jobs", ["state"], registry=registry)
+    for state, count in found.jobs.items():
+        jobs.labels(state).set(count)
+    for name, value in found.single.items():
+        Gauge(f"steersman_{name}", _MEANING[name], registry=registry).set(value)
+    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,91 @@
+"""Errors as problem details (RFC 9457), chosen in one place for every exception (design 9).
+
+A poisoned request never gives a 500 with a traceback: what is not foreseen is logged here and answered in one sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from reconciler.errors import (
+    BadSignature,
+    Conflict,
+    NotFound,
+    Refused,
+    Stalled,
+    SteersmanError,
+    Transient,
+    Waiting,
+)
+
+log = structlog.get_logger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+# The first row that fits decides.
+STATUS: tuple[tuple[type[SteersmanError], int], ...] = (
+    (BadSignature, 401),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Refused, 422),
+    (Waiting, 503),
+    (Transient, 503),
+    (Stalled, 409),
+)
+
+
+def problem(
+    status: int, reason: str, detail: str, headers: dict[str, str] | None = None, **more: Any
+) -> Response[bytes]:
+    """One problem document."""
+    body = {"type": "about:blank", "title": reason, "status": status, "detail": detail} | more
+    return Response(
+        msgspec.json.encode(body), status_code=status, media_type=MEDIA_TYPE, headers=headers or {}
+    )
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Any exception of a request."""
+    if isinstance(error, SteersmanError):
+        return _ours(error)
+    if isinstance(error, ValidationException):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        return problem(error.status_code, _title(error.status_code), error.detail or "", headers)
+    if isinstance(error, RecursionError):
+        return problem(400, "BadRequest", "the body is nested too deeply")
+    log.error("request-crashed", path=request.url.path, exc_info=error)
+    return problem(500, "InternalError", "this is a fault of the server; its log has the details")
+
+
+def _ours(error: SteersmanError) -> Response[bytes]:
+    status = next((code for kind, code in STATUS if isinstance(error, kind)), 409)
+    headers = {"Retry-After": "2"} if status == 503 else {}
+    return problem(status, error.reason, error.message, headers)
+
+
+def _invalid(error: ValidationException) -> Response[bytes]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    faults = [
+        {"field": str(item.get("key", "")), "message": str(item.get("message", ""))}
+        for item in extra
+        if isinstance(item, dict)
+    ]
+    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults) or error.detail
+    return problem(400, "BadRequest", detail, errors=faults)
+
+
+def _title(status: int) -> str:
+    titles = {
+        400: "BadRequest",
+        401: "Unauthorized",
+        403: "Forbidden",
+        404: "NotFound",
+        405: "MethodNotAllowed",
+    }
+    return titles.get(status, "Error")

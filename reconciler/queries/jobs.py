@@ -1,0 +1,116 @@
+"""Jobs as the native API shows them (design 14.7)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import NotFound
+from reconciler.installation import Installation
+from reconciler.model.job import Job, Script, Task, Trial
+from reconciler.store import attachments
+from reconciler.store import jobs as rows
+
+
+async def page(
+    installation: Installation, *, key: str | None, state: str | None, limit: int, after: int | None
+) -> dict[str, Any]:
+    """Newest first; `next` is the number to give as `after`."""
+    found = await installation.database.read(
+        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after)
+    )
+    items = found[:limit]
+    return {
+        "items": [summary(job) for job in items],
+        "next": items[-1].number if len(found) > limit else None,
+    }
+
+
+async def load(installation: Installation, number: int) -> Job:
+    """One job whole."""
+    job = await installation.database.read(lambda c: rows.load(c, number))
+    if job is None:
+        raise NotFound("NoSuchJob", f"there is no job {number}")
+    return job
+
+
+async def get(installation: Installation, number: int) -> dict[str, Any]:
+    """One job with its tasks, trials and scripts."""
+    return detail(await load(installation, number), installation.waits)
+
+
+async def attachments_of(installation: Installation, number: int) -> list[attachments.Attachment]:
+    """What the job's trials keep."""
+    await load(installation, number)
+    return await installation.database.read(lambda c: attachments.of_job(c, number))
+
+
+async def attachment(
+    installation: Installation, number: int, path: str, task: str | None, trial: int | None
+) -> tuple[attachments.Attachment, Path]:
+    """One attachment and where its bytes lie: of the first task that has it, and its newest trial."""
+    for item in await attachments_of(installation, number):
+        if item.path == path and task in (None, item.task) and trial in (None, item.trial):
+            return item, installation.attachments.open(item.digest)
+    raise NotFound("NoSuchAttachment", f"job {number} keeps no attachment {path!r}")
+
+
+def summary(job: Job) -> dict[str, Any]:
+    """A job as lists show it."""
+    return {
+        "number": job.number,
+        "id": job.id,
+        "key": job.key,
+        "state": job.state.value,
+        "reason": job.reason,
+        "held": job.held,
+        "created_at": _time(job.created_at),
+        "started_at": _time(job.started_at),
+        "finished_at": _time(job.finished_at),
+        "trigger": dict(job.trigger),
+        "inputs": dict(job.inputs),
+        "actor": job.actor,
+        "commit": job.checkout.commit,
+        "branch": job.checkout.branch,
+        "tag": job.checkout.tag,
+        "retry_of": job.retry_of,
+    }
+
+
+def detail(job: Job, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """A job with all below it."""
+    return summary(job) | {"tasks": [_task(task, waits) for task in job.tasks]}
+
+
+def _task(task: Task, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "state": task.state.value,
+        "reason": task.reason,
+        "needs": list(task.policy.get("needs") or ()),
+        "trials": [_trial(trial, waits) for trial in task.trials],
+    }
+
+
+def _trial(trial: Trial, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    waiting = waits.get(trial.id)
+    return {
+        "number": trial.number,
+        "state": trial.state.value,
+        "reason": trial.reason,
+        "error": trial.error,
+        "executor": trial.executor,
+        "waits_for": waiting[1] if waiting and not trial.state.finished else None,
+        "started_at": _time(trial.started_at),
+        "finished_at": _time(trial.finished_at),
+        "scripts": [_script(script) for script in trial.scripts],
+    }
+
+
+def _script(script: Script) -> dict[str, Any]:
+    return {"name": script.name, "state": script.state.value, "exit_status": script.exit_status}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,37 @@
+"""Counts for monitoring."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from reconciler.installation import Installation
+from reconciler.store import jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`resources` by (kind, sync, health), unfinished `jobs` by state, and single figures by name."""
+
+    resources: dict[tuple[str, str, str], int]
+    jobs: dict[str, int]
+    single: dict[str, int]
+
+
+async def figures(installation: Installation) -> Figures:
+    """What there is now."""
+    view = installation.snapshot.current
+    source = view.source
+    kinds = Counter((r.kind, r.sync.value, r.health.value) for r in view.resources.values())
+    return Figures(
+        resources=dict(kinds),
+        jobs=await installation.database.read(jobs.counts),
+        single={
+            "trials_running": installation.runs.active,
+            "store_version": view.version,
+            "source_errors": len(source.errors) if source else 0,
+            "source_up": int(source is not None and source.trouble is None),
+            "removals_held": len(source.held) if source else 0,
+            "passes_failing": len(installation.troubles),
+        },
+    )

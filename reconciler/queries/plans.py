@@ -1,0 +1,43 @@
+"""What would happen: the plan of the followed branch, of any ref, or of files that are not committed yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.errors import NotFound
+from reconciler.installation import Installation
+from reconciler.passes import source
+from reconciler.source.desired import Desired, from_texts
+from reconciler.source.watch import local_path
+
+
+async def of_branch(installation: Installation) -> dict[str, Any]:
+    """The plan of the followed branch: empty, unless something is held or new."""
+    return await of_ref(installation, installation.settings.branch)
+
+
+async def of_ref(installation: Installation, ref: str) -> dict[str, Any]:
+    """What merging a branch, tag or commit would do."""
+    mirror = installation.source
+    if local_path(installation.settings.repo) is None:
+        await mirror.fetch()
+    commit = await mirror.resolve(ref)
+    if commit is None:
+        raise NotFound("NoSuchRef", f"{installation.settings.repo} has no branch, tag or commit {ref!r}")
+    desired = await source.read(installation, commit, installation.desired)
+    return {"revision": commit} | await _plan(installation, desired)
+
+
+async def of_files(installation: Installation, files: Mapping[str, str]) -> dict[str, Any]:
+    """What these files, as the whole of the specs, would do."""
+    contents = {path: text.encode("utf-8", "surrogatepass") for path, text in files.items()}
+    desired = await asyncio.to_thread(from_texts, contents, installation.settings.file_bytes)
+    return {"revision": None} | await _plan(installation, desired)
+
+
+async def _plan(installation: Installation, desired: Desired) -> dict[str, Any]:
+    keys = frozenset(desired.tree.declared) | installation.snapshot.current.resources.keys()
+    outcome = await source.decide(installation, desired, keys)
+    return outcome.plan.to_dict()

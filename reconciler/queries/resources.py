@@ -1,0 +1,96 @@
+"""What is declared and how it stands: lists and single resources, from the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.errors import NotFound
+from reconciler.installation import Installation
+from reconciler.model.resource import Resource
+from specs.tree import origins
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list is narrowed to; None asks for nothing."""
+
+    kind: str | None = None
+    project: str | None = None
+    environment: str | None = None
+    sync: str | None = None
+    health: str | None = None
+
+    def takes(self, resource: Resource) -> bool:
+        """Does the resource belong to the list?"""
+        return (
+            (self.kind is None or resource.kind == self.kind)
+            and (self.project is None or _project(resource) == self.project)
+            and (self.environment is None or resource.environment == self.environment)
+            and (self.sync is None or resource.sync.value == self.sync)
+            and (self.health is None or resource.health.value == self.health)
+        )
+
+
+def find(installation: Installation, wanted: Filter, limit: int, after: str | None) -> dict[str, Any]:
+    """A page of resources by KEY: `items`, and `next` (the KEY after which to go on) while there are more."""
+    resources = installation.snapshot.current.resources
+    keys = sorted(
+        key
+        for key, resource in resources.items()
+        if wanted.takes(resource) and (after is None or key > after)
+    )
+    page = keys[:limit]
+    return {
+        "items": [summary(resources[key]) for key in page],
+        "next": page[-1] if len(keys) > limit else None,
+        "total": len([1 for resource in resources.values() if wanted.takes(resource)]),
+    }
+
+
+def get(installation: Installation, key: str) -> dict[str, Any]:
+    """One resource whole: effective specification, and where each field comes from."""
+    resource = installation.snapshot.current.resources.get(key)
+    if resource is None:
+        raise NotFound(
+            "NoSuchResource", f"there is no resource {key}; `steersman status` lists those there are"
+        )
+    return summary(resource) | {
+        "uuid": resource.uuid,
+        "labels": dict(resource.labels),
+        "annotations": dict(resource.annotations),
+        "digest": resource.digest,
+        "spec": resource.spec,
+        "references": list(resource.references),
+        "origins": dict(_origins(installation, resource)),
+    }
+
+
+def summary(resource: Resource) -> dict[str, Any]:
+    """A resource as lists show it."""
+    return {
+        "key": resource.key,
+        "kind": resource.kind,
+        "project": resource.project,
+        "environment": resource.environment,
+        "name": resource.name,
+        "generation": resource.generation,
+        "observed_generation": resource.observed_generation,
+        "sync": resource.sync.value,
+        "health": resource.health.value,
+        "conditions": [condition.to_dict() for condition in resource.conditions],
+        "revision": resource.revision,
+        "location": resource.location,
+    }
+
+
+def _origins(installation: Installation, resource: Resource) -> Mapping[str, str]:
+    desired = installation.desired
+    if desired is None or resource.invalid or resource.key not in desired.tree.declared:
+        return {}
+    return origins(desired.tree, resource.key)
+
+
+def _project(resource: Resource) -> str | None:
+    return resource.name if resource.kind == "Project" else resource.project

@@ -1,0 +1,42 @@
+"""Declared schedules with their next times."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from reconciler.installation import Installation
+from reconciler.store import timers
+from specs.schedule import next_due
+
+_NEXT = 5
+
+
+async def upcoming(installation: Installation) -> dict[str, Any]:
+    """Every schedule trigger: when it fired last, and the next five times."""
+    items = []
+    resources = installation.snapshot.current.resources
+    for key, timer in await installation.database.read(timers.upcoming):
+        resource = resources.get(key)
+        triggers = (resource.spec or {}).get("triggers") or () if resource else ()
+        if resource is None or timer.position >= len(triggers):
+            continue
+        trigger = triggers[timer.position]
+        times: list[datetime] = []
+        due = timer.next_due
+        while due is not None and len(times) < _NEXT:
+            times.append(due)
+            due = next_due(trigger, due, f"{key}#{timer.position}")
+        items.append(
+            {
+                "key": key,
+                "position": timer.position,
+                "cron": trigger.get("cron"),
+                "interval_seconds": trigger.get("interval_seconds"),
+                "timezone": trigger.get("timezone"),
+                "missed": trigger.get("missed"),
+                "last_due": timer.last_due.isoformat() if timer.last_due else None,
+                "next": [moment.isoformat() for moment in times],
+            }
+        )
+    return {"items": items}

@@ -1,0 +1,87 @@
+"""The whole at a glance: source, counts, what is held, what is wrong (design 9, `/health` and `/reconciler/status`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from reconciler.errors import SteersmanError
+from reconciler.installation import Installation
+from reconciler.model.status import Sync
+from reconciler.store import jobs, timers
+
+
+async def status(installation: Installation) -> dict[str, Any]:
+    """`GET /reconciler/status`."""
+    view = installation.snapshot.current
+    source = view.source
+    syncs = Counter(resource.sync for resource in view.resources.values())
+    healths = Counter(resource.health.value for resource in view.resources.values())
+    counts = await installation.database.read(jobs.counts)
+    total, upcoming = await installation.database.read(timers.summary)
+    return {
+        "source": {
+            "repository": installation.settings.repo,
+            "branch": installation.settings.branch,
+            "path": installation.settings.path,
+            "last_attempted_revision": source.attempted if source else None,
+            "last_applied_revision": source.applied if source else None,
+            "errors": list(source.errors) if source else [],
+            "trouble": _fact(source.trouble if source else None),
+        },
+        "held": list(source.held) if source else [],
+        "resources": {
+            "total": len(view.resources),
+            "synced": syncs[Sync.SYNCED],
+            "out_of_sync": syncs[Sync.OUT_OF_SYNC],
+            "unknown": syncs[Sync.UNKNOWN],
+            "invalid": sum(resource.invalid for resource in view.resources.values()),
+            "health": dict(sorted(healths.items())),
+        },
+        "jobs": {
+            "pending": counts.get("pending", 0),
+            "executing": counts.get("executing", 0) + counts.get("aborting", 0),
+        },
+        "schedules": {"total": total, "next": upcoming.isoformat() if upcoming else None},
+        "troubles": [
+            {"name": name} | (_fact(fact) or {}) for name, fact in sorted(installation.troubles.items())
+        ],
+    }
+
+
+async def health(installation: Installation) -> dict[str, Any]:
+    """`GET /health`: `unavailable` without the store, `degraded` while something is wrong, else `ok`."""
+    source = installation.snapshot.current.source
+    checks = {
+        "database": await _database(installation),
+        "source": _source(installation),
+        "specs": "ok"
+        if not (source and source.errors)
+        else f"{len(source.errors)} errors, see /reconciler/status",
+        "loop": "ok"
+        if not installation.troubles
+        else f"{len(installation.troubles)} passes fail, see /reconciler/status",
+    }
+    word = "ok" if all(text == "ok" for text in checks.values()) else "degraded"
+    if checks["database"] != "ok":
+        word = "unavailable"
+    return {"status": word, "revision": source.applied if source else None, "checks": checks}
+
+
+def _source(installation: Installation) -> str:
+    source = installation.snapshot.current.source
+    if source is None:
+        return "not read yet"
+    return f"{source.trouble[0]}: {source.trouble[1]}" if source.trouble else "ok"
+
+
+async def _database(installation: Installation) -> str:
+    try:
+        await installation.database.load_version()
+    except SteersmanError as error:
+        return error.message
+    return "ok"
+
+
+def _fact(fact: tuple[str, str] | None) -> dict[str, str] | None:
+    return None if fact is None else {"reason": fact[0], "message": fact[1]}

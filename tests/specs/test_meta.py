@@ -1,0 +1,55 @@
+"""KEYs and names."""
+
+from __future__ import annotations
+
+import pytest
+
+from specs.meta import Key, environment_name_fault, parse_key, plain_name_fault, project_name_fault
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("Build/shop/dev/web", Key("Build", "shop", "dev", "web")),
+        ("Build/shop/_/web", Key("Build", "shop", None, "web")),
+        ("Build/shop/dev/a/b@c", Key("Build", "shop", "dev", "a/b@c")),
+        ("Project/shop", Key("Project", None, None, "shop")),
+        ("Environment/shop/dev", Key("Environment", "shop", None, "dev")),
+        ("Executor/local", Key("Executor", None, None, "local")),
+    ],
+)
+def test_a_key_is_read_and_written_alike(text: str, key: Key) -> None:
+    """The name is raw to the end; _ stands for an absent part."""
+    assert key == parse_key(text)
+    assert text == str(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Buidl/shop/dev/web", '"Buidl" is not a kind'),
+        ("Build/shop/web", "write Build/PROJECT/ENVIRONMENT (or _)/NAME"),
+        ("Project/", "write Project/NAME"),
+        ("Environment/_/dev", "always has a project"),
+        ("", '"" is not a kind'),
+        ("Build//dev/web", "is not a KEY of a Build"),
+    ],
+)
+def test_a_wrong_key_is_told(text: str, told: str) -> None:
+    """The sentence shows the form."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        parse_key(text)
+    assert told in str(caught.value)
+
+
+def test_names_follow_their_patterns() -> None:
+    """escape-state, section 4."""
+    assert [None] * 3 == [project_name_fault(name) for name in ("shop", "a1", "A-b_c")]
+    assert all(
+        project_name_fault(name)
+        for name in ("a", "namespaces", "__x", "a b", "-a", "a" * 201, "ab\n", "shöp")
+    )
+    assert [None] * 2 == [environment_name_fault(name) for name in ("d", "prod-2_x")]
+    assert all(environment_name_fault(name) for name in ("Dev", "1a", "", "a/b"))
+    assert [None] * 2 == [plain_name_fault(name) for name in ("web", "1.x_-")]
+    assert all(plain_name_fault(name) for name in (".", "..", "-a", "", "a/b", "a" * 101))
