@@ -172,6 +172,11 @@ def _fill_texts(
 ) -> Iterator[Found]:
     """Puts the texts in as `run` beside `run_file`, and tells of those that are not there."""
     for steps, name in list(kind.texts(spec)):
+        holding: Any = spec
+        for step in steps[:-1]:
+            holding = holding[step]
+        if "run" in holding:
+            continue
         path = files.get(steps)
         text = None if path is None else texts.get(path)
         if path is None:
@@ -181,9 +186,6 @@ def _fill_texts(
         elif not text.strip() or "\x00" in text or len(text.encode("utf-8", "replace")) > LARGEST_TEXT:
             yield Found(steps, f"{path} must be a text of 1 byte to 1 MiB")
         else:
-            holding: Any = spec
-            for step in steps[:-1]:
-                holding = holding[step]
             holding["run"] = text
 
 

@@ -62,7 +62,7 @@ class Executor(Spec):
     images: dict[Name, HostImage] = Field(default_factory=lambda: {"host": HostImage(type="host")})
     """The images there are, by name."""
     limits: Limits = Field(default_factory=Limits)
-    """What one script may use at most."""
+    """Limits of every script that runs here."""
 
 
 def check(spec: Mapping[str, Any]) -> Iterator[SpecFault]:

@@ -36,7 +36,7 @@ _ETC = (
     "ssl/certs", "ssl/cert.pem", "ssl/openssl.cnf", "ssl/ct_log_list.cnf", "system-release", "terminfo",
     "timezone", "vimrc", "wgetrc", "xdg", "zsh", "X11/rgb.txt",
 )  # fmt: skip
-_SETTINGS = ("acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
+_SETTINGS = ("acpi", "bus", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger")
 _INSIDES = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _REFUSED = ("/proc", "/sys/fs/cgroup", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh")
 

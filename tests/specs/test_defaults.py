@@ -42,11 +42,11 @@ def test_the_nearest_wins_and_maps_merge(grow: Grow) -> None:
         )
     )
     spec = effective(tree)
-    assert (200, ["b"], {"A": "p", "B": "e", "C": "d"}) == (
+    assert (
         spec["timeout_seconds"],
         spec["ignore_file_changes"],
         spec["environment_variables"],
-    )
+    ) == (200, ["b"], {"A": "p", "B": "e", "C": "d"})
 
 
 def test_null_means_the_built_in(grow: Grow) -> None:
@@ -59,11 +59,11 @@ def test_null_means_the_built_in(grow: Grow) -> None:
         )
     )
     spec = effective(tree)
-    assert (3600, "queue", {"B": "p"}) == (
+    assert (
         spec["timeout_seconds"],
         spec["concurrency"],
         spec["environment_variables"],
-    )
+    ) == (3600, "queue", {"B": "p"})
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_wrong_default_is_the_projects_fault(grow: Grow, project: str, error: 
     """It is told where it stands, as an error of the Project."""
     tree = grow(files(project, "{}", ""))
     own = [str(each) for each in tree.errors if each.key == "Project/shop"]
-    assert 1 == len(own)
+    assert len(own) == 1
     assert error in own[0]
 
 
@@ -93,8 +93,8 @@ def test_a_faulty_default_leaves_the_last_good_one_in_force(grow: Grow) -> None:
     """The build keeps its effective specification; only the Project is invalid."""
     good = {"Project/shop": {"defaults": {"Build": {"timeout_seconds": 100}}}}
     tree = grow(files("{defaults: {Build: {timeout_seconds: x}}}", "{}", ""), in_force=good)
-    assert ["Project/shop"] == [error.key for error in tree.errors]
-    assert 100 == effective(tree)["timeout_seconds"]
+    assert [error.key for error in tree.errors] == ["Project/shop"]
+    assert effective(tree)["timeout_seconds"] == 100
 
 
 def test_a_default_that_breaks_a_resource_is_told_at_the_default(grow: Grow) -> None:
@@ -103,7 +103,7 @@ def test_a_default_that_breaks_a_resource_is_told_at_the_default(grow: Grow) -> 
         files("{defaults: {Build: {branches: [a]}}}", "{}", "  repo: 'https://e.org/x'\n  branch: main\n")
     )
     (error,) = tree.errors
-    assert "Build/shop/dev/web" == error.key
+    assert error.key == "Build/shop/dev/web"
     assert str(error).startswith("p.yaml:4:")
     assert (
         "this default makes Build/shop/dev/web invalid: branch and branches exclude each other"
@@ -125,4 +125,4 @@ def test_tasks_of_a_default_find_their_texts_beside_the_default(grow: Grow) -> N
     sources["b.yaml"] = sources["b.yaml"].replace(TASKS, "")
     sources = {"deep/p.yaml": sources.pop("p.yaml"), **sources}
     tree = grow(sources, texts={"deep/d.sh": "echo d\n"})
-    assert [("d", "echo d\n")] == [(task["name"], task["run"]) for task in effective(tree)["tasks"]]
+    assert [(task["name"], task["run"]) for task in effective(tree)["tasks"]] == [("d", "echo d\n")]

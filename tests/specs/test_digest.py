@@ -35,7 +35,7 @@ def test_the_order_of_keys_does_not_count(value: dict[str, Any]) -> None:
 
 def test_the_canonical_text() -> None:
     """Sorted, tight, UTF-8, and one text for one number."""
-    assert b'{"a":[1,null,"\xc3\xbc"],"b":1.5}' == canonical({"b": 1.5, "a": (1.0, None, "ü")})
+    assert canonical({"b": 1.5, "a": (1.0, None, "ü")}) == b'{"a":[1,null,"\xc3\xbc"],"b":1.5}'
 
 
 def test_work_is_told_from_policy() -> None:

@@ -26,40 +26,40 @@ def test_a_document_keeps_its_envelope_and_its_values() -> None:
     (document,) = parse_file(
         f"{text}spec: {{on: no, n: 1, f: 1.5, v: '1', x: 0x10, o: 0o7, t: true}}\n".encode()
     ).documents
-    assert ("Build", "web", "shop", None) == (
+    assert (
         document.kind,
         document.name,
         document.project,
         document.environment,
-    )
-    assert ({"a": "b"}, {"c": "d"}) == (document.labels, document.annotations)
-    assert {"on": "no", "n": 1, "f": 1.5, "v": "1", "x": 16, "o": 7, "t": True} == document.spec
+    ) == ("Build", "web", "shop", None)
+    assert (document.labels, document.annotations) == ({"a": "b"}, {"c": "d"})
+    assert document.spec == {"on": "no", "n": 1, "f": 1.5, "v": "1", "x": 16, "o": 7, "t": True}
 
 
 def test_every_value_has_a_position() -> None:
     """Values and keys are found at their lines and columns, from 1; inside an alias, the alias counts."""
     text = f"---\n{HEAD}spec:\n  a:\n    - x: &x {{y: 1}}\n  b: *x\n"
     (document,) = parse_file(text.encode()).documents
-    assert 2 == document.line
-    assert (7, 17) == document.positions["/spec/a/0/x/y"]
-    assert (6, 3) == document.positions.of_key("/spec/a")
-    assert (8, 6) == document.positions.nearest("/spec/b/y")
-    assert (7, 7) == document.positions.nearest("/spec/a/0/nothing/here")
+    assert document.line == 2
+    assert document.positions["/spec/a/0/x/y"] == (7, 17)
+    assert document.positions.of_key("/spec/a") == (6, 3)
+    assert document.positions.nearest("/spec/b/y") == (8, 6)
+    assert document.positions.nearest("/spec/a/0/nothing/here") == (7, 7)
 
 
 def test_positions_of_odd_keys_are_found() -> None:
     """Keys with a slash, a tilde, a space or a line end have positions too."""
     (document,) = parse_file(f'{HEAD}spec: {{a/b: 1, "~": 2, "c d": 3, "e\\nf": 4}}\n'.encode()).documents
     found = [document.positions[f"/spec/{name}"] for name in ("a~1b", "~0", "c d", "e~nf")]
-    assert [4] * 4 == [line for line, _ in found]
-    assert 4 == len(set(found))
+    assert [line for line, _ in found] == [4] * 4
+    assert len(set(found)) == 4
 
 
 def test_several_documents_and_empty_ones() -> None:
     """Empty documents are skipped, all others kept in order."""
     text = f"---\n---\n{HEAD}---\n# nothing\n---\n{HEAD.replace('web', 'two')}...\n"
     parsed = parse_file(text.encode())
-    assert ["web", "two"] == [document.name for document in parsed.documents]
+    assert [document.name for document in parsed.documents] == ["web", "two"]
     assert not parsed.opaque
     assert parse_file(b"") == parse_file(b"# only a comment\n") == ParsedFile()
 
@@ -72,7 +72,7 @@ def test_a_byte_order_mark_is_left_out() -> None:
 def test_line_ends_of_windows_are_read() -> None:
     """CR LF ends a line as LF does; literal texts are the same."""
     text = f"{HEAD}spec:\n  run: |\n    a\n    b\n"
-    assert "a\nb\n" == parse_file(text.replace("\n", "\r\n").encode()).documents[0].spec["run"]
+    assert parse_file(text.replace("\n", "\r\n").encode()).documents[0].spec["run"] == "a\nb\n"
 
 
 @pytest.mark.parametrize(
@@ -123,27 +123,27 @@ def test_a_syntax_error_says_what_to_write_instead(line: str, told: str) -> None
     """Near scripts, cron and globs the advice is to quote."""
     parsed = parse_file(f"{HEAD}spec:\n  {line}\n".encode())
     assert parsed.opaque
-    assert () == parsed.documents
+    assert parsed.documents == ()
     assert told in parsed.faults[-1].message
 
 
 def test_a_file_that_breaks_in_the_middle_declares_nothing() -> None:
     """Documents before the break may have ended too early, so none is believed."""
     parsed = parse_file(f"{HEAD}---\n{HEAD}spec: [\n".encode())
-    assert (True, ()) == (parsed.opaque, parsed.documents)
+    assert (parsed.opaque, parsed.documents) == (True, ())
 
 
 def test_an_unreadable_document_leaves_its_neighbours() -> None:
     """The file is opaque, the rest of it is declared."""
     parsed = parse_file(f"{HEAD}---\nkind: Build\n".encode())
     assert parsed.opaque
-    assert ["web"] == [document.name for document in parsed.documents]
+    assert [document.name for document in parsed.documents] == ["web"]
 
 
 def test_all_faults_are_told_at_once() -> None:
     """A document with four faults has four."""
     parsed = parse_file(f"{HEAD}spec: {{a: !x 1, a: 2, 3: 4}}\nspce: 1\n".encode())
-    assert 4 == len(parsed.documents[0].faults)
+    assert len(parsed.documents[0].faults) == 4
     assert not parsed.opaque
 
 
@@ -180,7 +180,7 @@ def test_hostile_bytes_end_the_file_quickly(data: bytes, told: str) -> None:
 def test_twenty_aliases_are_allowed() -> None:
     """The limit itself is not over the limit."""
     parsed = parse_file(f"{HEAD}spec: {{a: &a x, b: [{', '.join(['*a'] * 20)}]}}\n".encode())
-    assert ["x"] * 20 == parsed.documents[0].spec["b"]
+    assert parsed.documents[0].spec["b"] == ["x"] * 20
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_the_cache_form_gives_back_the_same() -> None:
 def test_a_thousand_faulty_files_are_all_told() -> None:
     """Each file's faults are its own."""
     files = [parse_file(f"{HEAD}spec:\n  a: 1\n  a: {i}\n  {i}: x\n".encode()) for i in range(1000)]
-    assert 2000 == sum(len(document.faults) for file in files for document in file.documents)
+    assert sum(len(document.faults) for file in files for document in file.documents) == 2000

@@ -44,12 +44,12 @@ def test_a_wrong_key_is_told(text: str, told: str) -> None:
 
 def test_names_follow_their_patterns() -> None:
     """escape-state, section 4."""
-    assert [None] * 3 == [project_name_fault(name) for name in ("shop", "a1", "A-b_c")]
+    assert [project_name_fault(name) for name in ("shop", "a1", "A-b_c")] == [None] * 3
     assert all(
         project_name_fault(name)
         for name in ("a", "namespaces", "__x", "a b", "-a", "a" * 201, "ab\n", "shöp")
     )
-    assert [None] * 2 == [environment_name_fault(name) for name in ("d", "prod-2_x")]
+    assert [environment_name_fault(name) for name in ("d", "prod-2_x")] == [None] * 2
     assert all(environment_name_fault(name) for name in ("Dev", "1a", "", "a/b"))
-    assert [None] * 2 == [plain_name_fault(name) for name in ("web", "1.x_-")]
+    assert [plain_name_fault(name) for name in ("web", "1.x_-")] == [None] * 2
     assert all(plain_name_fault(name) for name in (".", "..", "-a", "", "a/b", "a" * 101))

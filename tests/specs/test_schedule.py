@@ -213,7 +213,7 @@ def test_intervals_are_aligned_to_the_epoch(seconds: int, at: int, microsecond: 
     due = next_due({"type": "schedule", "interval_seconds": seconds}, after)
     assert due is not None
     assert after < due <= after + timedelta(seconds=seconds)
-    assert 0 == int(due.timestamp()) % seconds
+    assert int(due.timestamp()) % seconds == 0
 
 
 @settings(deadline=None)
@@ -229,7 +229,7 @@ def test_jitter_moves_all_due_times_alike(seed: str, jitter: int) -> None:
         shifts.append((due - base).total_seconds() if jitter < 3600 else 0)
         assert due > at or hour == 0
         at = due
-    assert 1 == len(set(shifts))
+    assert len(set(shifts)) == 1
     assert 0 <= shifts[0] <= jitter
 
 

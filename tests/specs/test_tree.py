@@ -30,14 +30,14 @@ def told(tree: Tree) -> list[str]:
 def test_the_path_gives_the_scope(grow: Grow) -> None:
     """Project and environment may be left out where the path says them."""
     tree = grow(SHOP)
-    assert [] == told(tree)
+    assert told(tree) == []
     assert {"Project/shop", "Environment/shop/dev", "Repository/shop/web", "Build/shop/dev/web"} == set(
         tree.declared
     )
     build = tree.declared["Build/shop/dev/web"]
     assert frozenset({"Project/shop", "Environment/shop/dev", "Repository/shop/web"}) == build.references
     assert build.digest is not None
-    assert ("shop", "dev", B, 1) == (build.project, build.environment, build.path, build.line)
+    assert (build.project, build.environment, build.path, build.line) == ("shop", "dev", B, 1)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_unreadable_key_makes_the_file_opaque(grow: Grow, path: str, metadata
     """The fault is the file's, nothing is declared by that document."""
     tree = grow({path: BUILD.replace("{name: web}", metadata)})
     assert {path} == tree.opaque
-    assert {} == tree.declared
+    assert tree.declared == {}
     assert error in told(tree)[0]
     assert tree.errors[0].key is None
 
@@ -71,15 +71,15 @@ def test_an_unreadable_key_makes_the_file_opaque(grow: Grow, path: str, metadata
 def test_an_unknown_kind_makes_the_file_opaque(grow: Grow) -> None:
     """Its other documents are declared."""
     tree = grow({"a.yaml": f"{EXECUTOR}---\n{EXECUTOR.replace('Executor', 'Exekutor')}"})
-    assert ['a.yaml:6:7: "Exekutor" is not a kind; did you mean "Executor"?'] == told(tree)
+    assert told(tree) == ['a.yaml:6:7: "Exekutor" is not a kind; did you mean "Executor"?']
     assert {"a.yaml"} == tree.opaque
-    assert ["Executor/local"] == list(tree.declared)
+    assert list(tree.declared) == ["Executor/local"]
 
 
 def test_scope_that_a_kind_does_not_have_is_an_error(grow: Grow) -> None:
     """The KEY is readable, so the resource is declared and invalid."""
     tree = grow({P: PROJECT, "x.yaml": EXECUTOR.replace("{name: local}", "{name: local, project: shop}")})
-    assert ["x.yaml:3:25: an Executor has no project; remove metadata.project"] == told(tree)
+    assert told(tree) == ["x.yaml:3:25: an Executor has no project; remove metadata.project"]
     assert tree.declared["Executor/local"].spec is None
     assert frozenset() == tree.opaque
 
@@ -87,14 +87,14 @@ def test_scope_that_a_kind_does_not_have_is_an_error(grow: Grow) -> None:
 def test_a_key_declared_twice_is_an_error_on_both(grow: Grow) -> None:
     """Each names the other; one going leaves the other right."""
     tree = grow({"a.yaml": EXECUTOR, "b.yaml": f"---\n{EXECUTOR}"})
-    assert [
+    assert told(tree) == [
         "a.yaml:1:1: Executor/local is declared twice; it also stands at b.yaml:2",
         "b.yaml:2:1: Executor/local is declared twice; it also stands at a.yaml:1",
-    ] == told(tree)
+    ]
     assert tree.declared["Executor/local"].spec is None
     after = tree.update({"a.yaml": None}, {}, {})
-    assert [] == told(after)
-    assert "b.yaml" == after.declared["Executor/local"].path
+    assert told(after) == []
+    assert after.declared["Executor/local"].path == "b.yaml"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_order_of_environments_names_declared_ones(grow: Grow) -> None:
     assert f"{B}:3:11: Project/shop is invalid and has no earlier good version" in told(tree)
     prod = "projects/shop/environments/prod/environment.yaml"
     after = tree.update({prod: parse_file(ENVIRONMENT.replace("dev", "prod").encode())}, {}, {})
-    assert [] == told(after)
+    assert told(after) == []
 
 
 def test_an_invalid_repository_with_a_last_good_version_can_be_used(grow: Grow) -> None:
@@ -156,10 +156,11 @@ def test_a_text_beside_the_specification_is_read(grow: Grow) -> None:
     assert set(paths) == Tree.empty().wanted_texts({**parsed, "gone.yaml": None})
     tree = Tree.empty().update(parsed, paths, {})
     spec = tree.declared["Build/shop/dev/web"].spec
-    assert [] == told(tree)
+    assert told(tree) == []
     assert spec is not None
-    assert [("../a.sh", "echo a\n"), ("/x/b.sh", "echo b\n")] == [
-        (t["run_file"], t["run"]) for t in spec["tasks"]
+    assert [(t["run_file"], t["run"]) for t in spec["tasks"]] == [
+        ("../a.sh", "echo a\n"),
+        ("/x/b.sh", "echo b\n"),
     ]
     assert set(paths) == tree.declared["Build/shop/dev/web"].files == tree.texts()
     after = tree.update({}, {"x/b.sh": "echo c\n"}, {})
@@ -189,14 +190,14 @@ def test_a_text_that_is_not_there_is_an_error(grow: Grow, name: str, text: str |
     """Missing, empty, too large, or outside of the source."""
     build = BUILD.replace("run: make", f"run_file: {name}")
     tree = grow({**SHOP, B: build}, texts={"projects/shop/environments/dev/builds/a.sh": text})
-    assert 1 == len(tree.errors)
+    assert len(tree.errors) == 1
     assert error in told(tree)[0]
 
 
 def test_only_what_a_change_concerns_is_evaluated(grow: Grow) -> None:
     """A changed build alone; a changed description of the project alone; a changed default all inside."""
     tree = grow({**SHOP, "x.yaml": EXECUTOR})
-    assert 5 == len(tree.changed)
+    assert len(tree.changed) == 5
     build = tree.update({B: parse_file(BUILD.replace("make", "make all").encode())}, {}, {})
     assert frozenset({"Build/shop/dev/web"}) == build.changed
     project = tree.update({P: parse_file(f"{PROJECT}spec: {{description: x}}\n".encode())}, {}, {})
@@ -216,7 +217,7 @@ def test_an_update_leaves_the_old_tree_alone(grow: Grow) -> None:
     before = dict(tree.declared)
     tree.update({P: None, B: None, R: opaque_file("a link")}, {}, {})
     assert before == tree.declared
-    assert () == tree.errors
+    assert tree.errors == ()
     assert (
         tree.changed
         == tree.update({path: parse_file(text.encode()) for path, text in SHOP.items()}, {}, {}).changed
@@ -236,7 +237,7 @@ def test_origins_name_the_place_of_each_field(grow: Grow) -> None:
     found = origins(tree, "Build/shop/dev/web")
     assert (f"{P}:7", f"{E}:4", f"{B}:7") == tuple(found[f"environment_variables.{name}"] for name in "ABC")
     assert (f"{B}:5", "built-in", "built-in") == (found["repo"], found["disabled"], found["branch"])
-    assert {} == origins(tree, "Build/shop/dev/nothing")
+    assert origins(tree, "Build/shop/dev/nothing") == {}
 
 
 def test_a_thousand_faulty_files_are_told_in_order(grow: Grow) -> None:
@@ -247,9 +248,9 @@ def test_a_thousand_faulty_files_are_told_in_order(grow: Grow) -> None:
     }
     files |= {f"z/{i:04}.yaml": "a: [" for i in range(1000)}
     tree = grow(files)
-    assert 1500 == len(tree.errors)
+    assert len(tree.errors) == 1500
     assert sorted(files) == sorted(
         {error.path for error in tree.errors} | {d.path for d in tree.declared.values()}
     )
-    assert 500 == sum(1 for declared in tree.declared.values() if declared.spec is not None)
-    assert 1000 == len(tree.opaque)
+    assert sum(1 for declared in tree.declared.values() if declared.spec is not None) == 500
+    assert len(tree.opaque) == 1000

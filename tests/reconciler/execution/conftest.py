@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,11 +105,9 @@ def until() -> Callable[[Callable[[], bool]], None]:
     """Waits for something that another process does; fails after ten seconds."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        async def poll() -> None:
-            async with asyncio.timeout(10):
-                while not condition():
-                    await asyncio.sleep(0.01)
-
-        asyncio.run(poll())
+        end = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < end, "it did not happen"
+            time.sleep(0.01)
 
     return wait

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -33,8 +35,6 @@ time.sleep(60)
 
 def _daemon(work: list[tuple[Path, supervisor.Command]]) -> subprocess.Popen[bytes]:
     """Another process that starts all of this and then waits to be killed."""
-    import pickle
-
     process = subprocess.Popen(
         [sys.executable, "-c", DAEMON], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )
@@ -254,8 +254,6 @@ print(asyncio.run(supervisor.wait(supervisor.start(run, command))))
 print((run / "log").read_text().strip(), (base / "data/work/mark").exists())
 print(supervisor.sweep(supervisor.cookie(run)))
 """
-    import tempfile
-
     with tempfile.TemporaryDirectory() as base:
         os.chown(base, 65534, 65534)
         done = subprocess.run(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reconciler.execution import sandbox
+from reconciler.execution import sandbox, supervisor
 from reconciler.execution.sandbox import SandboxRefused, View
-from reconciler.execution.supervisor import Exit
+from reconciler.execution.supervisor import Command, Exit
 
 
 def _view(tmp_path: Path, **more: object) -> View:
@@ -64,7 +65,7 @@ def test_the_scripts_secrets_are_not_in_the_environment_of_bubblewrap(boxed):
 def test_without_network_nothing_is_reached(boxed):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        text = f"cat /proc/net/route | wc -l; ! bash -c 'echo > /dev/tcp/127.0.0.1/{port}' 2>/dev/null; ls /sys/class/net || :"
+        text = f"cat /proc/net/route | wc -l; ! bash -c 'echo > /dev/tcp/127.0.0.1/{port}' 2>/dev/null"
         result, log = boxed.run(text)
     assert result == Exit(0)
     assert log.startswith(b"1\n")
@@ -77,7 +78,10 @@ def test_the_hosts_network_is_there_when_declared(boxed):
 
 
 def test_the_system_cannot_be_written(boxed):
-    text = "for place in / /usr /usr/bin /etc /etc/passwd /opt /proc/sys/kernel/hostname /run /var; do ! test -w $place || echo $place; done"
+    places = (
+        "/ /usr /usr/bin /etc /etc/passwd /opt /run /var /proc/sys/kernel/core_pattern /proc/sysrq-trigger"
+    )
+    text = f"for place in {places}; do ! test -w $place || echo $place; done"
     result, log = boxed.run(text)
     assert (Exit(0), b"") == (result, log)
     result, log = boxed.run(
@@ -107,17 +111,15 @@ def test_home_and_temporary_places_are_private_and_writable(boxed):
 
 
 def test_the_usual_programs_work(boxed):
-    text = "id -u; getent passwd root; date; git --version; echo text > f && grep text f; sort f; hostname; ls /dev/null"
+    text = "id -u; getent passwd root; date; git --version; echo text > f && grep text f; sort f; hostname"
     result, log = boxed.run(text)
     assert Exit(0) == result, log
 
 
 def test_links_at_the_root_are_as_on_the_host(boxed):
     result, log = boxed.run("for name in bin sbin lib lib64; do readlink /$name || echo none; done")
-    expected = [
-        os.readlink(f"/{name}") if Path(f"/{name}").is_symlink() else "none"
-        for name in ("bin", "sbin", "lib", "lib64")
-    ]
+    places = [Path("/", name) for name in ("bin", "sbin", "lib", "lib64")]
+    expected = [str(place.readlink()) if place.is_symlink() else "none" for place in places]
     assert (Exit(0), expected) == (result, log.decode().split())
 
 
@@ -127,14 +129,11 @@ def test_readable_and_writable_paths_are_at_their_place(boxed, tmp_path_factory)
     view = _view(boxed.base, network="none", readable=(str(readable),), writable=(str(writable),))
     text = f"cat {readable}/tool; ! touch {readable}/x 2>/dev/null; echo kept > {writable}/x"
     command = boxed.command("")
-    from reconciler.execution import supervisor
-    from reconciler.execution.supervisor import Command
 
     argv = sandbox.wrap(("/bin/sh", "-ec", text), view)
     supervised = supervisor.start(
         boxed.fresh(), Command(argv, command.environment, boxed.workspace, True, 4096)
     )
-    import asyncio
 
     assert asyncio.run(supervisor.wait(supervised)) == Exit(0)
     assert (supervised.run / "log").read_text() == "tool\n"
@@ -169,10 +168,6 @@ def test_paths_that_would_show_too_much_are_refused_with_a_sentence(boxed, path,
 
 
 def test_bubblewraps_own_failure_is_told_from_the_scripts(boxed):
-    import asyncio
-    from dataclasses import replace
-
-    from reconciler.execution import supervisor
 
     command = boxed.command("exit 1")
     assert asyncio.run(supervisor.wait(supervisor.start(boxed.fresh(), command))) == Exit(1)

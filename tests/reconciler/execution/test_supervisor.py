@@ -250,3 +250,15 @@ def test_many_at_once_all_end(runner):
 
 def test_another_directory_is_another_cookie(tmp_path: Path):
     assert supervisor.cookie(tmp_path / "a") != supervisor.cookie(tmp_path / "b")
+
+
+def test_a_bubblewrap_that_dies_early_holds_nothing_up(boxed):
+    # a full disk is one way: it cannot report, dies, and leaves the namespace's first process behind
+    run = boxed.fresh()
+    run.mkdir(parents=True)
+    (run / "sandbox").symlink_to("/dev/full")
+    supervised = supervisor.start(run, boxed.command("echo never"))
+    result = asyncio.run(asyncio.wait_for(supervisor.wait(supervised), 10))
+    assert result is not None
+    assert result.status != 0
+    assert supervisor.sweep(supervisor.cookie(run)) == []

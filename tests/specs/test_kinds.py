@@ -1,0 +1,245 @@
+"""Builds, repositories and executors: each mistake with its place and its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from specs.build import effective_tasks
+from specs.kinds import KINDS
+from specs.meta import SCOPES
+from specs.refused import REFUSED
+from specs.repository import is_local_url, url_fault
+from specs.tree import Tree
+
+Errors = Callable[[str], list[str]]
+Grow = Callable[..., Tree]
+
+TASK = "  tasks: [{name: a, run: make}]\n"
+REPO = "  repo: web\n"
+NOT_YET = "is not yet carried out by this version; remove it"
+
+CASES: list[tuple[str, str]] = [
+    # spec of a Build -> the error, without its path
+    ("  repo: web\n", "5:3: tasks is missing"),
+    ("  tasks: []\n", "5:10: tasks must have at least 1 item(s)"),
+    ("  tasks: [{run: make}]\n", "5:11: tasks[0].name is missing"),
+    ("  tasks: [{name: a}]\n", '5:11: task "a" says nothing to do; write run, run_file or script'),
+    ("  tasks: [{name: a, run: x, run_file: y}]\n", "5:39: run and run_file exclude each other; keep one"),
+    ("  tasks: [{name: a, script: x}]\n", "5:29: script is a file of the checkout and needs a repo; use run or run_file"),
+    ("  tasks: [{name: -a, run: x}]\n", "5:18: tasks[0].name must have 1 to 100 letters, digits, _ . : and -"),
+    ("  tasks: [{name: a, run: x}, {name: a, run: y}]\n", '5:37: a task named "a" stands above; names are unique in a build'),
+    ("  tasks: [{name: a, run: x, needs: [b]}]\n", '5:37: no task is named "b"'),
+    ("  tasks: [{name: a, run: x, needs: [a]}]\n", "5:36: tasks need each other in a circle: a → a"),
+    (f"{TASK}  repo: webb\n", "6:9: Repository/shop/webb is not declared"),
+    (f"{TASK}  repo: 'ext::sh -c id'\n", "6:9: repo must not hold spaces or control characters"),
+    (f"{TASK}  repo: 'ext::sh'\n", "6:9: repo must not name a transport helper"),
+    (f"{TASK}  branch: main\n", "6:11: branch needs a repo; name one, or remove branch"),
+    (f"{TASK}{REPO}  branch: -x\n", "7:11: branch must be a branch name that Git allows"),
+    (f"{TASK}{REPO}  branch: a\n  branches: [b]\n", "8:13: branch and branches exclude each other; keep one"),
+    (f"{TASK}{REPO}  tags: ['/a']\n", "7:10: tags[0] must be relative"),
+    (f"{TASK}{REPO}  concurrency: paralel\n", '7:16: concurrency must be queue, replace or allow, not "paralel"'),
+    (f"{TASK}{REPO}  disabled: 'false'\n", '7:13: disabled must be true or false, not "false"'),
+    (f"{TASK}  timeout_seconds: 5\n", "6:20: timeout_seconds must be at least 10"),
+    (f"{TASK}  timeout_seconds: 60.5\n", "6:20: timeout_seconds must be a whole number, not 60.5"),
+    (f"{TASK}  timeout_seconds: '60'\n", '6:20: timeout_seconds must be a whole number, not "60"'),
+    (f"{TASK}  timeout_seconds: true\n", "6:20: timeout_seconds must be a whole number, not true"),
+    (f"{TASK}  environment_variables: {{A: 1}}\n", '6:30: environment_variables.A must be a quoted string: write "1"'),
+    (f"{TASK}  environment_variables: {{1A: x}}\n", '"1A" is not a variable name'),
+    (f"{TASK}  environment_variables: {{STEERSMAN_X: x}}\n", "variables that begin with STEERSMAN_ are set by Steersman"),
+    (f"{TASK}  triggers: [{{type: poll}}]\n", "6:21: a poll trigger needs a repo; name one, or remove the trigger"),
+    (f"{TASK}  triggers: [{{}}]\n", "6:14: triggers[0] must have a type"),
+    (f"{TASK}  triggers: [{{type: schedule}}]\n", "6:14: a schedule trigger needs cron or interval_seconds"),
+    (f"{TASK}  triggers: [{{type: schedule, cron: '@daily', interval_seconds: 5}}]\n", "cron and interval_seconds exclude"),
+    (f"{TASK}  triggers: [{{type: schedule, cron: '0 0 30 2 *'}}]\n", "6:37: triggers[0].cron never happens"),
+    (f"{TASK}  triggers: [{{type: schedule, cron: '@daily', timezone: Mars}}]\n", "triggers[0].timezone must be a time zone"),
+    (f"{TASK}  triggers: [{{type: change, inputs: {{a: b}}}}]\n", '6:41: this build has no input "a"'),
+    (f"{TASK}  triggers: [{{type: change}}]\n  inputs: [{{id: a}}]\n", 'input "a" has no default, so this trigger must give it'),
+    (f"{TASK}  inputs: [{{id: a, default: x, items: [y]}}]\n", '6:29: "x" is not one of y'),
+    (f"{TASK}  inputs: [{{id: a, default: x}}, {{id: a}}]\n", 'an input "a" stands above'),
+    (f"{TASK}  task_defaults: {{name: x}}\n", '6:19: unknown field "name"'),
+    (f"{TASK}  task_defaults: {{max_trails: 1}}\n", '6:19: unknown field "max_trails"; did you mean "max_trials"?'),
+    (f"{TASK}  build_on_file_change: []\n", '6:3: unknown field "build_on_file_change"; did you mean "build_on_file_changes"?'),
+    ("  tasks: [{name: a, run: x, attachments: ['../x']}]\n", "tasks[0].attachments[0] must not hold .. as a part"),
+    ("  tasks: [{name: a, run: x, load: 0}]\n", "tasks[0].load must be more than 0"),
+    ("  tasks: [{name: a, run: x, traits: linux}]\n", 'tasks[0].traits must be a list, not "linux"'),
+    ("  tasks: [{name: a, run: x, image: debian}]\n", "5:29: `image: debian` is not yet carried out"),
+    ("  tasks: [{name: a, run: x, matrix: {a: [1]}}]\n", f"5:29: `matrix` {NOT_YET}"),
+    (f"{TASK}  task_defaults: {{cache: []}}\n", f"6:19: `cache` {NOT_YET}"),
+    (f"{TASK}  triggers: [{{type: build, builds: [x]}}]\n", "6:15: `type: build` is not yet carried out"),
+    (f"{TASK}  steps: []\n", f"6:3: `steps` {NOT_YET}"),
+    (f"{TASK}  private_key: abc\n", "6:3: `private_key` is never written in Git: the value must be considered leaked"),
+    (f"{TASK}  escape_auth_token: abc\n", "`escape_auth_token` is never written in Git"),
+    (f"{TASK}  name: x\n", '6:3: unknown field "name"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "error"), CASES)
+def test_a_mistake_in_a_build_is_told(build_errors: Errors, spec: str, error: str) -> None:
+    """One error, at its place."""
+    errors = build_errors(spec)
+    assert len(errors) == 1, errors
+    assert error in errors[0]
+
+
+def test_all_mistakes_are_told_at_once(build_errors: Errors) -> None:
+    """Unknown, refused, wrong and missing fields together."""
+    assert len(build_errors("  tasks: [{nam: a, run: 1}]\n  steps: []\n")) == 4
+
+
+def test_a_full_build_is_valid(build_errors: Errors) -> None:
+    """Every field that is carried out, once."""
+    spec = """\
+  repo: web
+  branches: [main, "feature/*"]
+  tags: ["v*"]
+  disabled: false
+  concurrency: replace
+  environment_variables: {CC: gcc, EMPTY: ""}
+  timeout_seconds: 1800
+  triggers:
+    - {type: poll, interval_seconds: 60}
+    - {type: schedule, cron: "15 3 * * 1-5", timezone: Europe/Amsterdam, missed: skip, inputs: {suite: slow}}
+    - {type: schedule, interval_seconds: 600, jitter_seconds: 30}
+    - {type: webhook}
+    - {type: change}
+  build_on_file_changes: ["src/**"]
+  ignore_file_changes: ["**/*.md"]
+  inputs: [{id: suite, default: fast, items: [fast, slow], description: Which tests}]
+  task_defaults: {image: host, max_trials: 2, traits: [linux], environment_variables: {LEVEL: "1"}}
+  tasks:
+    - {name: test, needs: [lint], script: ci/test.sh, network: none, load: 0.5, lost_retries: 0, timeout_seconds: 900}
+    - {name: lint, run: ruff check ., max_trials: 1, attachments: ["dist/*.whl"], environment_variables: {LEVEL: "2"}}
+"""
+    assert build_errors(spec) == []
+
+
+def test_effective_tasks_have_everything_merged() -> None:
+    """Needed tasks first; own values over the defaults over the built-in."""
+    spec = {
+        "timeout_seconds": 100,
+        "environment_variables": {"A": "b", "B": "b"},
+        "task_defaults": {"max_trials": 3, "environment_variables": {"B": "d", "C": "d"}},
+        "tasks": [
+            {
+                "name": "z",
+                "needs": ["y"],
+                "run": "z",
+                "environment_variables": {"C": "t"},
+                "timeout_seconds": 5,
+            },
+            {"name": "y", "needs": [], "script": "y", "max_trials": 1},
+            {"name": "x", "needs": [], "run": "x"},
+        ],
+    }
+    tasks = effective_tasks(spec)
+    assert [task["name"] for task in tasks] == ["y", "z", "x"]
+    assert [task["max_trials"] for task in tasks] == [1, 3, 3]
+    assert [task["timeout_seconds"] for task in tasks] == [100, 5, 100]
+    assert tasks[1]["environment_variables"] == {"A": "b", "B": "d", "C": "t"}
+    assert tuple(tasks[2][name] for name in ("lost_retries", "load", "traits", "image", "network")) == (
+        2,
+        1,
+        [],
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/a.git", "ssh://git@example.org:22/a", "git@example.org:a/b.git", "example.org:a",
+        "git://example.org/a", "/srv/git/a", "file:///srv/git/a", "https://[::1]:8443/a",
+    ],
+)  # fmt: skip
+def test_an_address_that_git_may_fetch_is_allowed(url: str) -> None:
+    """https, ssh, scp-like, git and local ones."""
+    assert url_fault(url) is None
+    assert url.startswith(("/", "file:")) is is_local_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "-oProxyCommand=x", "--upload-pack=x", "ext::sh -c x", "ext::x", "file::x", "fd::1", "http://example.org/a",
+        "ftp://example.org/a", "https://user:pw@example.org/a", "https://token@example.org/a", "ssh://git:pw@example.org/a",
+        "relative/path", "../up", "~/home", "https://", "ssh://-oX/a", "git@-x:a", "https://example.org/a b", "a\nb:c",
+        "https://example.org:99999/a", "file://host/a", "file://rel", "-a@example.org:x", "ssh://-x@example.org/a",
+    ],
+)  # fmt: skip
+def test_any_other_address_is_refused(url: str) -> None:
+    """Options, helpers, credentials, unknown schemes and relative paths."""
+    assert url_fault(url)
+
+
+EXECUTORS: list[tuple[str, str]] = [
+    ("{}", ""),
+    ("{traits: [linux, bash], max_load: 4, sandbox: required, readable: [/opt/x], network: none}", ""),
+    ("{images: {a: {type: host}}, default_image: a, limits: {log_bytes: 100000, memory_bytes: null}}", ""),
+    ("{accepted_repositories: ['https://e.org/**'], writable: [/var/x], limits: {}}", ""),
+    ("{images: {a: {type: host}}}", '4:7: "host" is not an image of this executor'),
+    ("{images: {a: {type: root, path: /x}}, default_image: a}", "4:21: `type: root` is not yet carried out"),
+    ("{images: {a: {type: hots}}, default_image: a}", 'images.a.type must be host, not "hots"'),
+    ("{limits: {processes: 512}}", f"4:17: `processes` {NOT_YET}"),
+    ("{sandbox: off}", ""),
+    ("{sandbox: false}", "sandbox must be required or off"),
+    ("{readable: [x]}", "readable[0] must be an absolute path of the host"),
+    ("{max_load: 0}", "max_load must be more than 0"),
+    ("{max_laod: 1}", '4:8: unknown field "max_laod"; did you mean "max_load"?'),
+]
+
+
+@pytest.mark.parametrize(("spec", "error"), EXECUTORS)
+def test_an_executor_is_checked(grow: Grow, spec: str, error: str) -> None:
+    """Right ones have no error, wrong ones have one."""
+    tree = grow(
+        {"x.yaml": f"apiVersion: steersman/v1\nkind: Executor\nmetadata: {{name: local}}\nspec: {spec}\n"}
+    )
+    errors = [str(each) for each in tree.errors]
+    assert bool(error) is bool(errors), errors
+    assert all(error in each for each in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "error"),
+    [
+        ("Project", "{is_public: true}", f"4:8: `is_public` {NOT_YET}"),
+        ("Project", "{logo_file: x}", f"4:8: `logo_file` {NOT_YET}"),
+        ("Project", "{environment_order: [a, a]}", '4:31: "a" stands in environment_order twice'),
+        (
+            "Project",
+            "{org_url: 'javascript:x'}",
+            "4:17: org_url must be an address that begins with https://",
+        ),
+        ("Project", "{description: 1}", '4:21: description must be a quoted string: write "1"'),
+        ("Environment", "{protected: true}", f"4:8: `protected` {NOT_YET}"),
+        ("Repository", "{}", "url is missing"),
+        ("Repository", "{url: /x, private_key_ref: k}", "`private_key_ref` needs secrets"),
+        ("Repository", "{url: /x, private_key: k}", "`private_key` is never written in Git"),
+        ("Repository", "{url: /x, srht: {}}", f"`srht` {NOT_YET}"),
+        ("Repository", "{url: 'https://u:p@e.org/x'}", "url must not hold credentials; consider them leaked"),
+    ],
+)
+def test_projects_environments_and_repositories_are_checked(
+    grow: Grow, kind: str, spec: str, error: str
+) -> None:
+    """The fields of the contract that are not carried out are refused by name."""
+    scope = "" if kind == "Project" else ", project: shop"
+    text = f"apiVersion: steersman/v1\nkind: {kind}\nmetadata: {{name: shop{scope}}}\nspec: {spec}\n"
+    tree = grow({"x.yaml": text})
+    assert any(error in str(each) for each in tree.errors), tree.errors
+
+
+def test_no_value_that_is_refused_as_leaked_is_shown(build_errors: Errors) -> None:
+    """Also not in the message."""
+    assert "hunter2" not in " ".join(build_errors(f"{TASK}  private_key: hunter2\n"))
+
+
+def test_refused_fields_are_in_no_model() -> None:
+    """A field is either carried out or refused, never both."""
+    for row in REFUSED:
+        if not row.where and not row.but:
+            assert not set(row.fields) & set(KINDS[row.kind].model.model_fields)
+    assert set(KINDS) == set(SCOPES)
