@@ -164,7 +164,7 @@ class _Builder:
 
     def add(self, value: Any, mark: Mark, height: int, aliases: int) -> None:
         if not self.stack:
-            self.root, self.empty = value, value is None
+            self.root, self.empty, self.line = value, value is None, mark.line + 1
             self.rows.append(f"{mark.line + 1},{mark.column + 1} ")
             return
         frame = self.stack[-1]

@@ -69,7 +69,8 @@ def _segments(pattern: str) -> tuple[Piece, ...]:
                 tests.append(None)
         else:
             tests.append(_segment_test(segment))
-    return tuple(tests)
+    # `a/**` is what is inside a, not a itself.
+    return (*tests, _anything) if tests[-1] is None else tuple(tests)
 
 
 def _segment_test(segment: str) -> Callable[[str], bool]:
@@ -121,7 +122,7 @@ def _pieces(segment: str) -> Iterable[Piece]:
             yield character.__eq__
 
 
-def _anything(_character: str) -> bool:
+def _anything(_item: str) -> bool:
     return True
 
 

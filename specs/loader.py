@@ -102,7 +102,7 @@ def _document(composed: Composed, unreadable: list[Fault]) -> Document | None:
         labels=labels,
         annotations=annotations,
         spec=spec,
-        line=composed.positions[""][0],
+        line=composed.line,
         positions=composed.positions,
         faults=tuple(envelope.faults),
     )

@@ -19,7 +19,8 @@ def files(project: str, environment: str, build: str) -> dict[str, str]:
     """Three files; each argument is the flow text of a `spec`, or block text for the build."""
     return {
         "p.yaml": f"apiVersion: steersman/v1\nkind: Project\nmetadata: {{name: shop}}\nspec: {project}\n",
-        "e.yaml": f"apiVersion: steersman/v1\nkind: Environment\nmetadata: {{name: dev, project: shop}}\nspec: {environment}\n",
+        "e.yaml": "apiVersion: steersman/v1\nkind: Environment\nmetadata: {name: dev, project: shop}\n"
+        f"spec: {environment}\n",
         "b.yaml": f"{BUILD}spec:\n{TASKS}{build}",
     }
 
@@ -69,18 +70,33 @@ def test_null_means_the_built_in(grow: Grow) -> None:
 @pytest.mark.parametrize(
     ("project", "error"),
     [
-        ("{defaults: {Buidl: {}}}", 'p.yaml:4:19: a Project has no defaults for Buidl; did you mean "Build"?'),
+        (
+            "{defaults: {Buidl: {}}}",
+            'p.yaml:4:19: a Project has no defaults for Buidl; did you mean "Build"?',
+        ),
         ("{defaults: {Executor: {}}}", "p.yaml:4:19: a Project has no defaults for Executor"),
-        ("{defaults: {Build: {taskss: []}}}", 'p.yaml:4:27: unknown field "taskss" of a Build; did you mean "tasks"?'),
+        (
+            "{defaults: {Build: {taskss: []}}}",
+            'p.yaml:4:27: unknown field "taskss" of a Build; did you mean "tasks"?',
+        ),
         ("{defaults: {Build: {disabled: 'no'}}}", 'p.yaml:4:37: disabled must be true or false, not "no"'),
         ("{defaults: {Build: {timeout_seconds: 1}}}", "p.yaml:4:44: timeout_seconds must be at least 10"),
-        ("{defaults: {Build: {services: []}}}", "p.yaml:4:27: `services` is not yet carried out by this version; remove it"),
-        ("{defaults: {Build: {environment_variables: {A: 1}}}}", 'environment_variables.A must be a quoted string: write "1"'),
-        ("{defaults: {Build: {triggers: [{type: schedule, cron: x}]}}}", "triggers[0].cron must be five fields"),
+        (
+            "{defaults: {Build: {services: []}}}",
+            "p.yaml:4:27: `services` is not yet carried out by this version; remove it",
+        ),
+        (
+            "{defaults: {Build: {environment_variables: {A: 1}}}}",
+            'environment_variables.A must be a quoted string: write "1"',
+        ),
+        (
+            "{defaults: {Build: {triggers: [{type: schedule, cron: x}]}}}",
+            "triggers[0].cron must be five fields",
+        ),
         ("{defaults: {Environment: {defaults: {}}}}", "defaults of an Environment cannot be defaulted"),
         ("{defaults: {Build: []}}", "p.yaml:4:26: defaults.Build must be a mapping, not a list"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_default_is_the_projects_fault(grow: Grow, project: str, error: str) -> None:
     """It is told where it stands, as an error of the Project."""
     tree = grow(files(project, "{}", ""))

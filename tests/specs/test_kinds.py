@@ -27,9 +27,18 @@ CASES: list[tuple[str, str]] = [
     ("  tasks: [{run: make}]\n", "5:11: tasks[0].name is missing"),
     ("  tasks: [{name: a}]\n", '5:11: task "a" says nothing to do; write run, run_file or script'),
     ("  tasks: [{name: a, run: x, run_file: y}]\n", "5:39: run and run_file exclude each other; keep one"),
-    ("  tasks: [{name: a, script: x}]\n", "5:29: script is a file of the checkout and needs a repo; use run or run_file"),
-    ("  tasks: [{name: -a, run: x}]\n", "5:18: tasks[0].name must have 1 to 100 letters, digits, _ . : and -"),
-    ("  tasks: [{name: a, run: x}, {name: a, run: y}]\n", '5:37: a task named "a" stands above; names are unique in a build'),
+    (
+        "  tasks: [{name: a, script: x}]\n",
+        "5:29: script is a file of the checkout and needs a repo; use run or run_file",
+    ),
+    (
+        "  tasks: [{name: -a, run: x}]\n",
+        "5:18: tasks[0].name must have 1 to 100 letters, digits, _ . : and -",
+    ),
+    (
+        "  tasks: [{name: a, run: x}, {name: a, run: y}]\n",
+        '5:37: a task named "a" stands above; names are unique in a build',
+    ),
     ("  tasks: [{name: a, run: x, needs: [b]}]\n", '5:37: no task is named "b"'),
     ("  tasks: [{name: a, run: x, needs: [a]}]\n", "5:36: tasks need each other in a circle: a → a"),
     (f"{TASK}  repo: webb\n", "6:9: Repository/shop/webb is not declared"),
@@ -39,29 +48,59 @@ CASES: list[tuple[str, str]] = [
     (f"{TASK}{REPO}  branch: -x\n", "7:11: branch must be a branch name that Git allows"),
     (f"{TASK}{REPO}  branch: a\n  branches: [b]\n", "8:13: branch and branches exclude each other; keep one"),
     (f"{TASK}{REPO}  tags: ['/a']\n", "7:10: tags[0] must be relative"),
-    (f"{TASK}{REPO}  concurrency: paralel\n", '7:16: concurrency must be queue, replace or allow, not "paralel"'),
+    (
+        f"{TASK}{REPO}  concurrency: paralel\n",
+        '7:16: concurrency must be queue, replace or allow, not "paralel"',
+    ),
     (f"{TASK}{REPO}  disabled: 'false'\n", '7:13: disabled must be true or false, not "false"'),
     (f"{TASK}  timeout_seconds: 5\n", "6:20: timeout_seconds must be at least 10"),
     (f"{TASK}  timeout_seconds: 60.5\n", "6:20: timeout_seconds must be a whole number, not 60.5"),
     (f"{TASK}  timeout_seconds: '60'\n", '6:20: timeout_seconds must be a whole number, not "60"'),
     (f"{TASK}  timeout_seconds: true\n", "6:20: timeout_seconds must be a whole number, not true"),
-    (f"{TASK}  environment_variables: {{A: 1}}\n", '6:30: environment_variables.A must be a quoted string: write "1"'),
+    (
+        f"{TASK}  environment_variables: {{A: 1}}\n",
+        '6:30: environment_variables.A must be a quoted string: write "1"',
+    ),
     (f"{TASK}  environment_variables: {{1A: x}}\n", '"1A" is not a variable name'),
-    (f"{TASK}  environment_variables: {{STEERSMAN_X: x}}\n", "variables that begin with STEERSMAN_ are set by Steersman"),
-    (f"{TASK}  triggers: [{{type: poll}}]\n", "6:21: a poll trigger needs a repo; name one, or remove the trigger"),
+    (
+        f"{TASK}  environment_variables: {{STEERSMAN_X: x}}\n",
+        "variables that begin with STEERSMAN_ are set by Steersman",
+    ),
+    (
+        f"{TASK}  triggers: [{{type: poll}}]\n",
+        "6:21: a poll trigger needs a repo; name one, or remove the trigger",
+    ),
     (f"{TASK}  triggers: [{{}}]\n", "6:14: triggers[0] must have a type"),
     (f"{TASK}  triggers: [{{type: schedule}}]\n", "6:14: a schedule trigger needs cron or interval_seconds"),
-    (f"{TASK}  triggers: [{{type: schedule, cron: '@daily', interval_seconds: 5}}]\n", "cron and interval_seconds exclude"),
+    (
+        f"{TASK}  triggers: [{{type: schedule, cron: '@daily', interval_seconds: 5}}]\n",
+        "cron and interval_seconds exclude",
+    ),
     (f"{TASK}  triggers: [{{type: schedule, cron: '0 0 30 2 *'}}]\n", "6:37: triggers[0].cron never happens"),
-    (f"{TASK}  triggers: [{{type: schedule, cron: '@daily', timezone: Mars}}]\n", "triggers[0].timezone must be a time zone"),
+    (
+        f"{TASK}  triggers: [{{type: schedule, cron: '@daily', timezone: Mars}}]\n",
+        "triggers[0].timezone must be a time zone",
+    ),
     (f"{TASK}  triggers: [{{type: change, inputs: {{a: b}}}}]\n", '6:41: this build has no input "a"'),
-    (f"{TASK}  triggers: [{{type: change}}]\n  inputs: [{{id: a}}]\n", 'input "a" has no default, so this trigger must give it'),
+    (
+        f"{TASK}  triggers: [{{type: change}}]\n  inputs: [{{id: a}}]\n",
+        'input "a" has no default, so this trigger must give it',
+    ),
     (f"{TASK}  inputs: [{{id: a, default: x, items: [y]}}]\n", '6:29: "x" is not one of y'),
     (f"{TASK}  inputs: [{{id: a, default: x}}, {{id: a}}]\n", 'an input "a" stands above'),
     (f"{TASK}  task_defaults: {{name: x}}\n", '6:19: unknown field "name"'),
-    (f"{TASK}  task_defaults: {{max_trails: 1}}\n", '6:19: unknown field "max_trails"; did you mean "max_trials"?'),
-    (f"{TASK}  build_on_file_change: []\n", '6:3: unknown field "build_on_file_change"; did you mean "build_on_file_changes"?'),
-    ("  tasks: [{name: a, run: x, attachments: ['../x']}]\n", "tasks[0].attachments[0] must not hold .. as a part"),
+    (
+        f"{TASK}  task_defaults: {{max_trails: 1}}\n",
+        '6:19: unknown field "max_trails"; did you mean "max_trials"?',
+    ),
+    (
+        f"{TASK}  build_on_file_change: []\n",
+        '6:3: unknown field "build_on_file_change"; did you mean "build_on_file_changes"?',
+    ),
+    (
+        "  tasks: [{name: a, run: x, attachments: ['../x']}]\n",
+        "tasks[0].attachments[0] must not hold .. as a part",
+    ),
     ("  tasks: [{name: a, run: x, load: 0}]\n", "tasks[0].load must be more than 0"),
     ("  tasks: [{name: a, run: x, traits: linux}]\n", 'tasks[0].traits must be a list, not "linux"'),
     ("  tasks: [{name: a, run: x, image: debian}]\n", "5:29: `image: debian` is not yet carried out"),
@@ -69,10 +108,13 @@ CASES: list[tuple[str, str]] = [
     (f"{TASK}  task_defaults: {{cache: []}}\n", f"6:19: `cache` {NOT_YET}"),
     (f"{TASK}  triggers: [{{type: build, builds: [x]}}]\n", "6:15: `type: build` is not yet carried out"),
     (f"{TASK}  steps: []\n", f"6:3: `steps` {NOT_YET}"),
-    (f"{TASK}  private_key: abc\n", "6:3: `private_key` is never written in Git: the value must be considered leaked"),
+    (
+        f"{TASK}  private_key: abc\n",
+        "6:3: `private_key` is never written in Git: the value must be considered leaked",
+    ),
     (f"{TASK}  escape_auth_token: abc\n", "`escape_auth_token` is never written in Git"),
     (f"{TASK}  name: x\n", '6:3: unknown field "name"'),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("spec", "error"), CASES)
@@ -150,10 +192,16 @@ def test_effective_tasks_have_everything_merged() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://example.org/a.git", "ssh://git@example.org:22/a", "git@example.org:a/b.git", "example.org:a",
-        "git://example.org/a", "/srv/git/a", "file:///srv/git/a", "https://[::1]:8443/a",
+        "https://example.org/a.git",
+        "ssh://git@example.org:22/a",
+        "git@example.org:a/b.git",
+        "example.org:a",
+        "git://example.org/a",
+        "/srv/git/a",
+        "file:///srv/git/a",
+        "https://[::1]:8443/a",
     ],
-)  # fmt: skip
+)
 def test_an_address_that_git_may_fetch_is_allowed(url: str) -> None:
     """https, ssh, scp-like, git and local ones."""
     assert url_fault(url) is None
@@ -163,12 +211,33 @@ def test_an_address_that_git_may_fetch_is_allowed(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "", "-oProxyCommand=x", "--upload-pack=x", "ext::sh -c x", "ext::x", "file::x", "fd::1", "http://example.org/a",
-        "ftp://example.org/a", "https://user:pw@example.org/a", "https://token@example.org/a", "ssh://git:pw@example.org/a",
-        "relative/path", "../up", "~/home", "https://", "ssh://-oX/a", "git@-x:a", "https://example.org/a b", "a\nb:c",
-        "https://example.org:99999/a", "file://host/a", "file://rel", "-a@example.org:x", "ssh://-x@example.org/a",
+        "",
+        "-oProxyCommand=x",
+        "--upload-pack=x",
+        "ext::sh -c x",
+        "ext::x",
+        "file::x",
+        "fd::1",
+        "http://example.org/a",
+        "ftp://example.org/a",
+        "https://user:pw@example.org/a",
+        "https://token@example.org/a",
+        "ssh://git:pw@example.org/a",
+        "relative/path",
+        "../up",
+        "~/home",
+        "https://",
+        "ssh://-oX/a",
+        "git@-x:a",
+        "https://example.org/a b",
+        "a\nb:c",
+        "https://example.org:99999/a",
+        "file://host/a",
+        "file://rel",
+        "-a@example.org:x",
+        "ssh://-x@example.org/a",
     ],
-)  # fmt: skip
+)
 def test_any_other_address_is_refused(url: str) -> None:
     """Options, helpers, credentials, unknown schemes and relative paths."""
     assert url_fault(url)

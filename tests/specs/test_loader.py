@@ -81,25 +81,46 @@ def test_line_ends_of_windows_are_read() -> None:
         ("kind: Build\nmetadata: {name: a}\n", "1:1: apiVersion must be steersman/v1"),
         ("apiVersion: steersman/v1\nmetadata: {name: a}\n", "1:1: kind is missing"),
         ("apiVersion: steersman/v1\nkind: Build\n", "1:1: metadata must be a mapping with at least a name"),
-        ("apiVersion: steersman/v1\nkind: Build\nmetadata: {name: 12}\n", "3:18: metadata.name must be a quoted string"),
-        ("apiVersion: steersman/v1\nkind: Build\nmetadata: {name: ''}\n", "3:18: metadata.name must not be empty"),
+        (
+            "apiVersion: steersman/v1\nkind: Build\nmetadata: {name: 12}\n",
+            "3:18: metadata.name must be a quoted string",
+        ),
+        (
+            "apiVersion: steersman/v1\nkind: Build\nmetadata: {name: ''}\n",
+            "3:18: metadata.name must not be empty",
+        ),
         ("[1]", "1:1: a document is a mapping with apiVersion, kind, metadata and spec"),
         (f"{HEAD}spce: {{}}\n", '4:1: unknown field "spce"; did you mean "spec"?'),
         (f"{HEAD}spec: []\n", "4:7: spec must be a mapping"),
-        (HEAD.replace("name: web", "name: web, lables: {}"), '3:23: unknown field "lables"; did you mean "labels"?'),
-        (HEAD.replace("name: web", "name: web, labels: {a: 1}"), "3:35: metadata.labels.a must be a quoted string"),
+        (
+            HEAD.replace("name: web", "name: web, lables: {}"),
+            '3:23: unknown field "lables"; did you mean "labels"?',
+        ),
+        (
+            HEAD.replace("name: web", "name: web, labels: {a: 1}"),
+            "3:35: metadata.labels.a must be a quoted string",
+        ),
         (f"{HEAD}spec:\n  a: 1\n  a: 2\n", '6:3: "a" stands here twice; keep one'),
         (f"{HEAD}spec: {{a: !!str x}}\n", "4:11: tags are not allowed; leave tag:yaml.org,2002:str out"),
-        (f"{HEAD}spec:\n  <<: {{a: 1}}\n", "5:3: merge keys (<<) are not allowed; write the fields out, or use defaults"),
+        (
+            f"{HEAD}spec:\n  <<: {{a: 1}}\n",
+            "5:3: merge keys (<<) are not allowed; write the fields out, or use defaults",
+        ),
         (f"{HEAD}spec: {{? [a] : 1}}\n", "4:10: a key must be text, not a mapping or a list"),
         (f"{HEAD}spec: {{1: a}}\n", '4:8: a key must be text; write "1" in quotes'),
         (f"{HEAD}spec: {{true: a}}\n", '4:8: a key must be text; write "true" in quotes'),
-        (f"{HEAD}spec: {{a: .inf}}\n", "4:11: .inf is not a number that a specification can hold; if it is text, quote it"),
+        (
+            f"{HEAD}spec: {{a: .inf}}\n",
+            "4:11: .inf is not a number that a specification can hold; if it is text, quote it",
+        ),
         (f"{HEAD}spec: {{a: *b}}\n", "4:11: no anchor &b stands before *b; if it is text, quote it or use |"),
-        (f"{HEAD}spec: {{a: &a [*a]}}\n", "4:15: no anchor &a stands before *a; if it is text, quote it or use |"),
+        (
+            f"{HEAD}spec: {{a: &a [*a]}}\n",
+            "4:15: no anchor &a stands before *a; if it is text, quote it or use |",
+        ),
         (f"%YAML 1.1\n---\n{HEAD}", "1:1: specifications are YAML 1.2; leave the %YAML directive out"),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_told_with_its_place(text: str, fault: str) -> None:
     """Each fault says what is wrong, where, and what to write."""
     assert fault == first(text)
@@ -153,9 +174,19 @@ def test_all_faults_are_told_at_once() -> None:
         (b"[" * 100_000, "nested deeper than 50 levels"),
         (b"- " * 100_000, "nested deeper than 50 levels"),
         (b"{a: " * 60, "nested deeper than 50 levels"),
-        (("a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 9))).encode(), "aliases"),
+        (
+            (
+                "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 9))
+            ).encode(),
+            "aliases",
+        ),
         (b"a: &a x\nb: [" + b"*a," * 21 + b"]", "more than 20 aliases"),
-        (("a0: &a0 x\n" + "".join(f"a{i}: &a{i} {'[' * 15}*a{i - 1}{']' * 15}\n" for i in range(1, 6))).encode(), "nested deeper"),
+        (
+            (
+                "a0: &a0 x\n" + "".join(f"a{i}: &a{i} {'[' * 15}*a{i - 1}{']' * 15}\n" for i in range(1, 6))
+            ).encode(),
+            "nested deeper",
+        ),
         (b"a: \xed\xa0\x80", "not UTF-8"),
         (b'a: "\\ud800"', "not valid YAML"),
         ("a: ü".encode("utf-16"), "UTF-16"),
@@ -167,7 +198,7 @@ def test_all_faults_are_told_at_once() -> None:
         (b"a: b\xff", "not UTF-8"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "not UTF-8"),
     ],
-)  # fmt: skip
+)
 def test_hostile_bytes_end_the_file_quickly(data: bytes, told: str) -> None:
     """Bombs, binaries and broken encodings make an opaque file with a sentence, in no time."""
     start = time.perf_counter()

@@ -81,7 +81,7 @@ def dumped(value: Any, *, flow: bool, width: int) -> str:
     return "spec:\n" + textwrap.indent(out.getvalue(), "  ")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(TEXTS, VALUES, max_size=5), st.booleans(), st.sampled_from([20, 80, 4096]))
 def test_generated_documents_are_read_as_ruamel_reads_them(
     value: dict[str, Any], flow: bool, width: int

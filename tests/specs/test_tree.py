@@ -14,7 +14,10 @@ Grow = Callable[..., Tree]
 PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
 ENVIRONMENT = "apiVersion: steersman/v1\nkind: Environment\nmetadata: {name: dev}\n"
 REPOSITORY = 'apiVersion: steersman/v1\nkind: Repository\nmetadata: {name: web}\nspec: {url: "https://e.org/web.git"}\n'
-BUILD = "apiVersion: steersman/v1\nkind: Build\nmetadata: {name: web}\nspec:\n  repo: web\n  tasks: [{name: a, run: make}]\n"
+BUILD = (
+    "apiVersion: steersman/v1\nkind: Build\nmetadata: {name: web}\n"
+    "spec:\n  repo: web\n  tasks: [{name: a, run: make}]\n"
+)
 EXECUTOR = "apiVersion: steersman/v1\nkind: Executor\nmetadata: {name: local}\n"
 
 P, R = "projects/shop/project.yaml", "projects/shop/repositories/web.yaml"

