@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +39,7 @@ _ETC = (
 )  # fmt: skip
 _SETTINGS = ("acpi", "bus", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger")
 _INSIDES = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
+_KEPT = 60
 _REFUSED = ("/proc", "/sys/fs/cgroup", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh")
 
 
@@ -145,10 +147,8 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
         *found.privileges,
         *_namespaces(view.network),
         *("--hostname", "steersman"),
-        *_system(view.hidden),
-        *_etc(view.network),
-        *("--proc", "/proc", "--dev", "/dev"),
-        *_kernel(),
+        *_host(view.network, int(time.monotonic() // _KEPT)),
+        *_covered(view.hidden),
         *("--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/var/tmp"),  # noqa: S108
         *("--dir", "/run", "--tmpfs", "/home", "--dir", HOME),
         *asked,
@@ -160,7 +160,14 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
     )
 
 
-def _system(hidden: Path) -> Iterator[str]:
+@lru_cache(maxsize=4)
+def _host(network: str, _minute: int) -> tuple[str, ...]:
+    """What all scripts see of this machine; looked at once a minute, since it takes a hundred looks at the disk."""
+    proc = ("--proc", "/proc", "--dev", "/dev")
+    return (*_system(), *_etc(network), *proc, *_kernel())
+
+
+def _system() -> Iterator[str]:
     """Programs and libraries, arranged as on the host: a merged /usr has links at the root."""
     for name in _SYSTEM:
         path = Path("/", name)
@@ -168,8 +175,13 @@ def _system(hidden: Path) -> Iterator[str]:
             yield from ("--symlink", str(path.readlink()), str(path))
         elif path.is_dir():
             yield from ("--ro-bind", str(path), str(path))
-    if _contains(Path("/usr"), hidden.resolve()) or _contains(Path("/opt"), hidden.resolve()):
-        yield from ("--tmpfs", str(hidden.resolve()))
+
+
+def _covered(hidden: Path) -> tuple[str, ...]:
+    """Hides a data directory that lies among the programs, as /opt/steersman/data would."""
+    ours = hidden.resolve()
+    inside = any(_contains(Path("/", name).resolve(), ours) for name in _SYSTEM)
+    return ("--tmpfs", str(ours)) if inside else ()
 
 
 def _kernel() -> Iterator[str]:
@@ -187,7 +199,7 @@ def _etc(network: str) -> Iterator[str]:
     for name in (*_ETC, *(_NETWORK if network == "host" else ())):
         path = Path("/etc", name)
         if path.exists():
-            yield from ("--ro-bind", str(path.resolve()), str(path))
+            yield from ("--ro-bind-try", str(path.resolve()), str(path))
 
 
 def _asked(paths: tuple[str, ...], how: str, hidden: Path) -> Iterator[str]:

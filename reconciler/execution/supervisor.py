@@ -32,6 +32,7 @@ _AGAIN = 0.02
 _KILL_AGAIN = 0.25
 _HALF_WRITTEN = 0.5
 _SWEEPS = 20
+_SMALL = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +339,8 @@ def _sandbox_failed(run: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii", errors="replace")
+        with path.open("rb") as file:
+            return file.read(_SMALL).decode("ascii", errors="replace")
     except FileNotFoundError:
         return ""
 

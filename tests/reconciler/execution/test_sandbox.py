@@ -182,3 +182,12 @@ def test_without_bubblewrap_wrapping_is_refused_with_the_reason(tmp_path, monkey
     assert sandbox.bubblewrap() is None
     with pytest.raises(SandboxRefused, match="not installed"):
         sandbox.wrap(("true",), _view(tmp_path))
+
+
+def test_a_data_directory_among_the_programs_is_covered(boxed):
+    view = replace(_view(boxed.base), hidden=Path("/opt/steersman/data"))
+    words = sandbox.wrap(("true",), view)
+    place = words.index("/opt/steersman/data")
+    assert words[place - 1] == "--tmpfs"
+    assert place > words.index("/usr")
+    assert "/opt/steersman/data" not in sandbox.wrap(("true",), _view(boxed.base))
