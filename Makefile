@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PORT ?= 8080
 STAMP := $(VENV)/.installed
 
-.PHONY: install run demo test lint bench wheel clean
+.PHONY: install run demo examples test lint bench wheel clean
 
 install: $(STAMP)
 
@@ -16,10 +17,17 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: install
-	@$(BIN)/python examples/run.py
+	@$(BIN)/python examples/run.py --port $(PORT)
 
 demo: install
 	@$(BIN)/python examples/demo.py
+
+# What the examples name and print, made anew from this version.
+examples: install
+	$(BIN)/steersman schema > examples/schema.json
+	for folder in examples/[0-9]*; do \
+	  $(BIN)/steersman plan --path $$folder/specs --offline > $$folder/plan.txt || test $$? = 2 || exit 1; \
+	done
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -37,4 +45,5 @@ wheel: install
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) dist run
+	rm -rf $(VENV) dist run .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

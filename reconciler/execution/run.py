@@ -314,7 +314,7 @@ def _script_file(policy: Mapping[str, Any], folder: Path, run: Path) -> Path:
     """The host path of the script: the inline text as a file of the run, or a file of the checkout."""
     text = policy.get("run")
     if text is not None:
-        path = run / "script"
+        path = run / "run.sh"
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755 if text.startswith("#!") else 0o644)
         return path

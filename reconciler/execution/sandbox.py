@@ -19,26 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from reconciler.errors import Stalled
+from reconciler.execution import etc
 
 WORKSPACE = "/workspace"
 HOME = "/home/steersman"
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "opt")
-_NETWORK = ("resolv.conf", "gai.conf", "host.conf")
-# never: shadow, gshadow, sudoers, ssh, ssl/private, the settings of daemons, crontabs
-_ETC = (
-    "alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf",
-    "crypto-policies", "debian_version", "dpkg/origins", "fonts", "gitconfig", "group", "hosts", "inputrc",
-    "java", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "locale.alias", "locale.conf", "locale.gen", "localtime", "login.defs", "lsb-release",
-    "magic", "magic.mime", "mailcap", "maven", "mime.types", "nanorc", "networks", "nsswitch.conf",
-    "os-release", "passwd", "perl", "php", "pip.conf", "pki/ca-trust", "pki/java", "pki/tls/cert.pem",
-    "pki/tls/certs", "pki/tls/openssl.cnf", "profile", "profile.d", "protocols", "python3", "python3.10",
-    "python3.11", "python3.12", "python3.13", "python3.14", "rpc", "services", "shells", "skel",
-    "ssl/certs", "ssl/cert.pem", "ssl/openssl.cnf", "ssl/ct_log_list.cnf", "system-release", "terminfo",
-    "timezone", "vimrc", "wgetrc", "xdg", "zsh", "X11/rgb.txt",
-)  # fmt: skip
-_SETTINGS = ("acpi", "bus", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger")
-_INSIDES = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _KEPT = 60
 _REFUSED = ("/proc", "/sys/fs/cgroup", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh")
 
@@ -147,12 +132,15 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
         *found.privileges,
         *_namespaces(view.network),
         *("--hostname", "steersman"),
-        *_host(view.network, int(time.monotonic() // _KEPT)),
+        *_system(),
+        *("--ro-bind", str(_etc(view.hidden, view.network, int(time.monotonic() // _KEPT))), "/etc"),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *_settled(),
         *_covered(view.hidden),
-        *("--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/var/tmp"),  # noqa: S108
+        *("--perms", "1777", "--tmpfs", "/tmp", "--symlink", "/tmp", "/var/tmp"),  # noqa: S108
         *("--dir", "/run", "--tmpfs", "/home", "--dir", HOME),
         *asked,
-        *("--bind", str(view.workspace), WORKSPACE),
+        *("--bind", str(view.workspace.absolute()), WORKSPACE),
         *_singles(view.files, "--ro-bind"),
         *_singles(view.outputs, "--bind"),
         *("--remount-ro", "/", "--chdir", WORKSPACE, "--"),
@@ -161,10 +149,14 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4)
-def _host(network: str, _minute: int) -> tuple[str, ...]:
-    """What all scripts see of this machine; looked at once a minute, since it takes a hundred looks at the disk."""
-    proc = ("--proc", "/proc", "--dev", "/dev")
-    return (*_system(), *_etc(network), *proc, *_kernel())
+def _etc(hidden: Path, network: str, _minute: int) -> Path:
+    """The copy of /etc, looked after once a minute: comparing it takes a hundred looks at the disk."""
+    return etc.copy(hidden.absolute() / "sandbox", network=network == "host")
+
+
+def _settled() -> tuple[str, ...]:
+    """Keeps the kernel's settings from root: even without any right it may write /proc/sys/kernel/core_pattern."""
+    return ("--remount-ro", "/proc") if os.geteuid() == 0 else ()
 
 
 def _system() -> Iterator[str]:
@@ -182,24 +174,6 @@ def _covered(hidden: Path) -> tuple[str, ...]:
     ours = hidden.resolve()
     inside = any(_contains(Path("/", name).resolve(), ours) for name in _SYSTEM)
     return ("--tmpfs", str(ours)) if inside else ()
-
-
-def _kernel() -> Iterator[str]:
-    """The kernel's settings, read-only: to root even without any right /proc/sys/kernel/core_pattern is open."""
-    for name in _SETTINGS:
-        if Path("/proc", name).exists():
-            yield from ("--ro-bind", f"/proc/{name}", f"/proc/{name}")
-    for name in _INSIDES:
-        if Path("/proc", name).exists():
-            yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
-
-
-def _etc(network: str) -> Iterator[str]:
-    """The allow-listed part of /etc; a link such as resolv.conf is bound as the file that it points to."""
-    for name in (*_ETC, *(_NETWORK if network == "host" else ())):
-        path = Path("/etc", name)
-        if path.exists():
-            yield from ("--ro-bind-try", str(path.resolve()), str(path))
 
 
 def _asked(paths: tuple[str, ...], how: str, hidden: Path) -> Iterator[str]:
@@ -238,4 +212,4 @@ def _singles(files: tuple[tuple[Path, str], ...], how: str) -> Iterator[str]:
     for source, place in files:
         if not source.is_file():
             raise SandboxRefused(f"{str(source)!r} cannot be bound to {place}: there is no such file")
-        yield from (how, str(source), place)
+        yield from (how, str(source.absolute()), place)

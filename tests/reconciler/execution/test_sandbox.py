@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reconciler.execution import sandbox, supervisor
+from reconciler.execution import etc, sandbox, supervisor
 from reconciler.execution.sandbox import SandboxRefused, View
 from reconciler.execution.supervisor import Command, Exit
 
@@ -23,6 +24,34 @@ def test_the_workspace_is_where_a_script_starts_and_may_write(boxed):
     result, log = boxed.run("pwd; echo kept > result; cat result")
     assert (Exit(0), b"/workspace\nkept\n") == (result, log)
     assert (boxed.workspace / "result").read_text() == "kept\n"
+
+
+def test_the_copy_of_etc_follows_etc_and_holds_no_secret(tmp_path, monkeypatch):
+    place = etc.copy(tmp_path, network=True)
+    assert (place / "passwd").read_bytes() == Path("/etc/passwd").read_bytes()
+    assert not any((place / name).exists() for name in ("shadow", "gshadow", "ssh", "sudoers", "ssl/private"))
+    assert etc.copy(tmp_path, network=True) == place
+    assert not (etc.copy(tmp_path, network=False) / "resolv.conf").exists()
+    monkeypatch.setattr(etc, "_NAMES", ["passwd"])
+    other = etc.copy(tmp_path, network=False)
+    assert [path.name for path in other.iterdir()] == ["passwd"]
+    os.utime(place, (0, 0))
+    monkeypatch.setattr(etc, "_NAMES", ["group"])
+    etc.copy(tmp_path, network=False)
+    assert (place.exists(), other.exists()) == (False, True)
+
+
+def test_what_not_everybody_may_read_is_not_copied(tmp_path):
+    (tmp_path / "from" / "deep").mkdir(parents=True)
+    for name, mode in (("open", 0o644), ("secret", 0o640), ("deep/secret", 0o600)):
+        (tmp_path / "from" / name).write_text(name)
+        (tmp_path / "from" / name).chmod(mode)
+    etc._copy(tmp_path / "from", tmp_path / "to")
+    etc._copy(tmp_path / "from" / "secret", tmp_path / "alone")
+    assert [
+        str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*") if path.is_file()
+    ] == ["open"]
+    assert not (tmp_path / "alone").exists()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +135,7 @@ def test_home_and_temporary_places_are_private_and_writable(boxed):
     text = "touch $HOME/a /tmp/b /var/tmp/c; mktemp; cd; pwd; ls -a /tmp | wc -l; stat -c %a /tmp"
     result, log = boxed.run(text)
     assert result == Exit(0)
-    assert log.decode().splitlines()[1:] == ["/home/steersman", "4", "1777"]
+    assert log.decode().splitlines()[1:] == ["/home/steersman", "5", "1777"]
     assert not Path("/tmp/b").exists()
 
 

@@ -1,0 +1,161 @@
+"""The examples are what they say: valid, with the plan they print, and the demo runs whole."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import app
+from reconciler.execution import sandbox
+from specs.schema import file_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+ALL = sorted(folder.name for folder in EXAMPLES.iterdir() if re.match(r"\d\d-", folder.name))
+REGENERATE = "run `make examples` and look at the difference"
+
+
+def steersman(*words: str) -> tuple[int, str]:
+    """Exit status and standard output of the command line."""
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    return result.exit_code, result.stdout
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch):
+    """Import one of the programs beside the examples, as Python does when it is run."""
+
+    def load(name: str) -> ModuleType:
+        monkeypatch.syspath_prepend(str(EXAMPLES))
+        for own in ("repositories", "run", "demo"):
+            monkeypatch.delitem(sys.modules, own, raising=False)
+        return importlib.import_module(name)
+
+    return load
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ("git", "-C", folder, *words), capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_examples_are_numbered_without_a_gap():
+    assert [f"{number:02}" for number in range(1, len(ALL) + 1)] == [name[:2] for name in ALL]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_example_is_valid(name: str):
+    assert steersman("validate", str(EXAMPLES / name / "specs"), "--format", "json") == (0, "[]\n")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_example_has_the_plan_that_it_prints(name: str):
+    status, printed = steersman("plan", "--path", str(EXAMPLES / name / "specs"), "--offline")
+
+    assert status == 2  # there is something to do
+    assert (EXAMPLES / name / "plan.txt").read_text(encoding="utf-8") == printed, REGENERATE
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_example_says_how_to_run_it(name: str):
+    text = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
+
+    assert re.search(r"^    (make|steersman) ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_file_of_an_example_names_the_schema_for_editors(name: str):
+    for path in (EXAMPLES / name / "specs").rglob("*.yaml"):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        named = first.removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / named).resolve() == EXAMPLES / "schema.json", path
+
+
+def test_the_schema_beside_the_examples_is_the_one_of_this_version():
+    assert json.loads((EXAMPLES / "schema.json").read_text(encoding="utf-8")) == file_schema(), REGENERATE
+
+
+def test_the_specifications_in_the_readme_are_valid(tmp_path: Path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "apiVersion: " in block]
+    assert blocks
+    for number, block in enumerate(blocks):
+        (tmp_path / f"{number}.yaml").write_text(block, encoding="utf-8")
+
+    assert steersman("validate", str(tmp_path), "--format", "json") == (0, "[]\n")
+
+
+def test_the_readme_has_a_row_for_every_setting():
+    settings = importlib.import_module("reconciler.settings").Settings.model_fields
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert list(settings) == re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
+
+
+def test_make_run_sets_up_a_repository_once(module, tmp_path: Path):
+    run = module("run")
+    specs = tmp_path / "run" / "specs"
+
+    assert run.set_up(specs) is True
+    assert git(specs, "status", "--porcelain") == ""
+    assert git(specs, "branch", "--show-current") == "main"
+    head = git(specs, "rev-parse", "HEAD")
+    assert run.set_up(specs) is False
+    assert git(specs, "rev-parse", "HEAD") == head
+    assert steersman("validate", str(specs), "--format", "json") == (0, "[]\n")
+
+
+def test_copies_name_the_schema_beside_them(module, tmp_path: Path):
+    repositories = module("repositories")
+
+    for place in repositories.put("03-needs-and-attachments", tmp_path):
+        if place.suffix == ".yaml":
+            first = (tmp_path / place).read_text(encoding="utf-8").splitlines()[0]
+            named = first.removeprefix("# yaml-language-server: $schema=")
+            assert (tmp_path / place).parent.joinpath(named).resolve().is_file()
+
+
+def test_make_run_names_the_way_out_of_a_taken_port(
+    module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = module("run")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        assert run.run(tmp_path / "run", port) == 1
+
+    assert f"make run PORT={port + 1}" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_demo_puts_this_machines_paths_into_the_example(module, tmp_path: Path):
+    demo = module("demo")
+    demo.make_specs(tmp_path, Path("/somewhere/code"))
+
+    text = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.yaml"))
+    assert "/srv/" not in text
+    assert "url: /somewhere/code" in text
+    assert steersman("validate", str(tmp_path), "--format", "json") == (0, "[]\n")
+
+
+@pytest.mark.slow
+def test_the_demo_runs_whole():
+    if sandbox.bubblewrap() is None:
+        pytest.skip(f"the demo is shown with isolated scripts, and {sandbox.why_not()}")
+
+    done = subprocess.run(
+        (sys.executable, EXAMPLES / "demo.py"), cwd=ROOT, capture_output=True, text=True, timeout=180
+    )
+
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "All of it as it must be" in done.stdout
