@@ -18,6 +18,7 @@ from typing import TextIO
 
 import structlog
 
+from reconciler.controllers.builds import looks
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
 from reconciler.execution.attachments import AttachmentStore
@@ -28,6 +29,7 @@ from reconciler.passes import dispatch, routes
 from reconciler.settings import HostCredentials, Settings
 from reconciler.source.git import Credentials, Mirror
 from reconciler.source.mirrors import Mirrors
+from reconciler.source.names import check_branch
 from reconciler.source.watch import git_dir_of, local_path, watch
 from reconciler.store import migrate, resources, sources, tokens
 from reconciler.store.database import Database, connect
@@ -101,6 +103,7 @@ class Daemon:
 
     async def _source(self) -> Mirror:
         settings = self.settings
+        check_branch(settings.branch)
         path = local_path(settings.repo)
         if path is not None:
             source = await Mirror.open(settings.repo, path, direct=True)
@@ -134,7 +137,7 @@ class Daemon:
         for name in ("source", "jobs", "dispatch", "retention"):
             self.loop.wake(name)
         for key, resource in installation.snapshot.current.resources.items():
-            if resource.kind == "Build":
+            if looks(resource):
                 self.loop.wake(key)
         self.loop.wake("resync", installation.now() + timedelta(seconds=self.settings.resync_seconds))
         path = local_path(self.settings.repo)

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 DEFAULT_FILE = Path("steersman.toml")
+_DATABASES = ("postgresql", "postgres", "sqlite")
 
 
 class HostCredentials(BaseModel):
@@ -107,6 +108,15 @@ class Settings(BaseSettings):
             raise ValueError(f"unknown time zone {value!r}; use a name such as Europe/Amsterdam") from error
         return value
 
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and value.partition("://")[0].partition("+")[0] not in _DATABASES:
+            raise ValueError(
+                "must begin with postgresql://; without it, SQLite in the data directory is taken"
+            )
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -124,7 +134,7 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """SQLAlchemy URL of the store."""
         if self.database is None:
-            return f"sqlite+aiosqlite:///{self.data / 'steersman.db'}"
+            return f"sqlite:///{self.data / 'steersman.db'}"
         scheme, _, rest = self.database.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else self.database
 

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from specs.build_work import effective_tasks
 
 # Fields of a task that say how and how long it may run, not what it does.
+_MAY_BE_FLOAT = re.compile(rb"[0-9][.eE]")
 _POLICY = frozenset({"load", "max_trials", "lost_retries", "timeout_seconds", "run_file"})
 
 
 def canonical(value: Any) -> bytes:
     """The one JSON text of a value: keys sorted, no spaces, UTF-8, whole floats as integers."""
-    return json.dumps(
-        _plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    ).encode()
+    try:
+        text = msgspec.json.encode(value, order="deterministic")
+        return msgspec.json.encode(_plain(value), order="deterministic") if _MAY_BE_FLOAT.search(text) else text
+    except (OverflowError, TypeError):  # a whole number beyond 64 bits, a mapping that is no dict
+        return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def digest(value: Any) -> str:

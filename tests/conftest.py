@@ -33,7 +33,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty SQLite file to copy."""
     path = tmp_path_factory.mktemp("template") / "steersman.db"
-    migrate.prepare(f"sqlite+aiosqlite:///{path}", may_migrate=True)
+    migrate.prepare(f"sqlite:///{path}", may_migrate=True)
     return path
 
 
@@ -69,7 +69,7 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
 
 def _copy(template: Path, target: Path) -> str:
     shutil.copy(template, target)
-    return f"sqlite+aiosqlite:///{target}"
+    return f"sqlite:///{target}"
 
 
 def _clone(url: str) -> str:

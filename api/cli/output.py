@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_WIDE = 10_000
 _GOOD = {"Synced", "Healthy", "passed", "ok"}
 _BAD = {"OutOfSync", "Degraded", "failed", "defective", "aborted", "unavailable", "Missing"}
 
@@ -29,8 +30,8 @@ class Format(StrEnum):
 
 
 def console() -> Console:
-    """Standard output, coloured where it is a terminal."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output, coloured where it is a terminal; elsewhere as wide as it takes, so that no KEY is cut."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
 
 
 def show_json(value: Any) -> None:

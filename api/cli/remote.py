@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from api.cli.client import connect
@@ -96,7 +97,8 @@ def offline_plan(path: Path) -> dict[str, Any]:
     """The plan of a folder against an empty installation."""
     desired = from_texts(read_files(path), _LIMIT)
     outcome = decide(desired.tree, {}, desired.tree.declared, revision="", now=datetime.now(UTC))
-    return outcome.plan.to_dict()
+    body: dict[str, Any] = msgspec.to_builtins(outcome.plan.to_dict())
+    return body
 
 
 def sync(

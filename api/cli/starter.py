@@ -31,6 +31,10 @@ spec:
     - name: greet
       run: echo "Hello from Steersman, job $STEERSMAN_JOB"
 """
+_IGNORED = """\
+# what `steersman serve` keeps where it is started, its administrator's token included
+/steersman-data/
+"""
 _README = """\
 # Specifications
 
@@ -48,6 +52,7 @@ def write_starter(directory: Path) -> list[str]:
         raise FileExistsError(f"{directory} is not empty; give a new folder")
     files = {
         "README.md": _README,
+        ".gitignore": _IGNORED,
         "projects/demo/project.yaml": _PROJECT,
         "projects/demo/builds/hello.yaml": _BUILD,
         _SCHEMA: json.dumps(file_schema(), indent=2) + "\n",

@@ -6,15 +6,13 @@ from dataclasses import replace
 from functools import partial
 
 from reconciler.apply import jobs
-from reconciler.controllers.builds import BuildDecision, MakeJob
+from reconciler.controllers.builds import TROUBLE, BuildDecision, MakeJob
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync, with_condition, without_condition
 from reconciler.store import jobs as job_rows
 from reconciler.store import resources, timers
 from reconciler.store.database import Write
-
-_TROUBLE = "RepositoryUnavailable"
 
 
 async def make_jobs(
@@ -64,9 +62,9 @@ async def set_status(
     trouble: tuple[str, str] | None,
 ) -> None:
     """Store sync, health and the trouble of a Build where they changed."""
-    conditions = without_condition(resource.conditions, _TROUBLE)
+    conditions = without_condition(resource.conditions, TROUBLE)
     if trouble is not None:
-        fact = Condition(_TROUBLE, True, trouble[0], trouble[1], installation.now())
+        fact = Condition(TROUBLE, True, trouble[0], trouble[1], installation.now())
         conditions = with_condition(resource.conditions, fact)
     if resource.invalid:
         sync = Sync.OUT_OF_SYNC

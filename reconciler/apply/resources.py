@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reconciler.controllers.builds import looks
 from reconciler.controllers.planner import Outcome
 from reconciler.installation import Installation
 from reconciler.model.event import SYSTEM, Actor
 from reconciler.model.job import Reason, State
 from reconciler.model.resource import Resource
 from reconciler.source.desired import Desired
-from reconciler.store import jobs, resources, sources, timers
+from reconciler.store import jobs, sources, timers
+from reconciler.store import resources as rows
 from reconciler.store.database import Write
 from reconciler.store.sources import Source
 from specs.loader import LOADER_VERSION
@@ -22,9 +24,9 @@ async def carry_out(
     """Store everything that one revision changes; a reader sees the state before or after."""
 
     def store(write: Write) -> tuple[Resource, ...]:
-        stored = resources.save(write.connection, outcome.upserts, write.version)
+        stored = rows.save(write.connection, outcome.upserts, write.version)
         _prune(write, outcome.removals)
-        resources.save_blobs(write.connection, desired.parsed, LOADER_VERSION)
+        rows.save_blobs(write.connection, desired.parsed, LOADER_VERSION)
         sources.save(write.connection, source)
         body = outcome.plan.to_dict() | {
             "from": installation.desired.commit if installation.desired else None
@@ -47,7 +49,7 @@ def _prune(write: Write, keys: Iterable[str]) -> None:
     keys = list(keys)
     if not keys:
         return
-    resources.remove(write.connection, keys)
+    rows.remove(write.connection, keys)
     timers.remove(write.connection, keys)
     gone = set(keys)
     for job in jobs.live(write.connection):
@@ -58,22 +60,19 @@ def _prune(write: Write, keys: Iterable[str]) -> None:
 
 def _wake(installation: Installation, stored: Iterable[str], removed: Iterable[str]) -> None:
     """Builds look again when they, or a repository of their project, changed; executors change what can run."""
+    resources = installation.snapshot.current.resources
     names: set[str] = set()
     projects: set[str] = set()
     for key in (*stored, *removed):
         kind = key.partition("/")[0]
-        if kind == "Build":
+        if kind == "Build" and looks(resources.get(key)):
             names.add(key)
         elif kind == "Repository":
             projects.add(key.split("/")[1])
         elif kind == "Executor":
             names.add("dispatch")
     if projects:
-        names |= {
-            r.key
-            for r in installation.snapshot.current.resources.values()
-            if r.kind == "Build" and r.project in projects
-        }
+        names |= {key for key, build in resources.items() if build.project in projects and looks(build)}
     removed = list(removed)
     if removed:
         names |= {"jobs", "dispatch"}

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
 from reconciler.model.timer import Timer
 from specs.globs import any_match
@@ -85,6 +86,16 @@ class BuildDecision:
     health: Health = Health.UNKNOWN
     wake_at: datetime | None = None
     trouble: tuple[str, str] | None = field(default=None)
+
+
+TROUBLE = "RepositoryUnavailable"  # the condition of a Build whose heads are unknown
+
+
+def looks(resource: Resource | None) -> bool:
+    """Does a Build want passes of its own? One that is started by hand only does not."""
+    if resource is None or resource.kind != "Build" or resource.spec is None:
+        return False
+    return bool(resource.spec.get("triggers")) or any(c.type == TROUBLE for c in resource.conditions)
 
 
 def decide(view: BuildView, now: datetime) -> BuildDecision:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from specs.digest import digest
+import msgspec
+
 from specs.errors import SpecError
 
 
@@ -27,10 +29,6 @@ class Change:
     old: Any
     new: Any
 
-    def to_dict(self) -> dict[str, Any]:
-        """The form of the native API."""
-        return {"field": self.field, "old": self.old, "new": self.new}
-
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -40,15 +38,6 @@ class Action:
     key: str
     location: str
     changes: tuple[Change, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The form of the native API."""
-        return {
-            "action": self.action.value,
-            "key": self.key,
-            "location": self.location,
-            "changes": [change.to_dict() for change in self.changes],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +82,13 @@ class Plan:
     @property
     def digest(self) -> str:
         """Names exactly these actions; the same plan has the same digest anywhere."""
-        return digest([action.to_dict() for action in self.actions])
+        return hashlib.sha256(msgspec.json.encode(self.actions)).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """The form of the native API."""
+        """The form of the native API; actions and what is held are values that the JSON encoder knows."""
         return {
-            "actions": [action.to_dict() for action in self.actions],
-            "held": [held.to_dict() for held in self.held],
+            "actions": list(self.actions),
+            "held": list(self.held),
             "errors": [
                 {"location": f"{e.path}:{e.line}:{e.column}", "message": e.message, "key": e.key}
                 for e in self.errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from reconciler.controllers.builds import looks
 from reconciler.installation import Installation
 from reconciler.passes import builds, dispatch, jobs, retention, source
 
@@ -30,7 +31,7 @@ async def run(installation: Installation, name: str) -> datetime | None:
 async def _resync(installation: Installation) -> datetime:
     """The slow net under all wake-ups: everything is looked at."""
     for key, resource in installation.snapshot.current.resources.items():
-        if resource.kind == "Build":
+        if looks(resource):
             installation.wake(key)
     for name in ("source", "jobs", "dispatch"):
         installation.wake(name)

@@ -24,7 +24,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 def prepare(url: str, *, may_migrate: bool) -> bool:
     """Blocking; at start. True if something was migrated. Refuses an old PostgreSQL and a newer database."""
-    engine = create_engine(_sync(url), **_options(url))
+    engine = create_engine(url, **_options(url))
     try:
         with engine.connect() as connection:
             current = _current(connection)
@@ -77,10 +77,6 @@ def _current(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def _sync(url: str) -> str:
-    return url.replace("sqlite+aiosqlite:", "sqlite:")
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def running(repository: Path, data: Path) -> Iterator[Process]:
 
 def wait_applied(daemon: Process, commit: str, seconds: float = 60) -> None:
     daemon.wait_for(
-        lambda client: client.get("/reconciler/status").json()["source"]["last_applied_revision"] == commit, seconds
+        lambda client: client.get("/reconciler/status").json()["source"]["last_applied_revision"] == commit,
+        seconds,
     )
 
 
@@ -133,7 +134,14 @@ def measure_many(folder: Path) -> list[Row]:
         Row("cold start, 10,000 resources, empty cache", cold, 15, "s", git, bare),
         Row("warm start, 10,000 resources", warm, 3, "s", git, bare),
         Row("memory, 10,000 resources, idle", memory, 350, "MiB", "bare imports", baselines.bare_memory()),
-        Row("memory, 10,000 resources, after a restart", restarted, 350, "MiB", "bare imports", baselines.bare_memory()),
+        Row(
+            "memory, 10,000 resources, after a restart",
+            restarted,
+            350,
+            "MiB",
+            "bare imports",
+            baselines.bare_memory(),
+        ),
     ]
 
 
@@ -233,7 +241,16 @@ def measure_start(folder: Path) -> list[Row]:
             bare.append(baselines.start_script(out / f"bare-{turn}"))
     reference = statistics.median(bare[2:]) * 1e3
     value = statistics.median(times[2:]) * 1e3
-    return [Row("spec commit, `change` trigger → script started", value, 100, "ms", "a hook and bare bubblewrap", reference)]
+    return [
+        Row(
+            "spec commit, `change` trigger → script started",
+            value,
+            100,
+            "ms",
+            "a hook and bare bubblewrap",
+            reference,
+        )
+    ]
 
 
 def _appears(path: Path, seconds: float = 30) -> float:
@@ -261,7 +278,9 @@ def show(rows: list[Row]) -> None:
         times = f"{row.value / row.reference:.1f}" if row.reference else "-"
         verdict = "[red]missed[/red]" if row.missed else "[green]ok[/green]"
         baseline = f"{row.baseline}: {row.reference:.3g} {row.unit}"
-        table.add_row(row.name, f"{row.value:.3g} {row.unit}", f"{row.limit:g} {row.unit}", baseline, times, verdict)
+        table.add_row(
+            row.name, f"{row.value:.3g} {row.unit}", f"{row.limit:g} {row.unit}", baseline, times, verdict
+        )
     Console(width=160).print(table)
 
 

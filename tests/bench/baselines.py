@@ -33,28 +33,46 @@ def list_and_parse(repository: Path, commit: str) -> float:
 
 def _parse(repository: Path, blobs: list[str]) -> None:
     command = ["git", "-C", str(repository), "cat-file", "--batch"]
-    output = subprocess.run(command, input="\n".join(blobs).encode() + b"\n", check=True, capture_output=True).stdout
+    output = subprocess.run(
+        command, input="\n".join(blobs).encode() + b"\n", check=True, capture_output=True
+    ).stdout
     position = 0
     for _ in blobs:
         end = output.index(b"\n", position)
         size = int(output[position:end].split()[2])
-        yaml.load(output[end + 1 : end + 1 + size], Loader=_LOADER)  # noqa: S506 - a safe loader
+        yaml.load(output[end + 1 : end + 1 + size], Loader=_LOADER)
         position = end + size + 2
 
 
 def start_script(marker: Path) -> float:
     """Seconds from publishing a commit to the first line of a script that a Git hook starts in the same sandbox."""
-    command = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-pid", "--unshare-ipc"]
+    command = [
+        "bwrap",
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--unshare-pid",
+        "--unshare-ipc",
+    ]
     begin = time.perf_counter()
-    subprocess.run(["git", "version"], check=True, capture_output=True)  # what `update-ref` costs as a process
-    subprocess.run([*command, "--bind", str(marker.parent), str(marker.parent), "sh", "-c", f"echo x > {marker}"], check=True)
+    subprocess.run(
+        ["git", "version"], check=True, capture_output=True
+    )  # what `update-ref` costs as a process
+    subprocess.run(
+        [*command, "--bind", str(marker.parent), str(marker.parent), "sh", "-c", f"echo x > {marker}"],
+        check=True,
+    )
     return time.perf_counter() - begin
 
 
 def bare_memory() -> float:
     """MiB of a process that has only imported the libraries we stand on."""
     code = (
-        "import litestar, uvicorn, sqlalchemy.ext.asyncio, aiosqlite, pydantic, pydantic_settings, git, apscheduler, "
+        "import litestar, uvicorn, sqlalchemy, pydantic, pydantic_settings, git, apscheduler, "
         "watchfiles, structlog, prometheus_client, yaml; print('ready', flush=True); import time; time.sleep(30)"
     )
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE)

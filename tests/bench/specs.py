@@ -66,5 +66,7 @@ class Repository:
         self._git("update-ref", "refs/heads/main", commit)
 
     def _git(self, *arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(self.path), *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", str(self.path), *arguments], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()

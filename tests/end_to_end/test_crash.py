@@ -94,7 +94,10 @@ def test_trials_whose_processes_are_gone_are_lost_and_retried(tmp_path: Path) ->
     try:
         job = running.job(1, "passed", "failed", "defective", "aborted", seconds=60)
         again, never = job["tasks"]
-        assert [(t["state"], t["reason"]) for t in again["trials"]] == [("defective", "lost"), ("passed", None)]
+        assert [(t["state"], t["reason"]) for t in again["trials"]] == [
+            ("defective", "lost"),
+            ("passed", None),
+        ]
         assert [(t["state"], t["reason"]) for t in never["trials"]] == [("defective", "lost")]
         assert (job["state"], job["reason"]) == ("defective", "lost")
         assert (out / "again").read_text() == "start\nstart\n"
@@ -128,7 +131,7 @@ def test_cancel_ends_a_whole_process_tree(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     repo = SpecRepository(tmp_path / "specs")
-    script = f"trap \"\" TERM; (setsid sleep 98765 &) ; echo start >> {out}/x; sleep 98765"
+    script = f'trap "" TERM; (setsid sleep 98765 &) ; echo start >> {out}/x; sleep 98765'
     repo.commit({"all.yaml": _spec(out, f"    - {{name: x, run: '{script}'}}\n")})
     running = start(repo.path, tmp_path / "data", STEERSMAN_STOP_GRACE_SECONDS="0.5", **environment)
     try:

@@ -207,8 +207,10 @@ def test_a_locked_database_holds_things_up_and_loses_nothing(
             assert client.get("/reconciler/resources").status_code == 200
             assert client.get("/reconciler/jobs").json()["items"][0]["state"] == "executing"
         running.wait_for(
-            lambda c: "DatabaseLocked" in str(c.get("/reconciler/status").json()["troubles"])
-            and c.get("/health").json()["status"] == "degraded"
+            lambda c: (
+                "DatabaseLocked" in str(c.get("/reconciler/status").json()["troubles"])
+                and c.get("/health").json()["status"] == "degraded"
+            )
         )
         other.execute("ROLLBACK")
     finally:

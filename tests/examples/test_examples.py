@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli import app
+from api.cli.starter import write_starter
 from reconciler.execution import sandbox
 from specs.schema import file_schema
 
@@ -85,12 +86,13 @@ def test_the_schema_beside_the_examples_is_the_one_of_this_version():
     assert json.loads((EXAMPLES / "schema.json").read_text(encoding="utf-8")) == file_schema(), REGENERATE
 
 
-def test_the_specifications_in_the_readme_are_valid(tmp_path: Path):
+def test_the_specifications_in_the_readme_are_valid_beside_what_init_writes(tmp_path: Path):
+    write_starter(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "apiVersion: " in block]
     assert blocks
     for number, block in enumerate(blocks):
-        (tmp_path / f"{number}.yaml").write_text(block, encoding="utf-8")
+        (tmp_path / f"block-{number}.yaml").write_text(block, encoding="utf-8")
 
     assert steersman("validate", str(tmp_path), "--format", "json") == (0, "[]\n")
 

@@ -37,7 +37,9 @@ def build(name: str, repo: str | None, command: str) -> str:
 
 
 def executor(name: str, load: int) -> str:
-    return f"apiVersion: steersman/v1\nkind: Executor\nmetadata: {{name: {name}}}\nspec: {{max_load: {load}}}\n"
+    return (
+        f"apiVersion: steersman/v1\nkind: Executor\nmetadata: {{name: {name}}}\nspec: {{max_load: {load}}}\n"
+    )
 
 
 words = st.sampled_from(["one", "two", "three"])
@@ -130,7 +132,9 @@ async def settle(running: Daemon) -> None:
         installation.confirmed.update(digests)
 
 
-async def live(folder: Path, urls: tuple[str, str], history: list[tuple[str, str, Any]], last: dict[str, str]) -> None:
+async def live(
+    folder: Path, urls: tuple[str, str], history: list[tuple[str, str, Any]], last: dict[str, str]
+) -> None:
     repo = SpecRepository(folder / "specs")
     repo.commit({"project.yaml": PROJECT})
     async with daemon(settings_for(repo, folder / "one", database=urls[0])) as running:
