@@ -47,7 +47,10 @@ class Daemon:
     def get(self, path: str) -> httpx.Response:
         """The answer to a GET."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.get(self.address + path, headers=headers, timeout=30)
+        try:
+            return httpx.get(self.address + path, headers=headers, timeout=30)
+        except httpx.HTTPError as error:
+            raise Failed(f"the daemon does not answer GET {path}: {error}") from error
 
     def json(self, path: str) -> Any:
         """The body of a GET that has to succeed."""
@@ -106,7 +109,7 @@ def make_specs(folder: Path, code: Path) -> None:
 @contextlib.contextmanager
 def daemon(folder: Path, specs: Path) -> Iterator[Daemon]:
     """A daemon in a process of its own; at the end it and all that it started are ended."""
-    ready, data = folder / "ready", folder / "data"
+    ready, data, cancelled = folder / "ready", folder / "data", False
     found = os.environ | {
         "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1",
         "STEERSMAN_STOP_GRACE_SECONDS": "1",
@@ -139,7 +142,7 @@ def daemon(folder: Path, specs: Path) -> Iterator[Daemon]:
         try:
             yield running
         finally:
-            _cancel_jobs(running)
+            cancelled = _cancel_jobs(running)
     finally:
         process.terminate()
         try:
@@ -147,21 +150,34 @@ def daemon(folder: Path, specs: Path) -> Iterator[Daemon]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if not cancelled:
+            _end_scripts(data)
 
 
 def _is_ready(file: Path) -> bool:
     return file.exists() and file.read_text(encoding="utf-8").endswith("\n")
 
 
-def _cancel_jobs(running: Daemon) -> None:
-    """End what still runs: scripts outlive their daemon by design."""
+def _cancel_jobs(running: Daemon) -> bool:
+    """End what still runs: scripts outlive their daemon by design. False if the daemon cannot be asked to."""
     headers = {"Authorization": f"Bearer {running.token}"}
-    with contextlib.suppress(httpx.HTTPError, Failed):
+    try:
         for job in _unfinished(running):
             httpx.post(
                 f"{running.address}/reconciler/jobs/{job['number']}/cancel", headers=headers, timeout=30
             )
         until("the end of the cancelled jobs", lambda: not _unfinished(running))
+    except (httpx.HTTPError, Failed):
+        return False
+    return True
+
+
+def _end_scripts(data: Path) -> None:
+    """End the scripts of a daemon that is gone: the first word of `start` is the group of their supervisor."""
+    for start in data.glob("runs/*/*/start"):
+        if not start.with_name("exit").exists():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                os.killpg(int(start.read_text(encoding="ascii").split()[0]), signal.SIGKILL)
 
 
 def _unfinished(running: Daemon) -> list[Any]:
@@ -191,6 +207,7 @@ def build(running: Daemon, specs: Path, code: Path) -> Any:
     say("\n4. The Build polls the code repository: its head is owed a job. Its log, live:")
     job = until("a job", lambda: running.json(f"/reconciler/jobs?key={KEY}")["items"])[0]
     ended = running.cli("logs", str(job["number"]), "-f")
+    expect(running.process.poll() is None, "the daemon has ended in the middle of the job")
     expect(ended == 0, "the build of this checkout's HEAD did not pass; its log above says why")
     running.cli("job", str(job["number"]))
     return job

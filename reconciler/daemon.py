@@ -82,6 +82,7 @@ class Daemon:
         self._stack.push_async_callback(mirrors.close)
         source = await self._source()
         store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
+        await asyncio.to_thread(store.clear_unfinished)
         runs = Runs(settings, database, mirrors, store, self._ended)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(

@@ -24,7 +24,9 @@ def canonical(value: Any) -> bytes:
     """The one JSON text of a value: keys sorted, no spaces, UTF-8, whole floats as integers."""
     try:
         text = msgspec.json.encode(value, order="deterministic")
-        return msgspec.json.encode(_plain(value), order="deterministic") if _MAY_BE_FLOAT.search(text) else text
+        return (
+            msgspec.json.encode(_plain(value), order="deterministic") if _MAY_BE_FLOAT.search(text) else text
+        )
     except (OverflowError, TypeError):  # a whole number beyond 64 bits, a mapping that is no dict
         return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 

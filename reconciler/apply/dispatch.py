@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.controllers.dispatch import DispatchDecision
-from reconciler.execution.run import Place
+from reconciler.execution.run import Place, worker_name
 from reconciler.installation import Installation
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
 from reconciler.store.jobs import LiveTrial
-
-WORKER = "embedded"
 
 
 async def start(
@@ -26,7 +24,7 @@ async def start(
         claimed = []
         for chosen in decision.assignments:
             trial = queue[chosen.trial]
-            epoch = rows.claim(write.connection, trial.id, chosen.executor, WORKER)
+            epoch = rows.claim(write.connection, trial.id, chosen.executor, worker_name())
             if epoch is not None:
                 rows.touch(write.connection, trial.job, write.version)
                 claimed.append((trial, epoch, chosen.executor))

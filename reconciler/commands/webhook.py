@@ -8,8 +8,9 @@ from typing import Any
 
 from reconciler.errors import Refused
 from reconciler.installation import Installation
-from reconciler.passes.builds import repository_of
-from reconciler.source.webhook import PushEvent, normalise_url, verify
+from reconciler.passes.builds import wake_followers
+from reconciler.passes.source import source_url
+from reconciler.source.webhook import PushEvent, verify
 
 _REMEMBERED = 1000
 _seen: OrderedDict[str, None] = OrderedDict()
@@ -28,20 +29,11 @@ def receive(installation: Installation, headers: Mapping[str, str], body: bytes)
 
 
 def _wake(installation: Installation, event: PushEvent) -> list[str]:
-    pushed = event.repositories
     woken = []
-    if normalise_url(installation.settings.repo) in pushed:
+    if source_url(installation) in event.repositories:
         installation.wake("source")
         woken.append("source")
-    for key, resource in installation.snapshot.current.resources.items():
-        if resource.kind != "Build":
-            continue
-        repository = repository_of(installation, resource)
-        if repository is not None and normalise_url(repository.url) in pushed:
-            installation.mirrors.poke(repository.url)
-            installation.wake(key)
-            woken.append(key)
-    return woken
+    return woken + wake_followers(installation, event.repositories)
 
 
 def _first_time(delivery: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from reconciler.errors import SteersmanError, Transient
-from reconciler.execution import sandbox, supervisor, workspace
+from reconciler.execution import processes, sandbox, supervisor, workspace
 from reconciler.execution.attachments import AttachmentStore, Kept
 from reconciler.execution.supervisor import Command, Exit, Lost, NotStarted, Supervised
 from reconciler.execution.workspace import WorkspaceError
@@ -32,6 +32,7 @@ from reconciler.store.database import Database, Write
 from reconciler.store.jobs import Ending, LiveTrial
 
 log = structlog.get_logger(__name__)
+_EMBEDDED = "embedded@"
 _INSIDE = "/workspace"
 _SCRIPT = "/run/steersman/script"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,6 +46,11 @@ class Place:
     key: str
     spec: Mapping[str, Any]
     declared: bool = True
+
+
+def worker_name() -> str:
+    """How this process signs its claims: with the boot, since a power cut may take files that a claim relies on."""
+    return _EMBEDDED + processes.boot_id()
 
 
 class Runs:
@@ -150,12 +156,17 @@ class Runs:
     async def _again(self, trial: LiveTrial, place: Place) -> None:
         """From wherever the last daemon left it."""
         run = self._runs / trial.id / str(trial.epoch)
-        found = supervisor.attach(run) if trial.state is not State.DISPATCHING else NotStarted()
+        boot = trial.worker.removeprefix(_EMBEDDED) if trial.worker else None
+        found = (
+            NotStarted() if trial.state is State.DISPATCHING else supervisor.attach(run, claimed_boot=boot)
+        )
         if isinstance(found, NotStarted):
             if trial.state is State.ABORTING:
                 await self._finish(trial, trial.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
-            epoch = await self._persist(lambda w: rows.reclaim(w.connection, trial.id, trial.epoch))
+            epoch = await self._persist(
+                lambda w: rows.reclaim(w.connection, trial.id, trial.epoch, worker_name())
+            )
             if epoch is not None:
                 await self._fresh(trial, epoch, place)
             return
@@ -202,7 +213,7 @@ class Runs:
             kept, complaints = await asyncio.to_thread(self._store.keep, folder, patterns)
             await asyncio.to_thread(_append, run / "log", complaints)
         size = await asyncio.to_thread(_size, run / "log")
-        await self._finish(trial, epoch, _ending(found, forced, size, self._settings), kept)
+        await self._finish(trial, epoch, _ending(found, forced, size), kept)
         await asyncio.to_thread(_tidy, run)
 
     async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Any) -> None:
@@ -265,8 +276,8 @@ class Runs:
                 return False  # the undeclared executor, where bubblewrap is absent (design 14.5)
             raise SandboxUnavailableError(
                 "SandboxUnavailable",
-                "bubblewrap does not work here, so scripts are refused; install it (package bubblewrap), or set "
-                "allow_unsandboxed (STEERSMAN_ALLOW_UNSANDBOXED=1) and `sandbox: off` on declared executors",
+                f"scripts are refused: {sandbox.why_not()}; install bubblewrap, or set allow_unsandboxed "
+                "(STEERSMAN_ALLOW_UNSANDBOXED=1) and `sandbox: off` on declared executors",
             )
         if not self._settings.allow_unsandboxed:
             raise SandboxUnavailableError(
@@ -294,7 +305,7 @@ def _refused(error: Exception) -> Ending:
     return Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message)
 
 
-def _ending(found: Exit | None, forced: Reason | None, size: int, settings: Settings) -> Ending:
+def _ending(found: Exit | None, forced: Reason | None, size: int) -> Ending:
     if found is None and forced is None:
         return Ending(State.DEFECTIVE, Reason.LOST, "its process is gone without a status", None, size)
     status = found.status if found is not None else None
@@ -303,8 +314,14 @@ def _ending(found: Exit | None, forced: Reason | None, size: int, settings: Sett
     if forced is not None and status != 0:
         return Ending(State.ABORTED, forced, None, status, size)
     if found is not None and found.over_limit:
-        message = f"its log is larger than log_bytes allows ({settings.log_bytes:,} bytes)"
+        message = f"its log grew beyond the limit of {size:,} bytes (log_bytes of the executor or the server)"
         return Ending(State.FAILED, Reason.LOG_LIMIT, message, status, size)
+    if found is not None and found.log_failed:
+        message = "its log could not be written, most likely because the disk is full"
+        return Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message, status, size)
+    if found is not None and found.sandbox_failed:
+        message = "the sandbox could not be set up, the script did not run; the log says why"
+        return Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message, status, size)
     if status == 0:
         return Ending(State.PASSED, None, None, 0, size)
     return Ending(State.FAILED, Reason.EXIT_STATUS, None, status, size)

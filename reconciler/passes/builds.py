@@ -18,6 +18,7 @@ from reconciler.model.status import Health, Sync
 from reconciler.model.timer import Timer
 from reconciler.source.git import Mirror, UnknownCommit
 from reconciler.source.watch import local_path
+from reconciler.source.webhook import normalise_url
 from reconciler.store import jobs, timers
 from reconciler.store.database import Connection
 from specs.build import work_digest
@@ -56,14 +57,15 @@ async def run(installation: Installation, key: str) -> datetime | None:
     work = work_digest(resource.spec, repository.url if repository else None)
     stored = await installation.database.read(lambda c: _stored(c, key, work))
     now = installation.now()
+    spec = with_zone(resource.spec, installation.settings.timezone)
     heads, trouble = await _heads(installation, resource, repository, work, stored, now)
     view = BuildView(
         key=key,
-        spec=resource.spec,
+        spec=spec,
         work_digest=work,
         heads=heads,
         timers=stored.timers,
-        trigger_digests={i: digest(t) for i, t in enumerate(resource.spec.get("triggers") or ())},
+        trigger_digests={i: digest(t) for i, t in enumerate(spec.get("triggers") or ())},
         live=stored.live,
         latest=stored.latest,
         has_job_for_spec=stored.has_job_for_spec,
@@ -78,6 +80,18 @@ async def run(installation: Installation, key: str) -> datetime | None:
         installation, resource, Sync.SYNCED if trouble is None else decision.sync, health, trouble
     )
     return min(decision.wake_at or now + _SOON, now + _SOON) if trouble else decision.wake_at
+
+
+def wake_followers(installation: Installation, pushed: frozenset[str]) -> list[str]:
+    """Repositories (normalised URLs) were pushed to: their Builds fetch and look again. Gives their KEYs."""
+    woken = []
+    for key, resource in installation.snapshot.current.resources.items():
+        repository = repository_of(installation, resource) if controller.looks(resource) else None
+        if repository is not None and normalise_url(repository.url) in pushed:
+            installation.mirrors.poke(repository.url)
+            installation.wake(key)
+            woken.append(key)
+    return woken
 
 
 def repository_of(installation: Installation, resource: Resource) -> Repository | None:
@@ -101,6 +115,17 @@ async def mirror_of(installation: Installation, url: str, max_age: float) -> Mir
             "(STEERSMAN_ALLOW_LOCAL_REPOSITORIES=1)",
         )
     return await installation.mirrors.fetched(url, max_age)
+
+
+def with_zone(spec: Mapping[str, Any], timezone: str) -> Mapping[str, Any]:
+    """The specification with the server's time zone where a schedule names none."""
+    triggers = spec.get("triggers") or ()
+    if not any(trigger.get("cron") and not trigger.get("timezone") for trigger in triggers):
+        return spec
+    zoned = [
+        trigger if trigger.get("timezone") else {**trigger, "timezone": timezone} for trigger in triggers
+    ]
+    return {**spec, "triggers": zoned}
 
 
 def branch_of(spec: Mapping[str, Any], repository: Repository) -> str | None:

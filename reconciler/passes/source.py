@@ -18,8 +18,10 @@ from reconciler.errors import SteersmanError
 from reconciler.installation import Installation
 from reconciler.model.event import SYSTEM, Actor
 from reconciler.model.status import Condition, Sync, with_condition
+from reconciler.passes import builds
 from reconciler.source.desired import Desired, Reader
 from reconciler.source.watch import local_path
+from reconciler.source.webhook import normalise_url
 from reconciler.store import resources, sources
 from reconciler.store.sources import Source
 from specs.errors import SpecError
@@ -83,6 +85,7 @@ async def apply_revision(installation: Installation, head: str, actor: Actor = S
         installation.desired = replace(desired, parsed={})
         return outcome
     await carry_out(installation, desired, outcome, source, actor)
+    builds.wake_followers(installation, frozenset({source_url(installation)}))
     installation.confirmed.clear()
     installation.last_plan = outcome.plan
     installation.desired = replace(desired, parsed={})
@@ -135,6 +138,12 @@ def located(error: SpecError) -> dict[str, object]:
         "message": error.message,
         "key": error.key,
     }
+
+
+def source_url(installation: Installation) -> str:
+    """The spec repository's normalised URL; code may live in it, too."""
+    path = local_path(installation.settings.repo)
+    return normalise_url(str(path.absolute()) if path is not None else installation.settings.repo)
 
 
 def _nothing(installation: Installation, outcome: Outcome, source: Source) -> bool:

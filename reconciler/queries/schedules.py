@@ -21,7 +21,8 @@ async def upcoming(installation: Installation) -> dict[str, Any]:
         triggers = (resource.spec or {}).get("triggers") or () if resource else ()
         if resource is None or timer.position >= len(triggers):
             continue
-        trigger = triggers[timer.position]
+        trigger = {**triggers[timer.position]}
+        trigger["timezone"] = trigger.get("timezone") or installation.settings.timezone
         times: list[datetime] = []
         due = timer.next_due
         while due is not None and len(times) < _NEXT:

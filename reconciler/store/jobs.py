@@ -221,7 +221,7 @@ def claim(connection: Connection, trial: str, executor: str, worker: str) -> int
     return None if changed is None else int(changed)
 
 
-def reclaim(connection: Connection, trial: str, epoch: int) -> int | None:
+def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int | None:
     """A new epoch for a claim whose script certainly never began; None if the claim is no longer ours."""
     changed = connection.execute(
         update(trials)
@@ -230,7 +230,7 @@ def reclaim(connection: Connection, trial: str, epoch: int) -> int | None:
             trials.c.epoch == epoch,
             trials.c.state.in_([State.DISPATCHING.value, State.EXECUTING.value]),
         )
-        .values(state=State.DISPATCHING.value, epoch=epoch + 1)
+        .values(state=State.DISPATCHING.value, epoch=epoch + 1, worker=worker)
         .returning(trials.c.epoch)
     ).scalar()
     if changed is None:
@@ -312,6 +312,7 @@ class LiveTrial:
     state: State
     epoch: int
     executor: str | None
+    worker: str | None
     load: float
     policy: Mapping[str, Any]
     concurrency: str
@@ -326,6 +327,7 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
             trials.c.state,
             trials.c.epoch,
             trials.c.executor,
+            trials.c.worker,
             trials.c.load,
             tasks.c.job,
             tasks.c.position,
@@ -356,6 +358,7 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
             state=State(row.state),
             epoch=row.epoch,
             executor=row.executor,
+            worker=row.worker,
             load=float(row.load),
             policy=row.policy,
             concurrency=row.concurrency or "queue",

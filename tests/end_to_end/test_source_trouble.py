@@ -277,7 +277,7 @@ def test_a_data_directory_that_another_daemon_holds_is_a_sentence(
         (("--branch", "-x"), "branch"),
         (("--host", "256.1.1.1"), "256.1.1.1"),
         (("--config", "/nowhere.toml"), "/nowhere.toml"),
-        (("--database", "oracle://x"), "oracle"),
+        (("--database", "oracle://x"), "must begin with postgresql://"),
         (("--data", "/proc/steersman"), "/proc/steersman"),
     ],
 )

@@ -1,0 +1,158 @@
+"""Transactions, versions and the chain of events, on SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from reconciler.errors import Stalled, Transient
+from reconciler.model.event import Actor
+from reconciler.model.timer import Timer
+from reconciler.store import events, migrate, timers
+from reconciler.store.database import Database, Write, connect
+from tests.conftest import NewDatabase
+from tests.reconciler.store.test_jobs import with_database
+
+
+def record(write: Write, number: int) -> None:
+    write.record("test", f"Build/shop/_/b{number}", {"number": number, "text": "ä\u2028\x00"[:2]})
+
+
+def test_versions_ascend_and_events_are_chained(new_database: NewDatabase) -> None:
+    """One event a transaction, numbered without gaps; the chain is sound."""
+
+    async def work(database: Database) -> None:
+        await asyncio.gather(
+            *(database.write(lambda w, n=n: record(w, n), Actor("User/a", "t", "::1")) for n in range(20))
+        )
+        assert database.version == 20
+        found = await database.read(lambda c: events.after(c, 0, 100))
+        assert [event.seq for event in found] == list(range(1, 21))
+        assert found[0].actor == Actor("User/a", "t", "::1")
+        assert await database.read(events.verify) == (20, None)
+        assert [e.seq for e in await database.read(lambda c: events.after(c, 18, 100))] == [19, 20]
+
+    with_database(new_database, work)
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE events SET body = replace(body, '7', '8') WHERE seq = 8", "event 8 was changed"),
+        ("UPDATE events SET actor = 'User/mallory' WHERE seq = 3", "event 3 was changed"),
+        ("DELETE FROM events WHERE seq = 5", "event 5 is missing"),
+        ("DELETE FROM events WHERE seq = 10", "ends at event 9"),
+    ],
+)
+def test_a_changed_log_is_found(new_database: NewDatabase, statement: str, fault: str) -> None:
+    """Any changed or removed record is named."""
+
+    async def work(database: Database) -> None:
+        for number in range(10):
+            await database.write(lambda w, n=number: record(w, n))
+        await database.write(lambda w: w.connection.execute(text(statement)) and None)
+        _, found = await database.read(events.verify)
+        assert found is not None
+        assert fault in found
+
+    with_database(new_database, work)
+
+
+def test_a_failed_transaction_leaves_nothing(new_database: NewDatabase) -> None:
+    """Neither rows nor event nor version."""
+
+    async def work(database: Database) -> None:
+        def fail(write: Write) -> None:
+            record(write, 1)
+            timers.save(write.connection, "Build/shop/_/b", Timer(0, "d", None, None))
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await database.write(fail)
+        assert await database.load_version() == 0
+        assert await database.read(lambda c: timers.load(c, "Build/shop/_/b")) == {}
+        assert await database.read(events.last) == 0
+
+    with_database(new_database, work)
+
+
+def test_moments_keep_their_microseconds(new_database: NewDatabase) -> None:
+    """Also before 1970 and far away."""
+    moments = [datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC), datetime(2099, 1, 2, 3, 4, 5, 6, UTC)]
+
+    async def work(database: Database) -> None:
+        await database.write(lambda w: timers.save(w.connection, "k", Timer(0, "d", *moments)))
+        assert await database.read(lambda c: timers.load(c, "k")) == {0: Timer(0, "d", *moments)}
+
+    with_database(new_database, work)
+
+
+def test_a_due_time_counts_once(new_database: NewDatabase) -> None:
+    """`current` says no to a due time that is stored already, or of another definition."""
+    due = datetime(2030, 1, 1, tzinfo=UTC)
+
+    async def work(database: Database) -> None:
+        moved = Timer(0, "d", due, due + timedelta(days=1))
+        await database.write(lambda w: timers.save(w.connection, "k", Timer(0, "d", None, due)))
+        assert await database.read(lambda c: timers.current(c, "k", moved))
+        await database.write(lambda w: timers.save(w.connection, "k", moved))
+        assert not await database.read(lambda c: timers.current(c, "k", moved))
+        assert not await database.read(lambda c: timers.current(c, "k", Timer(0, "other", due, None)))
+        assert not await database.read(lambda c: timers.current(c, "none", moved))
+
+    with_database(new_database, work)
+
+
+def test_a_locked_sqlite_is_a_passing_trouble(sqlite_template: Path, tmp_path: Path) -> None:
+    """Another process holds it: a sentence, and then on as before."""
+    path = tmp_path / "locked.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def work() -> None:
+        database = connect(f"sqlite:///{path}")
+        try:
+            with pytest.raises(Transient) as caught:
+                await database.write(lambda w: record(w, 1))
+            assert caught.value.reason == "DatabaseLocked"
+            other.execute("ROLLBACK")
+            await database.write(lambda w: record(w, 1))
+        finally:
+            await database.close()
+
+    try:
+        asyncio.run(work())
+    finally:
+        other.close()
+
+
+def test_postgres_without_tables_names_the_command(postgres_server: str) -> None:
+    """Design 13.25: PostgreSQL refuses and names `migrate`."""
+    with pytest.raises(Stalled, match="steersman migrate"):
+        migrate.prepare(postgres_server.format("postgres"), may_migrate=False)
+
+
+def test_a_newer_database_is_refused(new_database: NewDatabase) -> None:
+    """An older Steersman does not touch what it does not know."""
+    url = new_database()
+
+    async def work() -> None:
+        database = connect(url)
+        try:
+            await database.write(
+                lambda w: (
+                    w.connection.execute(text("UPDATE alembic_version SET version_num = '9999'")) and None
+                )
+            )
+        finally:
+            await database.close()
+
+    asyncio.run(work())
+    with pytest.raises(Stalled, match="newer Steersman"):
+        migrate.prepare(url, may_migrate=True)

@@ -1,0 +1,191 @@
+"""Jobs in the store, on SQLite and PostgreSQL alike: claims, epochs, state moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+
+from reconciler.model.job import Checkout, Reason, State
+from reconciler.store import jobs
+from reconciler.store.database import Database, Write, connect
+from reconciler.store.jobs import Ending, NewJob
+from tests.conftest import NewDatabase
+
+T = TypeVar("T")
+
+
+def with_database(new_database: NewDatabase, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Run `work` on a fresh database."""
+
+    async def run() -> T:
+        database = connect(new_database())
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def new_job(key: str = "Build/shop/_/web", **more: Any) -> NewJob:
+    fields: dict[str, Any] = {
+        "key": key,
+        "specification": {"tasks": [{"name": "a"}, {"name": "b", "needs": ["a"]}], "concurrency": "queue"},
+        "work_digest": "w1",
+        "checkout": Checkout("https://example.org/web.git", "c" * 40, "t" * 40, "main"),
+        "trigger": {"type": "manual"},
+        "inputs": {"x": "1"},
+        "actor": "User/alice",
+    }
+    return NewJob(**(fields | more))
+
+
+def create(write: Write, new: NewJob | None = None) -> int:
+    return jobs.create(write.connection, new or new_job(), write.now, write.version)
+
+
+async def with_trial(database: Database) -> tuple[int, str]:
+    """A job with one pending trial of its first task."""
+
+    def make(write: Write) -> tuple[int, str]:
+        number = create(write)
+        job = jobs.load(write.connection, number)
+        assert job is not None
+        return number, jobs.add_trial(write.connection, job.tasks[0].id, 1, 1.0, write.now)
+
+    return await database.write(make)
+
+
+def test_a_job_is_read_back_as_it_was_made(new_database: NewDatabase) -> None:
+    """Number, specification with its key, checkout, tasks in order."""
+
+    async def work(database: Database) -> None:
+        first = await database.write(create)
+        second = await database.write(create)
+        job = await database.read(lambda c: jobs.load(c, second))
+        assert (first, second) == (1, 2)
+        assert job is not None
+        assert job.state is State.PENDING
+        assert job.specification["key"] == "Build/shop/_/web#2"
+        assert job.checkout == Checkout("https://example.org/web.git", "c" * 40, "t" * 40, "main")
+        assert [task.name for task in job.tasks] == ["a", "b"]
+        assert await database.read(lambda c: jobs.by_id(c, job.id)) == 2
+
+    with_database(new_database, work)
+
+
+def test_pages_go_backwards_by_number(new_database: NewDatabase) -> None:
+    """Newest first; `after` goes on before a number; filters hold."""
+
+    async def work(database: Database) -> None:
+        for index in range(5):
+            await database.write(lambda w, i=index: create(w, new_job(f"Build/shop/_/b{i % 2}")))
+        page = await database.read(lambda c: jobs.page(c, key=None, state=None, limit=2, after=None))
+        rest = await database.read(
+            lambda c: jobs.page(c, key=None, state=None, limit=9, after=page[-1].number)
+        )
+        one = await database.read(
+            lambda c: jobs.page(c, key="Build/shop/_/b1", state="pending", limit=9, after=None)
+        )
+        assert [job.number for job in page] == [5, 4]
+        assert [job.number for job in rest] == [3, 2, 1]
+        assert [job.number for job in one] == [4, 2]
+
+    with_database(new_database, work)
+
+
+def test_a_trial_is_claimed_once(new_database: NewDatabase) -> None:
+    """Two claims at the same time: one gets the epoch, the other nothing."""
+
+    async def work(database: Database) -> None:
+        _, trial = await with_trial(database)
+        claims = await asyncio.gather(
+            *(
+                database.write(lambda w: jobs.claim(w.connection, trial, "Executor/local", "x"))
+                for _ in range(4)
+            )
+        )
+        assert sorted(claims, key=str) == [1, None, None, None]
+
+    with_database(new_database, work)
+
+
+def test_only_the_newest_claim_may_begin_and_finish(new_database: NewDatabase) -> None:
+    """A claim with an older epoch changes no row."""
+
+    async def work(database: Database) -> None:
+        number, trial = await with_trial(database)
+        await database.write(lambda w: jobs.claim(w.connection, trial, "Executor/local", "x"))
+        assert await database.write(lambda w: jobs.reclaim(w.connection, trial, 1, "y")) == 2
+        assert not await database.write(lambda w: jobs.begin(w.connection, trial, 1, "run/1", w.now))
+        assert await database.write(lambda w: jobs.begin(w.connection, trial, 2, "run/2", w.now))
+        assert not await database.write(lambda w: jobs.begin(w.connection, trial, 2, "run/2", w.now))
+        passed = Ending(State.PASSED, None, None, 0, 12)
+        assert await database.write(lambda w: jobs.finish(w.connection, trial, 1, passed, w.now)) is None
+        assert (
+            await database.write(lambda w: jobs.finish(w.connection, trial, 2, passed, w.now)) is State.PASSED
+        )
+        assert await database.write(lambda w: jobs.finish(w.connection, trial, 2, passed, w.now)) is None
+        job = await database.read(lambda c: jobs.load(c, number))
+        assert job is not None
+        script = job.tasks[0].trials[0].scripts[0]
+        assert (script.state, script.exit_status, script.log_size) == (State.PASSED, 0, 12)
+
+    with_database(new_database, work)
+
+
+@pytest.mark.parametrize(
+    ("reported", "stored"),
+    [(State.PASSED, State.PASSED), (State.FAILED, State.ABORTED), (State.DEFECTIVE, State.ABORTED)],
+)
+def test_a_cancelled_trial_is_aborted_unless_it_passed(
+    new_database: NewDatabase, reported: State, stored: State
+) -> None:
+    """cider-ci 5.4 as design 13.4 has it."""
+
+    async def work(database: Database) -> None:
+        _, trial = await with_trial(database)
+        await database.write(lambda w: jobs.claim(w.connection, trial, "Executor/local", "x"))
+        await database.write(lambda w: jobs.begin(w.connection, trial, 1, "run", w.now))
+        aborting = (State.ABORTING, Reason.CANCELLED)
+        assert await database.write(lambda w: jobs.move(w.connection, "trial", trial, *aborting, w.now))
+        ending = Ending(reported, None, None, 1, 0)
+        assert await database.write(lambda w: jobs.finish(w.connection, trial, 1, ending, w.now)) is stored
+
+    with_database(new_database, work)
+
+
+def test_states_move_only_along_the_tables(new_database: NewDatabase) -> None:
+    """A finished job stays as it is."""
+
+    async def work(database: Database) -> None:
+        number = await database.write(create)
+        job = await database.read(lambda c: jobs.load(c, number))
+        assert job is not None
+        assert await database.write(
+            lambda w: jobs.move(w.connection, "job", job.id, State.PASSED, None, w.now)
+        )
+        for state in (State.EXECUTING, State.ABORTING, State.FAILED, State.PASSED):
+            assert not await database.write(
+                lambda w, s=state: jobs.move(w.connection, "job", job.id, s, None, w.now)
+            )
+
+    with_database(new_database, work)
+
+
+def test_work_that_has_a_job_is_known(new_database: NewDatabase) -> None:
+    """By KEY and work digest, with and without tree."""
+
+    async def work(database: Database) -> None:
+        await database.write(create)
+        key = "Build/shop/_/web"
+        assert await database.read(lambda c: jobs.exists(c, key, "w1"))
+        assert await database.read(lambda c: jobs.exists(c, key, "w1", "t" * 40))
+        assert not await database.read(lambda c: jobs.exists(c, key, "w1", "u" * 40))
+        assert not await database.read(lambda c: jobs.exists(c, key, "w2"))
+        assert await database.read(lambda c: jobs.last_commit(c, key, "main")) == "c" * 40
+
+    with_database(new_database, work)
