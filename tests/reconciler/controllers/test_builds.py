@@ -1,0 +1,162 @@
+"""Which jobs a Build is owed: heads, specifications, due times; with a fake clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.controllers.builds import BuildView, Head, SetTimer, decide, passes_filters
+from reconciler.model.job import Checkout
+from reconciler.model.timer import Timer
+from specs.digest import digest
+
+NOW = datetime(2030, 6, 3, 12, 0, 30, tzinfo=UTC)
+HOURLY = {"type": "schedule", "cron": "0 * * * *", "timezone": "UTC", "missed": "once"}
+
+
+def view(*triggers: dict[str, Any], **more: Any) -> BuildView:
+    spec = {"triggers": list(triggers), "concurrency": "queue"} | more.pop("spec", {})
+    fields: dict[str, Any] = {
+        "key": "Build/shop/_/b", "spec": spec, "work_digest": "w", "heads": None, "timers": {},
+        "trigger_digests": {i: digest(t) for i, t in enumerate(triggers)}, "live": [], "latest": None,
+        "has_job_for_spec": False,
+    }  # fmt: skip
+    return BuildView(**(fields | more))
+
+
+def head(branch: str = "main", *, owed: bool = True, changed: tuple[str, ...] | None = None) -> Head:
+    return Head(Checkout("https://example.org/r.git", "c" * 40, "t" * 40, branch), owed, changed)
+
+
+def timer(next_due: datetime, trigger: dict[str, Any] = HOURLY) -> dict[int, Timer]:
+    return {0: Timer(0, digest(trigger), None, next_due)}
+
+
+def test_a_build_without_triggers_is_owed_nothing() -> None:
+    """It starts by hand only."""
+    decision = decide(view(heads=[head()]), NOW)
+    assert decision.jobs == ()
+    assert decision.wake_at is None
+
+
+def test_a_new_head_is_owed_one_job() -> None:
+    """Each matching head that has none; those that have one are left alone."""
+    decision = decide(
+        view({"type": "poll", "interval_seconds": 60}, heads=[head(), head("dev", owed=False)]), NOW
+    )
+    assert [job.checkout.branch for job in decision.jobs] == ["main"]
+    assert decision.jobs[0].once == "head"
+    assert decision.wake_at == NOW + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ignored", "changed", "owed"),
+    [
+        ([], [], ("a.md",), True),
+        (["src/**"], [], ("src/x/y.py",), True),
+        (["src/**"], [], ("docs/x.md",), False),
+        ([], ["**/*.md"], ("docs/x.md", "README.md"), False),
+        ([], ["**/*.md"], ("docs/x.md", "a.py"), True),
+        (["src/**"], ["**/*.md"], ("src/README.md",), False),
+        (["src/**"], [], None, True),
+    ],
+)
+def test_file_filters(
+    wanted: list[str], ignored: list[str], changed: tuple[str, ...] | None, owed: bool
+) -> None:
+    """Ignored files are taken away first; unknown changes count as a match."""
+    spec = {"build_on_file_changes": wanted, "ignore_file_changes": ignored}
+    assert passes_filters(spec, changed) is owed
+
+
+def test_a_changed_specification_is_owed_one_job() -> None:
+    """`change`: one for each version of the work, an empty workspace where there is no repo."""
+    change = {"type": "change"}
+    assert [job.once for job in decide(view(change), NOW).jobs] == ["spec"]
+    assert decide(view(change, has_job_for_spec=True), NOW).jobs == ()
+
+
+def test_a_new_schedule_gets_its_first_due_time_and_no_job() -> None:
+    """The time is stored; the daemon looks again then."""
+    decision = decide(view(HOURLY), NOW)
+    due = datetime(2030, 6, 3, 13, tzinfo=UTC)
+    assert decision.timers == (SetTimer(Timer(0, digest(HOURLY), None, due)),)
+    assert decision.jobs == ()
+    assert decision.wake_at == due
+
+
+def test_a_due_time_makes_a_job_and_moves_on() -> None:
+    """The firing carries its due time and moves the timer in the same transaction."""
+    due = datetime(2030, 6, 3, 12, tzinfo=UTC)
+    decision = decide(view(HOURLY, timers=timer(due)), NOW)
+    assert [job.trigger["due"] for job in decision.jobs] == [due.isoformat()]
+    assert decision.jobs[0].timer == Timer(0, digest(HOURLY), due, due + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(("missed", "jobs"), [("once", 1), ("skip", 0)])
+def test_missed_firings_run_once_or_not_at_all(missed: str, jobs: int) -> None:
+    """Three days down: the newest due time counts, the ones before are gone (design 6)."""
+    trigger = HOURLY | {"missed": missed}
+    now = datetime(2030, 6, 3, 12, 30, tzinfo=UTC)
+    decision = decide(view(trigger, timers=timer(now - timedelta(days=3, minutes=30), trigger)), now)
+    assert len(decision.jobs) == jobs
+    moved = decision.jobs[0].timer if jobs else decision.timers[0].timer
+    assert moved is not None
+    assert moved.last_due == datetime(2030, 6, 3, 12, tzinfo=UTC)
+    assert moved.next_due == datetime(2030, 6, 3, 13, tzinfo=UTC)
+
+
+def test_a_firing_noticed_within_a_minute_was_not_missed() -> None:
+    """`skip` skips what was missed while down, not what came a moment late."""
+    trigger = HOURLY | {"missed": "skip"}
+    decision = decide(view(trigger, timers=timer(datetime(2030, 6, 3, 12, tzinfo=UTC), trigger)), NOW)
+    assert len(decision.jobs) == 1
+
+
+def test_years_down_are_decided_at_once() -> None:
+    """An interval of a second, ten years missed: bounded work, one job."""
+    trigger = {"type": "schedule", "interval_seconds": 1, "missed": "once"}
+    decision = decide(view(trigger, timers=timer(NOW - timedelta(days=3650), trigger)), NOW)
+    assert len(decision.jobs) == 1
+    assert decision.jobs[0].timer is not None
+    assert decision.jobs[0].timer.next_due > NOW  # type: ignore[operator]
+
+
+def test_a_changed_schedule_starts_anew() -> None:
+    """What was due under the old definition is not run under the new one."""
+    stored = timer(NOW - timedelta(hours=2), HOURLY | {"cron": "5 * * * *"})
+    decision = decide(view(HOURLY, timers=stored), NOW)
+    assert decision.jobs == ()
+    assert len(decision.timers) == 1
+
+
+def test_a_due_time_waits_while_the_repository_cannot_be_read() -> None:
+    """It stays owed, and the status says why."""
+    due = timer(NOW - timedelta(seconds=1))
+    trouble = ("GitUnavailable", "no answer")
+    decision = decide(view(HOURLY, timers=due, spec={"repo": "web"}, trouble=trouble), NOW)
+    assert (decision.jobs, decision.timers) == ((), ())
+    assert decision.trouble == trouble
+
+
+def test_a_disabled_build_is_owed_nothing() -> None:
+    """Not even what is due."""
+    decision = decide(view(HOURLY, {"type": "change"}, timers=timer(NOW), spec={"disabled": True}), NOW)
+    assert decision.jobs == ()
+    assert decision.wake_at is None
+
+
+def test_inputs_come_from_the_trigger_over_the_defaults() -> None:
+    """Declared default, then the trigger's value."""
+    spec = {"inputs": [{"id": "suite", "default": "fast"}, {"id": "level", "default": "1"}]}
+    decision = decide(view({"type": "change", "inputs": {"suite": "slow"}}, spec=spec), NOW)
+    assert decision.jobs[0].inputs == {"suite": "slow", "level": "1"}
+
+
+def test_the_same_view_gives_the_same_decision() -> None:
+    """No clock, no chance."""
+    seen = view(HOURLY, {"type": "poll", "interval_seconds": 5}, heads=[head()], timers=timer(NOW))
+    assert decide(seen, NOW) == decide(replace(seen), NOW)
