@@ -16,6 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from api import problems
 from api.auth import Authentication, Credentials
 from api.native import events, jobs, metrics, plan, status
+from api.native.bodies import json_only
 from reconciler.installation import Installation
 
 HANDLERS: list[Any] = [
@@ -55,6 +56,7 @@ def create(installation: Installation) -> Litestar:
     return Litestar(
         route_handlers=HANDLERS,
         state=state,
+        guards=[json_only],
         dependencies={"installation": Provide(_installation, sync_to_thread=False)},
         middleware=[DefineMiddleware(Authentication, exclude="^/schema", exclude_from_auth_key="open")],
         exception_handlers={Exception: problems.handle},

@@ -57,7 +57,8 @@ def _no_own_signals(server: uvicorn.Server):  # type: ignore[no-untyped-def]
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # named, so that asyncio switches Nagle's delay off: with it each answer takes 40 ms more
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(1024)

@@ -164,20 +164,19 @@ class Daemon:
         settings = self.settings
         path = settings.data / "admin.token"
         given = settings.admin_token.get_secret_value() if settings.admin_token else None
-        first = not path.exists()
-        secret = given or (
-            path.read_text(encoding="utf-8").strip() if not first else f"stm_{secrets.token_urlsafe(32)}"
-        )
-        if given is None and first:
+        kept = path.read_text(encoding="utf-8").strip() if path.exists() else None
+        secret = given or kept or f"stm_{secrets.token_urlsafe(32)}"
+        if secret != kept:
             _write_private(path, secret + "\n")
-        now = self.installation.now()
-        token = Token("", ADMINISTRATOR, "administrator", "admin", None, now, None, None, None)
+        token = Token(
+            "", ADMINISTRATOR, "administrator", "admin", None, self.installation.now(), None, None, None
+        )
         mark = token_hash(secret)
-        if await self.installation.database.read(lambda c: tokens.find(c, mark)) is None:
-            await self.installation.database.write(
-                lambda w: tokens.replace_administrator(w.connection, mark, token)
-            )
-        return secret if first and given is None else None
+        database = self.installation.database
+        known = await database.read(lambda c: tokens.find(c, mark))
+        if known is None or not known.valid(token.created_at):
+            await database.write(lambda w: tokens.replace_administrator(w.connection, mark, token))
+        return secret if kept is None and given is None else None
 
 
 def credentials_of(settings: Settings) -> dict[str, Credentials]:

@@ -145,7 +145,7 @@ def attachments(
     to.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         file.writelines(client.text(f"/reconciler/jobs/{number}/attachments/{path}"))
-    console().print(str(target))
+    show_json({"path": str(target)}) if output is Format.JSON else console().print(str(target))
 
 
 def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) -> None:

@@ -100,12 +100,16 @@ def schema(
 
 def init(
     directory: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    output: Output = Format.TABLE,
 ) -> None:
     """Make a starting repository: a project, a build that runs, editor schema."""
     try:
         written = write_starter(directory)
     except FileExistsError as error:
         fail(str(error))
+    if output is Format.JSON:
+        show_json({"written": [str(directory / name) for name in written]})
+        return
     for name in written:
         typer.echo(f"wrote {directory / name}")
     commit = "git init -b main && git add -A && git commit -m 'First specs'"

@@ -50,10 +50,11 @@ def revoke(
     token_id: Annotated[str, typer.Argument(help="ID of the token.")],
     server: Server = None,
     token: Token = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """End a token at once."""
     connect(server, token).delete(f"/reconciler/tokens/{token_id}")
-    console().print(f"revoked {token_id}")
+    show_json({"revoked": token_id}) if output is Format.JSON else console().print(f"revoked {token_id}")
 
 
 @audit.command("verify")

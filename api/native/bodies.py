@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+def json_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard: a body is JSON and says so, which no form of another site can (Litestar reads any type)."""
+    headers = connection.headers
+    if "data" not in handler.parsed_fn_signature.parameters:
+        return
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(
+            status_code=415, detail=f"send the body as application/json, not {kind or 'without a type'}"
+        )
 
 
 class Body(BaseModel):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import msgspec
 from litestar import Request, get, post
@@ -21,7 +20,7 @@ from reconciler.queries.logs import Selection
 Limit = Annotated[int, Parameter(ge=1, le=500)]
 Offset = Annotated[int, Parameter(ge=0, le=2**62)]
 Number = Annotated[int, Parameter(ge=1, le=2**62)]
-_TEXT = "text/plain; charset=utf-8"
+_TEXT = "text/plain"  # Litestar adds the charset
 
 
 @get("/reconciler/jobs", summary="Jobs, newest first")
@@ -123,10 +122,9 @@ async def attachment(
 ) -> File:
     """Always a download, never shown in place."""
     found, place = await jobs.attachment(installation, number, path.lstrip("/"), task, trial)
-    name = Path(found.path).name
     return File(
         place,
-        filename=quote(name),
+        filename=Path(found.path).name,
         media_type="application/octet-stream",
         headers={"X-Content-Type-Options": "nosniff", "Digest": f"sha-256={found.digest}"},
     )

@@ -33,4 +33,4 @@ async def metrics(installation: Installation) -> Response[bytes]:
         jobs.labels(state).set(count)
     for name, value in found.single.items():
         Gauge(f"steersman_{name}", _MEANING[name], registry=registry).set(value)
-    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")

@@ -54,7 +54,12 @@ def decide(
 ) -> Outcome:
     """What one revision asks for. `keys` are those that may have changed; removals are always sought among all."""
     gone = actual.keys() - desired.declared.keys()
-    verdict = judge((key for key in gone if actual[key].in_force), actual, desired.opaque, confirmed)
+
+    def after(resource: Resource) -> Iterable[str]:
+        new = desired.declared.get(resource.key)
+        return resource.references if new is None or new.errors else new.references
+
+    verdict = judge((key for key in gone if actual[key].in_force), actual, desired.opaque, after, confirmed)
     waiting = {key: held for held in verdict.held for key in held.keys}
     actions: list[Action] = []
     upserts: list[Resource] = []

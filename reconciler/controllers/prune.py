@@ -6,7 +6,7 @@ deleted. Prune never follows a typo.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.model.plan import Held
@@ -29,18 +29,19 @@ def judge(
     candidates: Iterable[str],
     actual: Mapping[str, Resource],
     opaque: frozenset[str],
+    references: Callable[[Resource], Iterable[str]],
     confirmed: frozenset[str] = frozenset(),
 ) -> Verdict:
     """Sort KEYs that Git no longer declares into those to remove and those that wait.
 
-    `opaque` are the paths of files that could not be read whole; `confirmed` the brake digests that a person
-    has confirmed.
+    `opaque` are the paths of files that could not be read whole; `references` gives what a resource will refer to
+    once the revision is applied; `confirmed` are the brake digests that a person has confirmed.
     """
     left = sorted(candidates)
     held: list[Held] = []
     left = _unreadable(left, actual, opaque, held)
     left = _after_unknown_file(left, actual, opaque, held)
-    left = _in_use(left, actual, held)
+    left = _in_use(left, actual, references, held)
     left = _brake(left, actual, confirmed, held)
     return Verdict(tuple(left), tuple(held))
 
@@ -73,7 +74,12 @@ def _after_unknown_file(
     return []
 
 
-def _in_use(left: list[str], actual: Mapping[str, Resource], held: list[Held]) -> list[str]:
+def _in_use(
+    left: list[str],
+    actual: Mapping[str, Resource],
+    references: Callable[[Resource], Iterable[str]],
+    held: list[Held],
+) -> list[str]:
     """A resource that one in force refers to is not removed."""
     leaving = set(left)
     users: dict[str, str] = {}
@@ -83,7 +89,7 @@ def _in_use(left: list[str], actual: Mapping[str, Resource], held: list[Held]) -
         for resource in actual.values():
             if resource.key in leaving or not resource.in_force:
                 continue
-            for reference in resource.references:
+            for reference in references(resource):
                 if reference in leaving:
                     leaving.discard(reference)
                     users[reference] = resource.key

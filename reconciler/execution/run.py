@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -103,20 +103,28 @@ class Runs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, trial: LiveTrial, work: Any) -> None:
+    def _spawn(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
         self._stops[trial.id] = asyncio.Event()
-        task = asyncio.create_task(work, name=f"trial {trial.id}")
+        task = asyncio.create_task(self._guarded(trial, work), name=f"trial {trial.id}")
         self._tasks[trial.id] = task
         task.add_done_callback(lambda done: self._done(trial, done))
 
     def _done(self, trial: LiveTrial, task: asyncio.Task[None]) -> None:
         self._tasks.pop(trial.id, None)
         self._stops.pop(trial.id, None)
-        if task.cancelled():
-            return
-        if error := task.exception():
+        if not task.cancelled():
+            self._ended(trial.job, trial.key)
+
+    async def _guarded(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
+        """A fault of ours, or of the machine, ends this trial only, and is told."""
+        try:
+            await work
+        except Exception as error:
             log.error("trial-crashed", trial=trial.id, job=trial.job, exc_info=error)
-        self._ended(trial.job, trial.key)
+            message = f"{type(error).__name__}: {error}"
+            for current in await self._database.read(lambda c: rows.live_trials(c, trial.id)):
+                ending = Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message)
+                await self._finish(trial, current.epoch, ending, ())
 
     async def _fresh(self, trial: LiveTrial, epoch: int, place: Place) -> None:
         """From the claim to the end."""
@@ -134,8 +142,8 @@ class Runs:
             await self._finish(trial, epoch, _refused(error), ())
         else:
             if await self._begin(trial, epoch, run):
-                self._ended(trial.job, trial.key)
                 handle = supervisor.start(self._runs / run, command)
+                self._ended(trial.job, trial.key)
                 await self._watch(trial, epoch, handle, time.time())
         finally:
             if not _cancelled():

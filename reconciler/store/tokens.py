@@ -95,6 +95,8 @@ def replace_administrator(connection: Connection, mark: str, token: Token) -> No
     )
     if find(connection, mark) is None:
         add(connection, mark, token)
+    else:
+        connection.execute(update(tokens).where(tokens.c.hash == mark).values(revoked_at=None))
 
 
 def _token(row: Row[Any]) -> Token:

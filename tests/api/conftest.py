@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from typer.testing import CliRunner
 
 from api.app import create
+from api.cli import app
 from reconciler.installation import Installation
 from tests.support import PROJECT, Process, SpecRepository, process
 
@@ -116,12 +119,14 @@ class Api:
 def steersman(
     *arguments: str, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """`steersman …` in a process of its own."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")} | environment
-    command = [sys.executable, "-c", "from api.cli import main; main()", *arguments]
-    root = str(Path(__file__).parents[2])
-    own["PYTHONPATH"] = root
-    return subprocess.run(command, env=own, cwd=cwd or root, capture_output=True, text=True, timeout=60)
+    """`steersman …` in this process; what `main` would let out as a traceback is one here."""
+    own: dict[str, str | None] = {name: None for name in os.environ if name.startswith("STEERSMAN_")}
+    with contextlib.chdir(cwd or Path.cwd()):
+        result = CliRunner().invoke(app, arguments, env=own | environment, prog_name="steersman")
+    error = result.stderr
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        error += "".join(traceback.format_exception(result.exception))
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, error)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,12 @@ def test_a_job_has_the_shape_of_the_design(api: Api) -> None:
     """Job, tasks, trials and scripts with their fields; a list shows the same without tasks."""
     job = api.run("two")
     assert set(job) >= JOB
-    assert (job["key"], job["state"], job["reason"], job["held"]) == ("Build/shop/_/two", "passed", None, False)
+    assert (job["key"], job["state"], job["reason"], job["held"]) == (
+        "Build/shop/_/two",
+        "passed",
+        None,
+        False,
+    )
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
     assert [task["name"] for task in job["tasks"]] == ["first", "second"]
     for task in job["tasks"]:
@@ -259,7 +264,15 @@ def test_attachments_are_downloads(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["nothing", "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "out", "out/", "%00"],
+    [
+        "nothing",
+        "../../../../etc/passwd",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "%2fetc%2fpasswd",
+        "out",
+        "out/",
+        "%00",
+    ],
 )
 def test_an_attachment_that_is_not_kept_is_404(api: Api, name: str) -> None:
     """Only names of the list are served, whatever the path looks like."""

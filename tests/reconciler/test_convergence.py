@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from reconciler.daemon import Daemon
@@ -158,7 +158,12 @@ async def live(
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a history takes minutes; it is short as it is
+    suppress_health_check=list(HealthCheck),
+)
 @given(history=st.lists(steps, max_size=8), last=good_trees())
 def test_random_histories_converge(
     new_database: NewDatabase, history: list[tuple[str, str, Any]], last: dict[str, str]
