@@ -73,6 +73,9 @@ class Daemon:
     async def _open(self) -> None:
         settings = self.settings
         self._stack.callback(_lock(settings.data).close)
+        (settings.data / ".gitignore").write_text(
+            "*\n", encoding="utf-8"
+        )  # a data directory never goes into Git
         for name in ("runs", "workspaces", "mirrors", "attachments"):
             (settings.data / name).mkdir(mode=0o700, exist_ok=True)
         database = await self._database()

@@ -23,10 +23,20 @@ _LONGEST_SHOWN = 60
 
 
 def faults(error: ValidationError, model: type[BaseModel] | None, spec: Any) -> Iterator[KeyedFault]:
-    """Each fault of a validation of `spec`."""
-    for details in error.errors(include_url=False, include_context=True):
-        steps = clean(details["loc"], spec)
-        yield steps, _sentence(details, steps, model), details["type"] in ("extra_forbidden", "missing")
+    """Each fault of a validation of `spec`; a field that is missing because it is misspelt is told once."""
+    found = [
+        (details, clean(details["loc"], spec))
+        for details in error.errors(include_url=False, include_context=True)
+    ]
+    told = [(details["type"], steps, _sentence(details, steps, model)) for details, steps in found]
+    misspelt = [(steps[:-1], sentence) for kind, steps, sentence in told if kind == "extra_forbidden"]
+    for kind, steps, sentence in told:
+        meant = f'did you mean "{steps[-1]}"?' if steps else ""
+        if kind == "missing" and any(
+            around == steps[:-1] and other.endswith(meant) for around, other in misspelt
+        ):
+            continue
+        yield steps, sentence, kind in ("extra_forbidden", "missing")
 
 
 def clean(loc: tuple[int | str, ...], spec: Any) -> Steps:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from reconciler.daemon import Daemon
 from reconciler.settings import Settings
@@ -77,9 +78,12 @@ def settings_for(repository: SpecRepository | str, data: Path, **more: Any) -> S
 @asynccontextmanager
 async def daemon(settings: Settings) -> AsyncIterator[Daemon]:
     """A daemon in this process, having looked at its source once."""
-    async with Daemon(settings) as running:
-        await running.installation.run_now("source")
-        yield running
+    try:
+        async with Daemon(settings) as running:
+            await running.installation.run_now("source")
+            yield running
+    finally:
+        end_scripts(settings.data)
 
 
 async def eventually(check: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -183,3 +187,14 @@ def stop(running: Process) -> None:
         except subprocess.TimeoutExpired:
             running.popen.kill()
             running.popen.wait()
+    end_scripts(running.data)
+
+
+def end_scripts(data: Path) -> None:
+    """Scripts outlive their daemon by design; those of a test end with it."""
+    if not any((data / "runs").glob("*/*/start")):
+        return
+    for found in psutil.process_iter(["cmdline"]):
+        if any(str(data) in part for part in found.info["cmdline"] or ()):
+            with suppress(psutil.NoSuchProcess):
+                found.kill()

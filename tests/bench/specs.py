@@ -28,7 +28,8 @@ def files(count: int) -> dict[str, str]:
     projects = count // (PER_PROJECT + 1)
     found = {
         f"projects/project-{i}/project.yaml": (
-            f"apiVersion: steersman/v1\nkind: Project\nmetadata: {{name: project-{i}}}\nspec: {{description: number {i}}}\n"
+            f"apiVersion: steersman/v1\nkind: Project\nmetadata: {{name: project-{i}}}\n"
+            f"spec: {{description: number {i}}}\n"
         )
         for i in range(projects)
     }

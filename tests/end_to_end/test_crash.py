@@ -67,11 +67,8 @@ def test_scripts_outlive_a_killed_daemon(tmp_path: Path, mode: str) -> None:
 
 
 def _descendants(marker: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(marker in part for part in process.info["cmdline"] or ()):
-            found.append(process)
-    return found
+    processes = psutil.process_iter(["cmdline"])
+    return [found for found in processes if any(marker in part for part in found.info["cmdline"] or ())]
 
 
 def test_trials_whose_processes_are_gone_are_lost_and_retried(tmp_path: Path) -> None:

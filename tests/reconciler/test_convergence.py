@@ -161,7 +161,11 @@ async def live(
 @settings(
     max_examples=25,
     deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a history takes minutes; it is short as it is
+    phases=[
+        Phase.explicit,
+        Phase.reuse,
+        Phase.generate,
+    ],  # shrinking a history takes minutes; it is short as it is
     suppress_health_check=list(HealthCheck),
 )
 @given(history=st.lists(steps, max_size=8), last=good_trees())

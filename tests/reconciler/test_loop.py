@@ -1,0 +1,159 @@
+"""The loop: names are passed once at a time, again when woken meanwhile, and back off when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from reconciler.errors import Stalled, Transient
+from reconciler.loop import Loop
+
+
+def drive(
+    work: Callable[[Loop, list[str]], Awaitable[None]], body: Callable[[str], Awaitable[datetime | None]]
+) -> list[str]:
+    """Run a loop around `work`; what its passes did, in order, with the troubles told."""
+    seen: list[str] = []
+
+    async def run_pass(name: str) -> datetime | None:
+        seen.append(f"begin {name}")
+        at = await body(name)
+        seen.append(f"end {name}")
+        return at
+
+    def trouble(name: str, fact: tuple[str, str] | None) -> None:
+        seen.append(f"trouble {name} {fact[0] if fact else None}")
+
+    async def run() -> None:
+        loop = Loop(run_pass, trouble)
+        task = asyncio.create_task(loop.run())
+        try:
+            await asyncio.wait_for(work(loop, seen), 20)
+        finally:
+            await loop.close()
+            await task
+
+    asyncio.run(run())
+    return seen
+
+
+async def nothing(_name: str) -> datetime | None:
+    return None
+
+
+def test_wake_ups_of_one_name_are_one_pass() -> None:
+    """A wake-up carries a name, never content."""
+
+    async def work(loop: Loop, _seen: list[str]) -> None:
+        for _ in range(10):
+            loop.wake("a")
+        await loop.idle()
+
+    assert drive(work, nothing) == ["begin a", "end a"]
+
+
+def test_a_wake_up_during_a_pass_is_not_lost() -> None:
+    """It passes once more, after and never beside the first."""
+    gate = {"open": False}
+
+    async def body(_name: str) -> datetime | None:
+        if not gate["open"]:
+            await asyncio.sleep(0.05)
+        return None
+
+    async def work(loop: Loop, seen: list[str]) -> None:
+        loop.wake("a")
+        await asyncio.sleep(0.01)
+        assert seen == ["begin a"]
+        loop.wake("a")
+        loop.wake("a")
+        gate["open"] = True
+        await loop.idle()
+
+    assert drive(work, body) == ["begin a", "end a"] * 2
+
+
+def test_names_pass_side_by_side() -> None:
+    """A slow one does not hold up the others."""
+
+    async def body(name: str) -> datetime | None:
+        await asyncio.sleep(0.1 if name == "slow" else 0)
+        return None
+
+    async def work(loop: Loop, _seen: list[str]) -> None:
+        loop.wake("slow")
+        loop.wake("quick")
+        await loop.idle()
+
+    assert drive(work, body) == ["begin slow", "begin quick", "end quick", "end slow"]
+
+
+def test_a_failing_pass_is_told_retried_and_forgotten_when_it_works() -> None:
+    """One place turns errors into troubles; the rest goes on."""
+    left = [Transient("GitUnavailable", "no answer"), ValueError("a fault of ours")]
+
+    async def body(name: str) -> datetime | None:
+        if name == "bad" and left:
+            raise left.pop(0)
+        return None
+
+    async def work(loop: Loop, seen: list[str]) -> None:
+        loop.wake("bad")
+        loop.wake("good")
+        while "end bad" not in seen or seen[-1] != "trouble bad None":  # noqa: ASYNC110 - the order is what is tested
+            await asyncio.sleep(0.01)
+
+    seen = drive(work, body)
+    assert "end good" in seen
+    troubles = [line for line in seen if line.startswith("trouble")]
+    assert troubles == ["trouble bad GitUnavailable", "trouble bad InternalError", "trouble bad None"]
+
+
+def test_a_stalled_name_waits_for_a_change() -> None:
+    """It is not tried again soon; a wake-up does."""
+
+    async def body(_name: str) -> datetime | None:
+        raise Stalled("GitRefused", "no")
+
+    async def work(loop: Loop, _seen: list[str]) -> None:
+        loop.wake("a")
+        await loop.idle()
+        assert loop.next_due["a"] > datetime.now(UTC) + timedelta(seconds=60)
+        loop.wake("a")
+        await loop.idle()
+
+    assert drive(work, body).count("begin a") == 2
+
+
+def test_the_earliest_due_time_wins() -> None:
+    """One date job a name."""
+
+    async def work(loop: Loop, seen: list[str]) -> None:
+        now = datetime.now(UTC)
+        loop.wake("a", now + timedelta(seconds=60))
+        loop.wake("a", now + timedelta(milliseconds=50))
+        loop.wake("a", now + timedelta(seconds=30))
+        while "end a" not in seen:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        assert datetime.now(UTC) - now < timedelta(seconds=10)
+
+    assert drive(work, nothing) == ["begin a", "end a"]
+
+
+def test_run_now_waits_for_a_pass_that_begins_after_it() -> None:
+    """Also while the name is at work already."""
+    turns: list[int] = []
+
+    async def body(_name: str) -> datetime | None:
+        turns.append(len(turns))
+        await asyncio.sleep(0.03)
+        return None
+
+    async def work(loop: Loop, _seen: list[str]) -> None:
+        loop.wake("a")
+        await asyncio.sleep(0.01)
+        await loop.run_now("a")
+        assert len(turns) == 2
+
+    drive(work, body)
