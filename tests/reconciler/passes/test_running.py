@@ -213,9 +213,8 @@ def test_cancel_and_retry(tmp_path: Path, new_database: NewDatabase) -> None:
 
 def test_a_due_time_runs_once(tmp_path: Path, new_database: NewDatabase) -> None:
     """A missed firing makes one job at the next look, with its due time; looking again makes none."""
-    specs = build(
-        "triggers: [{type: schedule, cron: '0 3 * * *', timezone: UTC}]\ntasks: [{name: t, run: 'echo $STEERSMAN_DUE'}]\n"
-    )
+    trigger = "triggers: [{type: schedule, cron: '0 3 * * *', timezone: UTC}]\n"
+    specs = build(trigger + "tasks: [{name: t, run: 'echo $STEERSMAN_DUE'}]\n")
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         installation = running.installation
