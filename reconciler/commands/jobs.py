@@ -130,6 +130,8 @@ def _check_inputs(resource: Resource, given: Mapping[str, str]) -> None:
         if item is None:
             known = ", ".join(declared) or "none"
             raise Refused("UnknownInput", f"{resource.key} has no input {name!r}; its inputs: {known}")
+        if "\0" in value:
+            raise Refused("InvalidInput", f"input {name} holds a NUL, which no environment variable can")
         if item.get("items") and value not in [str(choice) for choice in item["items"]]:
             choices = ", ".join(str(choice) for choice in item["items"])
             raise Refused("InvalidInput", f"input {name} must be one of {choices}, not {value!r}")

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection as Connection  # the doors and passes name it without knowing SQL
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
-from reconciler.errors import Transient
+from reconciler.errors import Refused, Transient
 from reconciler.model.event import SYSTEM, Actor, Event, Recorded
 from reconciler.store import chain
 
@@ -107,9 +107,13 @@ class Database:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """A database that does not answer is a passing trouble; any other error is a fault of ours."""
+    """A database that does not answer is a passing trouble, a value that it cannot hold the caller's."""
     try:
         yield
+    except (DataError, UnicodeEncodeError) as error:
+        raise Refused(
+            "InvalidText", "a value holds a character that cannot be stored, such as NUL"
+        ) from error
     except OperationalError as error:
         raise _unavailable(error) from error
     except DBAPIError as error:

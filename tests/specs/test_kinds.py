@@ -126,8 +126,9 @@ def test_a_mistake_in_a_build_is_told(build_errors: Errors, spec: str, error: st
 
 
 def test_all_mistakes_are_told_at_once(build_errors: Errors) -> None:
-    """Unknown, refused, wrong and missing fields together."""
-    assert len(build_errors("  tasks: [{nam: a, run: 1}]\n  steps: []\n")) == 4
+    """Unknown, refused and wrong fields together; one that is missing because it is misspelt is told once."""
+    assert len(build_errors("  tasks: [{nam: a, run: 1}]\n  steps: []\n")) == 3
+    assert len(build_errors("  tasks: [{zzz: a, run: 1}]\n  steps: []\n")) == 4
 
 
 def test_a_full_build_is_valid(build_errors: Errors) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
 
+from reconciler.errors import Refused
 from reconciler.model.job import Checkout, Reason, State
 from reconciler.store import jobs
 from reconciler.store.database import Database, Write, connect
@@ -171,6 +173,19 @@ def test_states_move_only_along_the_tables(new_database: NewDatabase) -> None:
         for state in (State.EXECUTING, State.ABORTING, State.FAILED, State.PASSED):
             assert not await database.write(
                 lambda w, s=state: jobs.move(w.connection, "job", job.id, s, None, w.now)
+            )
+
+    with_database(new_database, work)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_text_that_cannot_be_stored_is_the_callers_fault(new_database: NewDatabase, text: str) -> None:
+    """Never an error of the server."""
+
+    async def work(database: Database) -> None:
+        with contextlib.suppress(Refused):  # SQLite takes a NUL
+            assert (
+                await database.read(lambda c: jobs.page(c, key=text, state=None, limit=1, after=None)) == []
             )
 
     with_database(new_database, work)
