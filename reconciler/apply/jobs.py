@@ -72,9 +72,9 @@ def advance(write: Write, number: int) -> tuple[Job, JobDecision] | None:
         if job is None:
             return None
         decision = controller.decide(job, write.now)
-        if not decision.moves and not decision.trials:
-            return job, decision
         _carry_out(write, job, decision)
+        if not any(move.entity == "job" and not move.state.finished for move in decision.moves):
+            return job, decision  # what a job's new state asks for is decided at once, all else is already
     raise RuntimeError(f"job {number} does not settle")
 
 
@@ -88,6 +88,8 @@ def cancel(write: Write, job: Job, reason: Reason) -> bool:
 
 
 def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
+    if not decision.moves and not decision.trials:
+        return
     policies = {task.id: task.policy for task in job.tasks}
     for move in decision.moves:
         rows.move(write.connection, move.entity, move.id, move.state, move.reason, write.now)

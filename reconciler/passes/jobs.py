@@ -18,8 +18,7 @@ async def run(installation: Installation, number: int) -> datetime | None:
     for trial in decision.stop:
         installation.runs.stop(trial)
     installation.wake("dispatch")
-    if job.state.finished or job.started_at is not None:
-        installation.wake(job.key)
+    installation.wake(job.key)
     return decision.wake_at
 
 

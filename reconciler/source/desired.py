@@ -157,8 +157,10 @@ def _load(
         if blob in known:
             files[blob] = ParsedFile.from_json(known[blob])
         elif blob in texts:
-            files[blob] = parse_file(texts[blob])
-            fresh[blob] = files[blob].to_json()
+            fresh[blob] = parse_file(texts[blob]).to_json()
+            files[blob] = ParsedFile.from_json(
+                fresh[blob]
+            )  # the form of the cache takes a third of the memory
         else:
             files[blob] = opaque_file(
                 f"is larger than {limit:,} bytes, or is missing from the repository; split it"

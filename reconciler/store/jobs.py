@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, Select, and_, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, literal, select, update
 
 from reconciler.model.job import (
     JOB_MOVES,
@@ -40,6 +40,39 @@ _TABLES = {
 }
 _LIVE_JOB = jobs.c.finished_at.is_(None)
 _LIVE_TRIAL = trials.c.finished_at.is_(None)
+
+
+# Statements of the hot paths are built once: building costs more than running them.
+_JOBS = select(jobs, specifications.c.data).select_from(jobs.join(specifications))
+_BELOW = trials.join(tasks)
+_OF_JOBS = tasks.c.job.in_(bindparam("numbers", expanding=True))
+_TASKS = select(tasks).where(_OF_JOBS).order_by(tasks.c.job, tasks.c.position)
+_TRIALS = select(trials).select_from(_BELOW).where(_OF_JOBS).order_by(trials.c.number)
+_SCRIPTS = select(scripts).select_from(scripts.join(_BELOW)).where(_OF_JOBS).order_by(scripts.c.position)
+_LIVE_TRIALS = (
+    select(
+        trials.c.id,
+        trials.c.state,
+        trials.c.epoch,
+        trials.c.executor,
+        trials.c.worker,
+        trials.c.load,
+        tasks.c.job,
+        tasks.c.position,
+        tasks.c.name,
+        tasks.c.policy,
+        jobs.c.key,
+        jobs.c.branch,
+        jobs.c.tag,
+        jobs.c.url,
+        jobs.c.state.label("job_state"),
+        specifications.c.data["concurrency"].as_string().label("concurrency"),
+    )
+    .select_from(trials.join(tasks).join(jobs).join(specifications))
+    .where(_LIVE_TRIAL)
+    .order_by(tasks.c.job, tasks.c.position)
+)
+_LIVE_TRIALS_BY_ID = _LIVE_TRIALS.where(trials.c.id == bindparam("trial_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +128,7 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
 
 def load(connection: Connection, number: int) -> Job | None:
     """One job with tasks, trials and scripts."""
-    row = connection.execute(_select_jobs().where(jobs.c.number == number)).one_or_none()
+    row = connection.execute(_JOBS.where(jobs.c.number == number)).one_or_none()
     return None if row is None else _job(row, _tasks_of(connection, [number]).get(number, ()))
 
 
@@ -108,7 +141,7 @@ def page(
     connection: Connection, *, key: str | None, state: str | None, limit: int, after: int | None
 ) -> list[Job]:
     """Jobs without their tasks, newest first; `after` is the number before which to go on."""
-    query = _select_jobs().order_by(jobs.c.number.desc()).limit(limit)
+    query = _JOBS.order_by(jobs.c.number.desc()).limit(limit)
     if key is not None:
         query = query.where(jobs.c.key == key)
     if state is not None:
@@ -120,7 +153,7 @@ def page(
 
 def live(connection: Connection, key: str | None = None) -> list[Job]:
     """Unfinished jobs without their tasks, oldest first."""
-    query = _select_jobs().where(_LIVE_JOB).order_by(jobs.c.number)
+    query = _JOBS.where(_LIVE_JOB).order_by(jobs.c.number)
     if key is not None:
         query = query.where(jobs.c.key == key)
     return [_job(row, ()) for row in connection.execute(query)]
@@ -135,15 +168,13 @@ def first_live(connection: Connection) -> dict[tuple[str, str | None], int]:
 
 def latest(connection: Connection, key: str) -> Job | None:
     """The newest job of a KEY, without its tasks."""
-    row = connection.execute(
-        _select_jobs().where(jobs.c.key == key).order_by(jobs.c.number.desc()).limit(1)
-    ).first()
+    row = connection.execute(_JOBS.where(jobs.c.key == key).order_by(jobs.c.number.desc()).limit(1)).first()
     return None if row is None else _job(row, ())
 
 
 def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | None:
     """The newest job of a KEY with this work, without its tasks."""
-    query = _select_jobs().where(jobs.c.key == key, jobs.c.work_digest == work_digest)
+    query = _JOBS.where(jobs.c.key == key, jobs.c.work_digest == work_digest)
     row = connection.execute(query.order_by(jobs.c.number.desc()).limit(1)).first()
     return None if row is None else _job(row, ())
 
@@ -321,31 +352,7 @@ class LiveTrial:
 
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
     """All unfinished trials in order of their jobs, or the one asked for."""
-    query = (
-        select(
-            trials.c.id,
-            trials.c.state,
-            trials.c.epoch,
-            trials.c.executor,
-            trials.c.worker,
-            trials.c.load,
-            tasks.c.job,
-            tasks.c.position,
-            tasks.c.name,
-            tasks.c.policy,
-            jobs.c.key,
-            jobs.c.branch,
-            jobs.c.tag,
-            jobs.c.url,
-            jobs.c.state.label("job_state"),
-            specifications.c.data["concurrency"].as_string().label("concurrency"),
-        )
-        .select_from(trials.join(tasks).join(jobs).join(specifications))
-        .where(_LIVE_TRIAL)
-        .order_by(tasks.c.job, tasks.c.position)
-    )
-    if trial is not None:
-        query = query.where(trials.c.id == trial)
+    query = _LIVE_TRIALS if trial is None else _LIVE_TRIALS_BY_ID
     return [
         LiveTrial(
             id=row.id,
@@ -364,7 +371,7 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
             concurrency=row.concurrency or "queue",
             job_state=State(row.job_state),
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query, {"trial_id": trial})
     ]
 
 
@@ -421,30 +428,16 @@ def _task_row(job_id: str, number: int, position: int, policy: Mapping[str, Any]
     }
 
 
-def _select_jobs() -> Select[Any]:
-    return select(jobs, specifications.c.data).select_from(jobs.join(specifications))
-
-
 def _tasks_of(connection: Connection, job_numbers: Sequence[int]) -> dict[int, tuple[Task, ...]]:
     found: dict[int, list[Task]] = {}
-    task_rows = connection.execute(
-        select(tasks).where(tasks.c.job.in_(job_numbers)).order_by(tasks.c.job, tasks.c.position)
-    ).all()
+    asked = {"numbers": list(job_numbers)}
     of_task: dict[str, list[Trial]] = {}
     of_trial: dict[str, list[Script]] = {}
-    below = trials.join(tasks)
-    for row in connection.execute(
-        select(scripts)
-        .select_from(scripts.join(below))
-        .where(tasks.c.job.in_(job_numbers))
-        .order_by(scripts.c.position)
-    ):
+    for row in connection.execute(_SCRIPTS, asked):
         of_trial.setdefault(row.trial, []).append(_script(row))
-    for row in connection.execute(
-        select(trials).select_from(below).where(tasks.c.job.in_(job_numbers)).order_by(trials.c.number)
-    ):
+    for row in connection.execute(_TRIALS, asked):
         of_task.setdefault(row.task, []).append(_trial(row, of_trial.get(row.id, [])))
-    for row in task_rows:
+    for row in connection.execute(_TASKS, asked):
         task = Task(
             row.id,
             row.job,
