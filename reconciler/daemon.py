@@ -29,9 +29,9 @@ from reconciler.passes import dispatch, routes
 from reconciler.settings import HostCredentials, Settings
 from reconciler.source.git import Credentials, Mirror
 from reconciler.source.mirrors import Mirrors
-from reconciler.source.names import check_branch
+from reconciler.source.names import check_branch, host_of
 from reconciler.source.watch import git_dir_of, local_path, watch
-from reconciler.store import migrate, resources, sources, tokens
+from reconciler.store import migrate, ownership, resources, sources, tokens
 from reconciler.store.database import Database, connect
 from reconciler.store.snapshot import Snapshot, View
 from reconciler.store.tokens import Token
@@ -80,7 +80,7 @@ class Daemon:
             (settings.data / name).mkdir(mode=0o700, exist_ok=True)
         database = await self._database()
         snapshot = Snapshot()
-        self.loop = Loop(self._pass, self._trouble)
+        self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith("Build/"))
         mirrors = Mirrors(settings.data / "mirrors", credentials_of(settings))
         self._stack.push_async_callback(mirrors.close)
         source = await self._source()
@@ -89,7 +89,16 @@ class Daemon:
         runs = Runs(settings, database, mirrors, store, self._ended)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(
-            settings, database, snapshot, source, mirrors, store, runs, self.loop.wake, self.loop.run_now
+            settings,
+            database,
+            snapshot,
+            source,
+            mirrors,
+            store,
+            runs,
+            self.loop.wake,
+            self.loop.run_now,
+            self._oldest,
         )
         await self._load()
         self.first_token = await self._administrator()
@@ -97,6 +106,7 @@ class Daemon:
 
     async def _database(self) -> Database:
         url = self.settings.database_url
+        await self._own(url)
         migrated = await asyncio.to_thread(migrate.prepare, url, may_migrate=url.startswith("sqlite"))
         if migrated:
             log.info("database-migrated", revision=migrate.HEAD)
@@ -104,6 +114,11 @@ class Daemon:
         self._stack.push_async_callback(database.close)
         await database.load_version()
         return database
+
+    async def _own(self, url: str) -> None:
+        """One daemon a database: a second one would take up this one's trials as its own."""
+        held = await asyncio.to_thread(ownership.take, url)
+        self._stack.callback(held.close)
 
     async def _source(self) -> Mirror:
         settings = self.settings
@@ -153,6 +168,9 @@ class Daemon:
     async def _pass(self, name: str) -> datetime | None:
         return await routes.run(self.installation, name)
 
+    def _oldest(self) -> tuple[str, float] | None:
+        return self.loop.oldest
+
     def _trouble(self, name: str, fact: tuple[str, str] | None) -> None:
         if fact is None:
             self.installation.troubles.pop(name, None)
@@ -168,6 +186,9 @@ class Daemon:
         path = settings.data / "admin.token"
         given = settings.admin_token.get_secret_value() if settings.admin_token else None
         kept = path.read_text(encoding="utf-8").strip() if path.exists() else None
+        database = self.installation.database
+        if kept is not None and given is None and not await self._still_good(kept):
+            kept = None  # revoked: a leaked token must not come back with a restart
         secret = given or kept or f"stm_{secrets.token_urlsafe(32)}"
         if secret != kept:
             _write_private(path, secret + "\n")
@@ -175,11 +196,16 @@ class Daemon:
             "", ADMINISTRATOR, "administrator", "admin", None, self.installation.now(), None, None, None
         )
         mark = token_hash(secret)
-        database = self.installation.database
         known = await database.read(lambda c: tokens.find(c, mark))
         if known is None or not known.valid(token.created_at):
             await database.write(lambda w: tokens.replace_administrator(w.connection, mark, token))
         return secret if kept is None and given is None else None
+
+    async def _still_good(self, secret: str) -> bool:
+        """Not revoked; one that the database never saw (it was replaced) counts as good."""
+        mark = token_hash(secret)
+        known = await self.installation.database.read(lambda c: tokens.find(c, mark))
+        return known is None or known.revoked_at is None
 
 
 def credentials_of(settings: Settings) -> dict[str, Credentials]:
@@ -192,7 +218,7 @@ def _credentials(item: HostCredentials) -> Credentials:
 
 
 def _for_url(hosts: dict[str, Credentials], url: str) -> Credentials | None:
-    return next((found for host, found in hosts.items() if host in url), None)
+    return hosts.get(host_of(url) or "")
 
 
 def _vanished(key: str | None) -> Place:

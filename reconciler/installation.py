@@ -5,10 +5,12 @@ Built and closed by `reconciler.daemon`; holds no logic.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from reconciler.errors import SteersmanError
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
 from reconciler.model.plan import Plan
@@ -29,7 +31,7 @@ def utcnow() -> datetime:
 
 @dataclass
 class Installation:
-    """`wake(name, at=None)` queues a name, `run_now(name)` also waits for its pass.
+    """`wake(name, at=None)` queues a name, `run_now(name)` also waits for its pass, `oldest()` waits longest.
 
     `waits`: causes of waiting trials as of the last dispatch; `troubles`: names whose last pass failed, and why.
     """
@@ -43,9 +45,13 @@ class Installation:
     runs: Runs
     wake: Wake
     run_now: Callable[[str], Awaitable[None]]
+    oldest: Callable[[], tuple[str, float] | None]
     now: Callable[[], datetime] = utcnow
     desired: Desired | None = None
     last_plan: Plan = field(default_factory=Plan)
+    plans_applied: int = 0
     confirmed: set[str] = field(default_factory=set)
+    deliveries: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    fetch_failures: dict[str, tuple[datetime, SteersmanError]] = field(default_factory=dict)
     waits: dict[str, tuple[str, str]] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)

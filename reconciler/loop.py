@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -20,18 +21,25 @@ from reconciler.errors import Stalled, SteersmanError, Transient, Waiting
 log = structlog.get_logger(__name__)
 Pass = Callable[[str], Awaitable[datetime | None]]
 Trouble = Callable[[str, tuple[str, str] | None], None]
-MAX_PASSES = 16
+MAX_SLOW = 16
 FIRST_DELAY = 0.5
 MAX_DELAY = 300.0
 
 
 class Loop:
-    """`run_pass(name)` gives the time at which to look again; `trouble(name, fact)` is told of errors and their end."""
+    """`run_pass(name)` gives the time at which to look again; `trouble(name, fact)` is told of errors and their end.
 
-    def __init__(self, run_pass: Pass, trouble: Trouble) -> None:
+    Of the names that `slow` says may wait for others (a remote repository), so many pass at once; all others never
+    wait for a place.
+    """
+
+    def __init__(
+        self, run_pass: Pass, trouble: Trouble, slow: Callable[[str], bool] = lambda _name: False
+    ) -> None:
         self._run_pass = run_pass
         self._trouble = trouble
-        self._ready: dict[str, None] = {}
+        self._slow = slow
+        self._ready: dict[str, float] = {}
         self._busy: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
@@ -56,7 +64,7 @@ class Loop:
         if name in self._busy:
             self._again.add(name)
         else:
-            self._ready[name] = None
+            self._ready.setdefault(name, time.monotonic())
             self._wakeup.set()
 
     async def run_now(self, name: str) -> None:
@@ -72,8 +80,9 @@ class Loop:
         while not self._closed:
             await self._wakeup.wait()
             self._wakeup.clear()
-            while self._ready and len(self._busy) < MAX_PASSES:
-                name = next(iter(self._ready))
+            for name in list(self._ready):
+                if self._slow(name) and sum(map(self._slow, self._busy)) >= MAX_SLOW:
+                    continue
                 del self._ready[name]
                 self._busy.add(name)
                 task = asyncio.create_task(self._one(name), name=f"pass {name}")
@@ -88,6 +97,14 @@ class Loop:
     def depth(self) -> int:
         """Names queued or passing."""
         return len(self._ready) + len(self._busy)
+
+    @property
+    def oldest(self) -> tuple[str, float] | None:
+        """The name that has been queued longest, with its seconds; health is judged by it."""
+        if not self._ready:
+            return None
+        name = min(self._ready, key=self._ready.__getitem__)
+        return name, time.monotonic() - self._ready[name]
 
     @property
     def next_due(self) -> dict[str, datetime]:
@@ -125,7 +142,7 @@ class Loop:
             self._busy.discard(name)
             if name in self._again:
                 self._again.discard(name)
-                self._ready[name] = None
+                self._ready.setdefault(name, time.monotonic())
             self._wakeup.set()
             if not self._busy and not self._ready:
                 self._idle.set()
@@ -163,8 +180,10 @@ class Loop:
             id=name,
             replace_existing=True,
             misfire_grace_time=None,
+            max_instances=1000,
         )
 
-    def _fire(self, name: str) -> None:
+    async def _fire(self, name: str) -> None:
+        """A coroutine, so that APScheduler calls it on the event loop; a plain function would run in a thread."""
         self._due.pop(name, None)
         self.wake(name)

@@ -54,6 +54,11 @@ def any_match(patterns: Iterable[str], path: str) -> bool:
     return any(matches(pattern, path) for pattern in patterns)
 
 
+def any_url_match(patterns: Sequence[str], url: str) -> bool:
+    """Does any pattern match a whole URL? Here `*` crosses slashes."""
+    return any_match([pattern.replace("/", "\x1f") for pattern in patterns], url.replace("/", "\x1f"))
+
+
 def branch_matches(patterns: Iterable[str], name: str) -> bool:
     """Whether a branch or tag fits one of the patterns; `*` crosses no slash, `**` does."""
     return any_match(patterns, name)

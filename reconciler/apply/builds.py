@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from reconciler.apply import jobs
@@ -11,7 +12,8 @@ from reconciler.installation import Installation
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync, with_condition, without_condition
 from reconciler.store import jobs as job_rows
-from reconciler.store import resources, timers
+from reconciler.store import resources as rows
+from reconciler.store import timers
 from reconciler.store.database import Write
 
 
@@ -21,16 +23,14 @@ async def make_jobs(
     """One transaction a job, so that each is in the event log; the owed check is made again inside it."""
     made = []
     for order in decision.jobs:
-        number = await installation.database.write(partial(_make, resource, work_digest, order, decision))
+        number = await installation.database.write(partial(_make, resource, work_digest, order))
         made += [number] if number is not None else []
     if decision.timers:
         await installation.database.write(lambda w: _timers(w, resource.key, decision))
     return made
 
 
-def _make(
-    resource: Resource, work_digest: str, order: MakeJob, decision: BuildDecision, write: Write
-) -> int | None:
+def _make(resource: Resource, work_digest: str, order: MakeJob, write: Write) -> int | None:
     connection = write.connection
     if order.once is not None:
         tree = order.checkout.tree if order.once == "head" else None
@@ -42,10 +42,6 @@ def _make(
         timers.save(connection, resource.key, order.timer)
     if order.checkout.tag and order.checkout.commit:
         timers.save_tags(connection, resource.key, {order.checkout.tag: order.checkout.commit})
-    for old in decision.cancel:
-        job = job_rows.load(connection, old.number)
-        if job is not None and jobs.cancel(write, job, old.reason):
-            jobs.advance(write, old.number)
     return jobs.create(write, jobs.Order(resource, work_digest, order.checkout, order.trigger, order.inputs))
 
 
@@ -55,31 +51,38 @@ def _timers(write: Write, key: str, decision: BuildDecision) -> None:
 
 
 async def set_status(
-    installation: Installation,
-    resource: Resource,
-    sync: Sync,
-    health: Health,
-    trouble: tuple[str, str] | None,
+    installation: Installation, key: str, sync: Sync, health: Health, trouble: tuple[str, str] | None
 ) -> None:
-    """Store sync, health and the trouble of a Build where they changed."""
+    """Store sync, health and the trouble of a Build where they changed; all else of it belongs to its commits."""
+
+    def change(resource: Resource | None) -> Resource | None:
+        return None if resource is None else _with_status(resource, sync, health, trouble, installation.now())
+
+    known = installation.snapshot.current.resources.get(key)
+    if change(known) == known:
+        return
+
+    def store(write: Write) -> Resource | None:
+        new = change(rows.load(write.connection, key))
+        return None if new is None else rows.save(write.connection, [new], write.version)[0]
+
+    stored = await installation.database.write(store)
+    if stored is not None:
+        view = installation.snapshot.current
+        current = view.resources.get(key)
+        if current is not None and current.version <= stored.version:
+            installation.snapshot.swap(view.with_changes(installation.database.version, [stored]))
+
+
+def _with_status(
+    resource: Resource, sync: Sync, health: Health, trouble: tuple[str, str] | None, now: datetime
+) -> Resource:
     conditions = without_condition(resource.conditions, TROUBLE)
     if trouble is not None:
-        fact = Condition(TROUBLE, True, trouble[0], trouble[1], installation.now())
-        conditions = with_condition(resource.conditions, fact)
-    if resource.invalid:
-        sync = Sync.OUT_OF_SYNC
-    if (sync, health, conditions) == (resource.sync, resource.health, resource.conditions):
-        return
-    new = replace(resource, sync=sync, health=health, conditions=conditions)
-    stored = await installation.database.write(lambda w: resources.set_status(w.connection, new, w.version))
-    view = installation.snapshot.current
-    current = view.resources.get(resource.key)
-    if stored is not None and current is not None and current.generation == stored.generation:
-        merged = replace(
-            current,
-            sync=stored.sync,
-            health=stored.health,
-            conditions=stored.conditions,
-            version=stored.version,
-        )
-        installation.snapshot.swap(view.with_changes(installation.database.version, [merged]))
+        conditions = with_condition(resource.conditions, Condition(TROUBLE, True, *trouble, now))
+    held = any(
+        condition.status and condition.type != "Warning"
+        for condition in conditions
+        if condition.type != TROUBLE
+    )
+    return replace(resource, sync=Sync.OUT_OF_SYNC if held else sync, health=health, conditions=conditions)

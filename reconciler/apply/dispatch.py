@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.controllers.dispatch import DispatchDecision
-from reconciler.execution.run import Place, worker_name
+from reconciler.execution.run import Place
 from reconciler.installation import Installation
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
@@ -24,7 +24,7 @@ async def start(
         claimed = []
         for chosen in decision.assignments:
             trial = queue[chosen.trial]
-            epoch = rows.claim(write.connection, trial.id, chosen.executor, worker_name())
+            epoch = rows.claim(write.connection, trial.id, chosen.executor, installation.runs.worker)
             if epoch is not None:
                 rows.touch(write.connection, trial.job, write.version)
                 claimed.append((trial, epoch, chosen.executor))

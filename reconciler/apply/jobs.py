@@ -30,6 +30,8 @@ class Order:
 def create(write: Write, order: Order) -> int:
     """Make a job of a Build with its first trials; gives its number."""
     spec = order.resource.spec or {}
+    if spec.get("concurrency") == "replace":
+        _supersede(write, order)
     specification = {
         "resource": order.resource.key,
         "generation": order.resource.generation,
@@ -76,6 +78,15 @@ def advance(write: Write, number: int) -> tuple[Job, JobDecision] | None:
         if not any(move.entity == "job" and not move.state.finished for move in decision.moves):
             return job, decision  # what a job's new state asks for is decided at once, all else is already
     raise RuntimeError(f"job {number} does not settle")
+
+
+def _supersede(write: Write, order: Order) -> None:
+    """`concurrency: replace`: older jobs of the same branch that have not begun give way to the new one."""
+    ref = order.checkout.branch or order.checkout.tag
+    for number in rows.not_begun(write.connection, order.resource.key, ref):
+        job = rows.load(write.connection, number)
+        if job is not None and cancel(write, job, Reason.SUPERSEDED):
+            advance(write, number)
 
 
 def cancel(write: Write, job: Job, reason: Reason) -> bool:

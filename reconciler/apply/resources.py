@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
-from reconciler.controllers.builds import looks
-from reconciler.controllers.planner import Outcome
+from reconciler.controllers.builds import TROUBLE, looks
+from reconciler.controllers.planner import CONTROLLED, Outcome
 from reconciler.installation import Installation
 from reconciler.model.event import SYSTEM, Actor
 from reconciler.model.job import Reason, State
 from reconciler.model.resource import Resource
+from reconciler.model.status import Health, without_condition
 from reconciler.source.desired import Desired
 from reconciler.store import jobs, sources, timers
 from reconciler.store import resources as rows
@@ -23,8 +26,13 @@ async def carry_out(
 ) -> tuple[Resource, ...]:
     """Store everything that one revision changes; a reader sees the state before or after."""
 
+    before = installation.snapshot.current.resources
+
     def store(write: Write) -> tuple[Resource, ...]:
-        stored = rows.save(write.connection, outcome.upserts, write.version)
+        upserts = [_as_it_is(write, resource) for resource in outcome.upserts]
+        stored = rows.save(write.connection, upserts, write.version)
+        for resource in stored:
+            _forget_timers(write, before.get(resource.key), resource)
         _prune(write, outcome.removals)
         rows.save_blobs(write.connection, desired.parsed, LOADER_VERSION)
         sources.save(write.connection, source)
@@ -40,7 +48,7 @@ async def carry_out(
     installation.snapshot.swap(view.with_changes(version, stored, outcome.removals, source))
     for key in outcome.removals:
         installation.troubles.pop(key, None)
-    _wake(installation, [resource.key for resource in stored], outcome.removals)
+    _wake(installation, [resource.key for resource in stored], outcome.removals, before)
     return stored
 
 
@@ -58,14 +66,42 @@ def _prune(write: Write, keys: Iterable[str]) -> None:
             jobs.touch(write.connection, job.number, write.version)
 
 
-def _wake(installation: Installation, stored: Iterable[str], removed: Iterable[str]) -> None:
+def _as_it_is(write: Write, resource: Resource) -> Resource:
+    """Health and trouble of an unchanged Build belong to its own passes, which may have moved on since the plan."""
+    if resource.kind not in CONTROLLED or resource.generation == 0 or not resource.invalid:
+        return resource
+    now = rows.load(write.connection, resource.key)
+    if now is None:
+        return resource
+    kept = tuple(condition for condition in now.conditions if condition.type == TROUBLE)
+    conditions = (*without_condition(resource.conditions, TROUBLE), *kept)
+    return replace(resource, health=now.health, conditions=conditions)
+
+
+def _forget_timers(write: Write, old: Resource | None, new: Resource) -> None:
+    """Due times of schedule triggers that are gone, or switched off, are no longer owed."""
+    if old is None or not _schedules(old.spec):
+        return
+    disabled = bool(new.spec and new.spec.get("disabled"))
+    timers.trim(write.connection, new.key, () if disabled else _schedules(new.spec))
+
+
+def _schedules(spec: Mapping[str, Any] | None) -> list[int]:
+    triggers = (spec or {}).get("triggers") or ()
+    return [position for position, trigger in enumerate(triggers) if trigger["type"] == "schedule"]
+
+
+def _wake(
+    installation: Installation, stored: Iterable[str], removed: Iterable[str], before: Mapping[str, Resource]
+) -> None:
     """Builds look again when they, or a repository of their project, changed; executors change what can run."""
     resources = installation.snapshot.current.resources
     names: set[str] = set()
     projects: set[str] = set()
     for key in (*stored, *removed):
         kind = key.partition("/")[0]
-        if kind == "Build" and looks(resources.get(key)):
+        had_jobs = key in before and before[key].health not in (Health.UNKNOWN, Health.MISSING)
+        if kind == "Build" and (had_jobs or looks(resources.get(key))):
             names.add(key)
         elif kind == "Repository":
             projects.add(key.split("/")[1])

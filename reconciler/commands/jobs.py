@@ -11,7 +11,7 @@ from reconciler.controllers.builds import inputs_of
 from reconciler.errors import Conflict, NotFound, Refused
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
-from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.job import Checkout, Job, Reason
 from reconciler.model.resource import Resource
 from reconciler.passes.builds import Repository, branch_of, mirror_of, repository_of
 from reconciler.store import jobs as rows
@@ -89,18 +89,8 @@ async def retry(installation: Installation, number: int, actor: Actor) -> dict[s
 
 
 def _create(write: Write, order: Order) -> tuple[int, str]:
-    if (order.resource.spec or {}).get("concurrency") == "replace":
-        _supersede(write, order)
     number = apply.create(write, order)
     return number, _load(write, number).id
-
-
-def _supersede(write: Write, order: Order) -> None:
-    """`concurrency: replace`: older pending jobs of the same branch give way, as before an owed job."""
-    ref = order.checkout.branch or order.checkout.tag
-    for job in rows.live(write.connection, order.resource.key):
-        if job.state is State.PENDING and job.ref == ref and apply.cancel(write, job, Reason.SUPERSEDED):
-            apply.advance(write, job.number)
 
 
 def _load(write: Write, number: int) -> Job:

@@ -8,6 +8,7 @@ from typing import Any
 from reconciler.errors import Conflict, Transient
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
+from reconciler.model.plan import Plan
 
 
 async def sync(
@@ -20,10 +21,11 @@ async def sync(
             lambda w: w.record("removal-confirmed", None, {"digest": confirm}), actor
         )
         installation.confirmed.add(confirm)
+    before = installation.plans_applied
     try:
         await asyncio.wait_for(installation.run_now("source"), wait)
     except TimeoutError:
-        return False, answer(installation)
+        return False, answer(installation, before)
     source = installation.snapshot.current.source
     if source is None or source.trouble:
         reason, message = (source.trouble if source else None) or (
@@ -31,13 +33,13 @@ async def sync(
             "the source was not read yet",
         )
         raise Transient(reason, message)
-    return True, answer(installation)
+    return True, answer(installation, before)
 
 
-def answer(installation: Installation) -> dict[str, Any]:
-    """The applied revision and what applying it did."""
+def answer(installation: Installation, before: int) -> dict[str, Any]:
+    """The applied revision, and what was applied since there were `before` plans; a settled source does nothing."""
     source = installation.snapshot.current.source
-    plan = installation.last_plan.to_dict()
+    plan = (installation.last_plan if installation.plans_applied > before else Plan()).to_dict()
     return {
         "revision": source.applied if source else None,
         "digest": plan["digest"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from reconciler.passes.source import source_url
 from reconciler.source.webhook import PushEvent, verify
 
 _REMEMBERED = 1000
-_seen: OrderedDict[str, None] = OrderedDict()
 
 
 def receive(installation: Installation, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
@@ -22,7 +20,7 @@ def receive(installation: Installation, headers: Mapping[str, str], body: bytes)
     if secret is None:
         raise Refused("WebhooksOff", "set webhook_secret (STEERSMAN_WEBHOOK_SECRET) to accept webhooks")
     event = verify(headers, body, secret.get_secret_value())
-    if event.delivery and not _first_time(event.delivery):
+    if event.delivery and not _first_time(installation, event.delivery):
         return {"woken": [], "repeated": True}
     woken = _wake(installation, event)
     return {"woken": woken, "repeated": False}
@@ -36,11 +34,12 @@ def _wake(installation: Installation, event: PushEvent) -> list[str]:
     return woken + wake_followers(installation, event.repositories)
 
 
-def _first_time(delivery: str) -> bool:
+def _first_time(installation: Installation, delivery: str) -> bool:
     """Each delivery id counts once."""
-    if delivery in _seen:
+    seen = installation.deliveries
+    if delivery in seen:
         return False
-    _seen[delivery] = None
-    while len(_seen) > _REMEMBERED:
-        _seen.popitem(last=False)
+    seen[delivery] = None
+    while len(seen) > _REMEMBERED:
+        seen.popitem(last=False)
     return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.job import Checkout, Job, State
 from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
 from reconciler.model.timer import Timer
@@ -21,6 +21,7 @@ from specs.schedule import next_due
 
 # A due time noticed later than this was missed: the daemon was down or asleep.
 MISSED_AFTER = timedelta(seconds=60)
+LOOK_AGAIN = timedelta(seconds=30)  # for what is due but cannot start now
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,9 @@ class BuildView:
     heads: Sequence[Head] | None
     timers: Mapping[int, Timer]
     trigger_digests: Mapping[int, str]
-    live: Sequence[Job]
     latest: Job | None
     has_job_for_spec: bool
     trouble: tuple[str, str] | None = None
-    repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +67,11 @@ class SetTimer:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelJob:
-    """Cancel one of the Build's jobs."""
-
-    number: int
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
 class BuildDecision:
     """What to do, the status to show, and when to look again."""
 
     jobs: tuple[MakeJob, ...] = ()
     timers: tuple[SetTimer, ...] = ()
-    cancel: tuple[CancelJob, ...] = ()
     sync: Sync = Sync.SYNCED
     health: Health = Health.UNKNOWN
     wake_at: datetime | None = None
@@ -95,7 +85,8 @@ def looks(resource: Resource | None) -> bool:
     """Does a Build want passes of its own? One that is started by hand only does not."""
     if resource is None or resource.kind != "Build" or resource.spec is None:
         return False
-    return bool(resource.spec.get("triggers")) or any(c.type == TROUBLE for c in resource.conditions)
+    unsure = resource.health is Health.PROGRESSING or any(c.type == TROUBLE for c in resource.conditions)
+    return unsure or bool(resource.spec.get("triggers"))
 
 
 def decide(view: BuildView, now: datetime) -> BuildDecision:
@@ -113,13 +104,12 @@ def decide(view: BuildView, now: datetime) -> BuildDecision:
             timer, job = _schedule(view, position, trigger, now)
             timers += [SetTimer(timer)] if job is None and timer != view.timers.get(position) else []
             jobs += [job] if job else []
-            wakes += [timer.next_due] if timer.next_due else []
+            wakes += [timer.next_due if timer.next_due > now else now + LOOK_AGAIN] if timer.next_due else []
         elif trigger["type"] == "poll":
             wakes.append(now + timedelta(seconds=trigger["interval_seconds"]))
     return BuildDecision(
         jobs=tuple(jobs),
         timers=tuple(timers),
-        cancel=tuple(_superseded(view, jobs)),
         sync=Sync.UNKNOWN if view.trouble else Sync.SYNCED,
         health=health(view.latest),
         wake_at=min(wakes, default=None),
@@ -222,13 +212,3 @@ def _latest_due(
         while following is not None and following <= now:
             candidate, following = following, next_due(trigger, following, seed)
     return candidate, following
-
-
-def _superseded(view: BuildView, jobs: Sequence[MakeJob]) -> Iterator[CancelJob]:
-    """`concurrency: replace`: a newer job takes the place of older pending ones of its branch."""
-    if view.spec.get("concurrency") != "replace":
-        return
-    refs = {job.checkout.branch or job.checkout.tag for job in jobs}
-    for job in view.live:
-        if job.state is State.PENDING and job.ref in refs:
-            yield CancelJob(job.number, Reason.SUPERSEDED)

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from specs.globs import any_match
+from specs.globs import any_url_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +119,4 @@ def _place(
 
 
 def _accepts(place: Place, url: str | None) -> bool:
-    return url is None or not place.accepted_repositories or any_match(place.accepted_repositories, url)
+    return url is None or not place.accepted_repositories or any_url_match(place.accepted_repositories, url)

@@ -182,7 +182,6 @@ def _applied(declared: Declared, actual: Resource, revision: str, now: datetime)
     changed = declared.digest != actual.digest
     generation = actual.generation + 1 if changed else actual.generation
     controlled = declared.kind in CONTROLLED
-    fresh = changed and actual.generation == 0
     conditions = without_condition(actual.conditions, *TRANSIENT)
     if declared.warnings:
         conditions = with_condition(
@@ -204,7 +203,7 @@ def _applied(declared: Declared, actual: Resource, revision: str, now: datetime)
         generation=generation,
         observed_generation=generation,
         sync=Sync.SYNCED,
-        health=(Health.UNKNOWN if fresh else actual.health) if controlled else Health.HEALTHY,
+        health=(Health.UNKNOWN if changed else actual.health) if controlled else Health.HEALTHY,
         conditions=conditions,
     )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from reconciler.execution import processes, sandbox, supervisor, workspace
 from reconciler.execution.attachments import AttachmentStore, Kept
 from reconciler.execution.supervisor import Command, Exit, Lost, NotStarted, Supervised
 from reconciler.execution.workspace import WorkspaceError
-from reconciler.model.job import Job, Reason, State
+from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.settings import Settings
 from reconciler.source.mirrors import Mirrors
 from reconciler.store import attachments as attachment_rows
@@ -48,11 +49,6 @@ class Place:
     declared: bool = True
 
 
-def worker_name() -> str:
-    """How this process signs its claims: with the boot, since a power cut may take files that a claim relies on."""
-    return _EMBEDDED + processes.boot_id()
-
-
 class Runs:
     """All trials at work in this process. `ended(job, key)` is called after each stored start and end."""
 
@@ -66,6 +62,7 @@ class Runs:
         self._ended = ended
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Event] = {}
+        self._instance = _instance(settings.data)
         self._runs = settings.data / "runs"
         self._workspaces = settings.data / "workspaces"
 
@@ -83,6 +80,18 @@ class Runs:
     def log_path(self, run: str) -> Path:
         """The log of a script whose run folder is `run`."""
         return self._runs / run / "log"
+
+    @property
+    def worker(self) -> str:
+        """How claims are signed: with the data directory and the boot, since a claim relies on files there."""
+        return f"{_EMBEDDED}{self._instance}@{processes.boot_id()}"
+
+    async def abandon(self, trial: str) -> None:
+        """End a trial that is at work nowhere: nothing else would."""
+        for current in await self._database.read(lambda c: rows.live_trials(c, trial)):
+            if trial not in self._tasks and current.state is State.ABORTING:
+                await self._finish(current, current.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
+                self._ended(current.job, current.key)
 
     @property
     def active(self) -> int:
@@ -122,7 +131,9 @@ class Runs:
         except Exception as error:
             log.error("trial-crashed", trial=trial.id, job=trial.job, exc_info=error)
             message = f"{type(error).__name__}: {error}"
-            for current in await self._database.read(lambda c: rows.live_trials(c, trial.id)):
+            for current in await self._steadily(
+                lambda: self._database.read(lambda c: rows.live_trials(c, trial.id))
+            ):
                 ending = Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message)
                 await self._finish(trial, current.epoch, ending, ())
 
@@ -131,10 +142,10 @@ class Runs:
         folder = self._workspaces / f"{trial.id}-{epoch}"
         run = f"{trial.id}/{epoch}"
         try:
-            job = await self._database.read(lambda c: rows.load(c, trial.job))
-            if job is None:
+            job = await self._steadily(lambda: self._database.read(lambda c: rows.load(c, trial.job)))
+            if job is None or not await self._prepared(trial, folder, job.checkout):
+                await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
-            await workspace.prepare(folder, job.checkout, self._mirrors)
             command = await asyncio.to_thread(self._command, job, trial, epoch, place, folder)
         except WorkspaceError as error:
             await self._finish(trial, epoch, Ending(State.DEFECTIVE, error.reason, error.message), ())
@@ -148,6 +159,20 @@ class Runs:
         finally:
             if not _cancelled():
                 await workspace.remove(folder)
+
+    async def _prepared(self, trial: LiveTrial, folder: Path, checkout: Checkout) -> bool:
+        """Make the workspace, unless the trial is stopped meanwhile."""
+        making = asyncio.ensure_future(workspace.prepare(folder, checkout, self._mirrors))
+        stopping = asyncio.ensure_future(self._stops[trial.id].wait())
+        try:
+            await asyncio.wait({making, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not making.done():
+                return False
+            await making
+            return True
+        finally:
+            making.cancel()
+            stopping.cancel()
 
     async def _begin(self, trial: LiveTrial, epoch: int, run: str) -> bool:
         def claim(write: Write) -> bool:
@@ -164,16 +189,13 @@ class Runs:
     async def _again(self, trial: LiveTrial, place: Place) -> None:
         """From wherever the last daemon left it."""
         run = self._runs / trial.id / str(trial.epoch)
-        boot = trial.worker.removeprefix(_EMBEDDED) if trial.worker else None
-        found = (
-            NotStarted() if trial.state is State.DISPATCHING else supervisor.attach(run, claimed_boot=boot)
-        )
+        found = await asyncio.to_thread(self._found, trial, run)
         if isinstance(found, NotStarted):
             if trial.state is State.ABORTING:
                 await self._finish(trial, trial.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
             epoch = await self._persist(
-                lambda w: rows.reclaim(w.connection, trial.id, trial.epoch, worker_name())
+                lambda w: rows.reclaim(w.connection, trial.id, trial.epoch, self.worker)
             )
             if epoch is not None:
                 await self._fresh(trial, epoch, place)
@@ -189,6 +211,15 @@ class Runs:
         finally:
             if not _cancelled():
                 await workspace.remove(folder)
+
+    def _found(self, trial: LiveTrial, run: Path) -> Supervised | Exit | Lost | NotStarted:
+        """What became of a claim. One that was signed in another data directory cannot be seen from here."""
+        if trial.state is State.DISPATCHING:
+            return NotStarted()
+        _, instance, boot = ((trial.worker or "") + "@@").split("@")[:3]
+        if instance and instance != self._instance:
+            return Lost()
+        return supervisor.attach(run, claimed_boot=boot or None)
 
     async def _watch(self, trial: LiveTrial, epoch: int, handle: Supervised, started: float) -> None:
         """Wait for the script's end, its time limit, or a stop."""
@@ -239,10 +270,14 @@ class Runs:
 
     async def _persist(self, work: Callable[[Write], Any]) -> Any:
         """Write, and write again while the database does not answer: an end must not be forgotten."""
+        return await self._steadily(lambda: self._database.write(work))
+
+    async def _steadily(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do it, and again while the database does not answer."""
         delay = 0.2
         while True:
             try:
-                return await self._database.write(work)
+                return await work()
             except Transient as error:
                 log.warning("store-unavailable", reason=error.reason, message=error.message)
                 await asyncio.sleep(delay)
@@ -302,6 +337,14 @@ class SandboxUnavailableError(SteersmanError):
 
 class ScriptMissingError(SteersmanError):
     """`script:` names a file that the checkout does not hold."""
+
+
+def _instance(data: Path) -> str:
+    """What tells this data directory from others; made once."""
+    path = data / "instance"
+    if not path.exists():
+        path.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
+    return path.read_text(encoding="ascii").strip()
 
 
 def _refused(error: Exception) -> Ending:

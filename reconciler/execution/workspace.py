@@ -10,10 +10,12 @@ import os
 import shutil
 from pathlib import Path
 
-from reconciler.errors import SteersmanError
+from reconciler.errors import SteersmanError, Transient
 from reconciler.model.job import Checkout, Reason
 from reconciler.source.git import UnknownCommit
 from reconciler.source.mirrors import Mirrors
+
+_PAUSES = (1.0, 5.0, 20.0)
 
 
 class WorkspaceError(SteersmanError):
@@ -27,15 +29,27 @@ async def prepare(directory: Path, checkout: Checkout, mirrors: Mirrors) -> None
         await asyncio.to_thread(directory.mkdir, 0o700, True)
         return
     try:
-        mirror = await mirrors.get(checkout.url)
-        if await mirror.tree_of(checkout.commit) is None:
-            mirror = await mirrors.fetched(checkout.url, 0)
-        await mirror.checkout(checkout.commit, directory, branch=checkout.branch, url=checkout.url)
+        await _steadily(directory, checkout.url, checkout.commit, checkout.branch, mirrors)
     except UnknownCommit as error:
         message = f"commit {checkout.commit} is no longer in {checkout.url}"
         raise WorkspaceError(Reason.COMMIT_GONE, message) from error
     except SteersmanError as error:
         raise WorkspaceError(Reason.CHECKOUT_FAILED, str(error)) from error
+
+
+async def _steadily(directory: Path, url: str, commit: str, branch: str | None, mirrors: Mirrors) -> None:
+    """Check out, and again after a pause where the repository only failed to answer."""
+    for pause in (*_PAUSES, None):
+        try:
+            mirror = await mirrors.get(url)
+            if await mirror.tree_of(commit) is None:
+                mirror = await mirrors.fetched(url, 0)
+            await mirror.checkout(commit, directory, branch=branch, url=url)
+            return
+        except Transient:
+            if pause is None:
+                raise
+            await asyncio.sleep(pause)
 
 
 async def remove(directory: Path) -> None:

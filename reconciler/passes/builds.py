@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,11 +11,11 @@ from typing import Any
 from reconciler.apply import builds as apply
 from reconciler.controllers import builds as controller
 from reconciler.controllers.builds import BuildView, Head
-from reconciler.errors import Stalled, SteersmanError
+from reconciler.errors import Stalled, SteersmanError, Waiting
 from reconciler.installation import Installation
 from reconciler.model.job import Checkout, Job
 from reconciler.model.resource import Resource
-from reconciler.model.status import Health, Sync
+from reconciler.model.status import Health
 from reconciler.model.timer import Timer
 from reconciler.source.git import Mirror, UnknownCommit
 from reconciler.source.watch import local_path
@@ -27,6 +28,7 @@ from specs.globs import branch_matches
 
 _BASELINE = ""  # the row of seen_tags that says: the tags of the first look are noted
 _SOON = timedelta(seconds=30)
+_PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,6 @@ class Stored:
     """What the store knows of a Build."""
 
     timers: Mapping[int, Timer]
-    live: list[Job]
     latest: Job | None
     tags: Mapping[str, str]
     has_job_for_spec: bool
@@ -59,6 +60,9 @@ async def run(installation: Installation, key: str) -> datetime | None:
     now = installation.now()
     spec = with_zone(resource.spec, installation.settings.timezone)
     heads, trouble = await _heads(installation, resource, repository, work, stored, now)
+    if heads == [] and trouble is None and (_due(stored, now) or not stored.has_job_for_spec):
+        patterns = ", ".join(spec.get("branches") or ())
+        trouble = ("BranchMissing", f"no branch of {repository.url if repository else ''} matches {patterns}")
     view = BuildView(
         key=key,
         spec=spec,
@@ -66,7 +70,6 @@ async def run(installation: Installation, key: str) -> datetime | None:
         heads=heads,
         timers=stored.timers,
         trigger_digests={i: digest(t) for i, t in enumerate(spec.get("triggers") or ())},
-        live=stored.live,
         latest=stored.latest,
         has_job_for_spec=stored.has_job_for_spec,
         trouble=trouble,
@@ -76,9 +79,7 @@ async def run(installation: Installation, key: str) -> datetime | None:
     if made:
         installation.wake("dispatch")
     health = Health.PROGRESSING if made else decision.health
-    await apply.set_status(
-        installation, resource, Sync.SYNCED if trouble is None else decision.sync, health, trouble
-    )
+    await apply.set_status(installation, key, decision.sync, health, trouble)
     return min(decision.wake_at or now + _SOON, now + _SOON) if trouble else decision.wake_at
 
 
@@ -117,6 +118,28 @@ async def mirror_of(installation: Installation, url: str, max_age: float) -> Mir
     return await installation.mirrors.fetched(url, max_age)
 
 
+async def _fresh(installation: Installation, key: str, url: str, max_age: float) -> Mirror:
+    """The mirror, if it is there soon; a slow remote goes on by itself and wakes the Build when it has answered."""
+    at, failure = installation.fetch_failures.get(url, (None, None))
+    if at is not None and failure is not None and installation.now() - at < _SOON:
+        raise failure
+    fetching = asyncio.ensure_future(mirror_of(installation, url, max_age))
+    done, _ = await asyncio.wait({fetching}, timeout=_PATIENCE_SECONDS)
+    if done:
+        return await fetching
+
+    def finished(task: asyncio.Future[Mirror]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, SteersmanError):
+            installation.fetch_failures[url] = (installation.now(), error)
+        else:
+            installation.fetch_failures.pop(url, None)
+        installation.wake(key)
+
+    fetching.add_done_callback(finished)
+    raise Waiting("Fetching", f"{url} has not answered yet", after=None)
+
+
 def with_zone(spec: Mapping[str, Any], timezone: str) -> Mapping[str, Any]:
     """The specification with the server's time zone where a schedule names none."""
     triggers = spec.get("triggers") or ()
@@ -138,24 +161,27 @@ def branch_of(spec: Mapping[str, Any], repository: Repository) -> str | None:
 def _stored(connection: Connection, key: str, work: str) -> Stored:
     return Stored(
         timers=timers.load(connection, key),
-        live=jobs.live(connection, key),
         latest=jobs.latest_of_spec(connection, key, work),
         tags=timers.load_tags(connection, key),
         has_job_for_spec=jobs.exists(connection, key, work),
     )
 
 
-def _max_age(spec: Mapping[str, Any], stored: Stored, now: datetime) -> float | None:
+def _max_age(spec: Mapping[str, Any], stored: Stored, now: datetime, resync_seconds: float) -> float | None:
     """How fresh the mirror must be; None: its heads are not needed now."""
     triggers = spec.get("triggers") or ()
     polls = [float(t["interval_seconds"]) for t in triggers if t["type"] == "poll"]
     if polls:
         return min(polls) * 0.9
     if any(t["type"] == "webhook" for t in triggers):
-        return float("inf")
-    due = any(t.next_due is not None and t.next_due <= now for t in stored.timers.values())
+        return resync_seconds  # a push whose hook was lost is found then
+    due = _due(stored, now)
     change = any(t["type"] == "change" for t in triggers) and not stored.has_job_for_spec
     return 5.0 if due or change else None
+
+
+def _due(stored: Stored, now: datetime) -> bool:
+    return any(timer.next_due is not None and timer.next_due <= now for timer in stored.timers.values())
 
 
 async def _heads(
@@ -168,11 +194,11 @@ async def _heads(
 ) -> tuple[list[Head] | None, tuple[str, str] | None]:
     """Heads that match, with what is owed; or why they are unknown."""
     spec = resource.spec or {}
-    max_age = _max_age(spec, stored, now)
+    max_age = _max_age(spec, stored, now, installation.settings.resync_seconds)
     if repository is None or spec.get("disabled") or max_age is None:
         return None, None
     try:
-        mirror = await mirror_of(installation, repository.url, max_age)
+        mirror = await _fresh(installation, resource.key, repository.url, max_age)
         checkouts = await _checkouts(installation, resource, repository, mirror, stored)
         return await _judged(installation, resource.key, spec, work, mirror, checkouts), None
     except SteersmanError as error:

@@ -16,7 +16,8 @@ async def run(installation: Installation, number: int) -> datetime | None:
         return None
     job, decision = outcome
     for trial in decision.stop:
-        installation.runs.stop(trial)
+        if not installation.runs.stop(trial):
+            await installation.runs.abandon(trial)
     installation.wake("dispatch")
     installation.wake(job.key)
     return decision.wake_at

@@ -57,7 +57,11 @@ async def run(installation: Installation, actor: Actor = SYSTEM) -> datetime | N
         await _note(installation, trouble)
     else:
         await _note(installation, None)
-        await apply_revision(installation, head, actor)
+        try:
+            await apply_revision(installation, head, actor)
+        except Exception as error:
+            await _note(installation, _fact(error), attempted=head)
+            raise
     return installation.now() + timedelta(seconds=poll)
 
 
@@ -88,6 +92,7 @@ async def apply_revision(installation: Installation, head: str, actor: Actor = S
     builds.wake_followers(installation, frozenset({source_url(installation)}))
     installation.confirmed.clear()
     installation.last_plan = outcome.plan
+    installation.plans_applied += 1
     installation.desired = replace(desired, parsed={})
     log.info(
         "revision-applied",
@@ -174,9 +179,19 @@ async def _settled(installation: Installation, desired: Desired, changed: frozen
     installation.snapshot.swap(view.with_changes(installation.database.version, stored))
 
 
-async def _note(installation: Installation, trouble: tuple[str, str] | None) -> None:
-    """Store why the source cannot be read, once, and that it can again."""
+def _fact(error: Exception) -> tuple[str, str]:
+    if isinstance(error, SteersmanError):
+        return error.reason, error.message
+    return "InternalError", f"the revision cannot be applied: {type(error).__name__}, see the daemon's log"
+
+
+async def _note(
+    installation: Installation, trouble: tuple[str, str] | None, *, attempted: str | None = None
+) -> None:
+    """Store why the source cannot be read or applied, once, and that it can again."""
     source = installation.snapshot.current.source
+    if source is not None and attempted is not None:
+        source = replace(source, attempted=attempted)
     if (source.trouble if source else None) == trouble:
         return
     settings = installation.settings

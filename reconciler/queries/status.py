@@ -10,6 +10,8 @@ from reconciler.installation import Installation
 from reconciler.model.status import Sync
 from reconciler.store import jobs, timers
 
+_STUCK_SECONDS = 30
+
 
 async def status(installation: Installation) -> dict[str, Any]:
     """`GET /reconciler/status`."""
@@ -58,9 +60,7 @@ async def health(installation: Installation) -> dict[str, Any]:
         "specs": "ok"
         if not (source and source.errors)
         else f"{len(source.errors)} errors, see /reconciler/status",
-        "loop": "ok"
-        if not installation.troubles
-        else f"{len(installation.troubles)} passes fail, see /reconciler/status",
+        "loop": _loop(installation),
     }
     word = "ok" if all(text == "ok" for text in checks.values()) else "degraded"
     if checks["database"] != "ok":
@@ -73,6 +73,14 @@ def _source(installation: Installation) -> str:
     if source is None:
         return "not read yet"
     return f"{source.trouble[0]}: {source.trouble[1]}" if source.trouble else "ok"
+
+
+def _loop(installation: Installation) -> str:
+    oldest = installation.oldest()
+    if oldest is not None and oldest[1] > _STUCK_SECONDS:
+        return f"{oldest[0]} has been queued for {oldest[1]:.0f} s"
+    failing = len(installation.troubles)
+    return f"{failing} passes fail, see /reconciler/status" if failing else "ok"
 
 
 async def _database(installation: Installation) -> str:

@@ -159,6 +159,18 @@ def live(connection: Connection, key: str | None = None) -> list[Job]:
     return [_job(row, ()) for row in connection.execute(query)]
 
 
+def not_begun(connection: Connection, key: str, ref: str | None) -> list[int]:
+    """Pending jobs of a KEY and branch or tag of which no trial has been claimed."""
+    begun = select(tasks.c.job).select_from(_BELOW).where(trials.c.state != State.PENDING.value)
+    query = select(jobs.c.number).where(
+        jobs.c.key == key,
+        jobs.c.state == State.PENDING.value,
+        func.coalesce(jobs.c.branch, jobs.c.tag).is_not_distinct_from(ref),
+        jobs.c.number.not_in(begun.where(tasks.c.job == jobs.c.number)),
+    )
+    return list(connection.execute(query.order_by(jobs.c.number)).scalars())
+
+
 def first_live(connection: Connection) -> dict[tuple[str, str | None], int]:
     """The oldest unfinished job of every (KEY, branch or tag): those after it may have to wait for it."""
     ref = func.coalesce(jobs.c.branch, jobs.c.tag)
@@ -314,7 +326,8 @@ def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: 
     state, reason = ending.state, ending.reason
     if State(row.state) is State.ABORTING and state is not State.PASSED:
         state, reason = State.ABORTED, row.reason
-    move(connection, "trial", trial, state, reason, now, error=ending.error)
+    if not move(connection, "trial", trial, state, reason, now, error=ending.error):
+        raise RuntimeError(f"trial {trial} cannot go from {row.state} to {state}")
     connection.execute(
         update(scripts)
         .where(scripts.c.trial == trial, scripts.c.finished_at.is_(None))
@@ -375,28 +388,93 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
     ]
 
 
-def scripts_of(connection: Connection, number: int) -> list[tuple[Task, Trial, Script, str | None]]:
-    """Every script of a job in start order, with its run folder."""
-    job = load(connection, number)
-    if job is None:
-        return []
-    runs = {
-        row.id: row.run
-        for row in connection.execute(
-            select(scripts.c.id, scripts.c.run)
-            .select_from(scripts.join(trials).join(tasks))
-            .where(tasks.c.job == number)
-        )
-    }
-    found = [
-        (task, trial, script, runs[script.id])
-        for task in job.tasks
-        for trial in task.trials
-        for script in trial.scripts
-    ]
-    return sorted(
-        found,
-        key=lambda item: (item[2].started_at is None, item[2].started_at or item[1].created_at, item[2].id),
+@dataclass(frozen=True, slots=True)
+class LogScript:
+    """What the log of a script needs. `at`: when it began, or ended without having begun; None: neither yet."""
+
+    id: str
+    task: str
+    trial: int
+    name: str
+    run: str | None
+    log_size: int | None
+    error: str | None
+    reason: str | None
+    ended: bool
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobScripts:
+    """A job's scripts at one moment, with (state, reason) of the job, its tasks and its trials."""
+
+    version: int
+    job: tuple[State, str | None]
+    tasks: Mapping[str, tuple[State, str | None]]
+    trials: Mapping[tuple[str, int], tuple[State, str | None]]
+    scripts: tuple[LogScript, ...]
+
+
+_LOG_SCRIPTS = (
+    select(
+        jobs.c.version,
+        jobs.c.state.label("job_state"),
+        jobs.c.reason.label("job_reason"),
+        tasks.c.name.label("task"),
+        tasks.c.state.label("task_state"),
+        tasks.c.reason.label("task_reason"),
+        trials.c.number.label("trial"),
+        trials.c.state.label("trial_state"),
+        trials.c.reason.label("trial_reason"),
+        trials.c.error,
+        trials.c.finished_at.label("trial_finished_at"),
+        scripts.c.id,
+        scripts.c.name,
+        scripts.c.run,
+        scripts.c.log_offset,
+        scripts.c.started_at,
+        scripts.c.finished_at,
+    )
+    .select_from(jobs.outerjoin(tasks).outerjoin(trials).outerjoin(scripts))
+    .where(jobs.c.number == bindparam("number"))
+    .order_by(tasks.c.position, trials.c.number, scripts.c.position)
+)
+_VERSION = select(jobs.c.version).where(jobs.c.number == bindparam("number"))
+
+
+def version_of(connection: Connection, number: int) -> int | None:
+    """The version of the last change of a job or of anything below it; None: there is no such job."""
+    return connection.execute(_VERSION, {"number": number}).scalar()
+
+
+def scripts_of(connection: Connection, number: int) -> JobScripts | None:
+    """Every script of a job, without what only running it needs."""
+    found = connection.execute(_LOG_SCRIPTS, {"number": number}).all()
+    if not found:
+        return None
+    below = [row for row in found if row.trial is not None]
+    return JobScripts(
+        version=found[0].version,
+        job=(State(found[0].job_state), found[0].job_reason),
+        tasks={row.task: (State(row.task_state), row.task_reason) for row in found if row.task is not None},
+        trials={(row.task, row.trial): (State(row.trial_state), row.trial_reason) for row in below},
+        scripts=tuple(_log_script(row) for row in below if row.id is not None),
+    )
+
+
+def _log_script(row: Any) -> LogScript:
+    ended = row.finished_at or row.trial_finished_at  # a trial that never began ends without its script's row
+    return LogScript(
+        id=row.id,
+        task=row.task,
+        trial=row.trial,
+        name=row.name,
+        run=row.run,
+        log_size=row.log_offset,
+        error=row.error,
+        reason=row.trial_reason,
+        ended=ended is not None,
+        at=row.started_at or ended,
     )
 
 

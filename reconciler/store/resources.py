@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, delete, select
 
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync
@@ -21,6 +21,12 @@ def load_all(connection: Connection) -> dict[str, Resource]:
     return {row.key: _resource(row) for row in connection.execute(select(resources))}
 
 
+def load(connection: Connection, key: str) -> Resource | None:
+    """One resource."""
+    row = connection.execute(select(resources).where(resources.c.key == key)).one_or_none()
+    return None if row is None else _resource(row)
+
+
 def save(connection: Connection, items: Iterable[Resource], version: int) -> tuple[Resource, ...]:
     """Store resources in one bulk upsert; gives them back as stored, with uuid and version."""
     stored = tuple(_stamped(resource, version) for resource in items)
@@ -32,22 +38,6 @@ def remove(connection: Connection, keys: Sequence[str]) -> None:
     """Drop resources."""
     for start in range(0, len(keys), _BATCH):
         connection.execute(delete(resources).where(resources.c.key.in_(keys[start : start + _BATCH])))
-
-
-def set_status(connection: Connection, resource: Resource, version: int) -> Resource | None:
-    """Store status alone, if the resource still has that generation; None if it has moved on."""
-    stored = _stamped(resource, version)
-    changed = connection.execute(
-        update(resources)
-        .where(resources.c.key == resource.key, resources.c.generation == resource.generation)
-        .values(
-            sync=stored.sync.value,
-            health=stored.health.value,
-            conditions=[condition.to_dict() for condition in stored.conditions],
-            version=version,
-        )
-    )
-    return stored if changed.rowcount == 1 else None
 
 
 def load_blobs(connection: Connection, ids: Sequence[str], loader_version: int) -> dict[str, bytes]:

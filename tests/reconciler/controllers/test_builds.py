@@ -21,7 +21,7 @@ def view(*triggers: dict[str, Any], **more: Any) -> BuildView:
     spec = {"triggers": list(triggers), "concurrency": "queue"} | more.pop("spec", {})
     fields: dict[str, Any] = {
         "key": "Build/shop/_/b", "spec": spec, "work_digest": "w", "heads": None, "timers": {},
-        "trigger_digests": {i: digest(t) for i, t in enumerate(triggers)}, "live": [], "latest": None,
+        "trigger_digests": {i: digest(t) for i, t in enumerate(triggers)}, "latest": None,
         "has_job_for_spec": False,
     }  # fmt: skip
     return BuildView(**(fields | more))
