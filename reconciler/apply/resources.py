@@ -12,7 +12,7 @@ from reconciler.installation import Installation
 from reconciler.model.event import SYSTEM, Actor
 from reconciler.model.job import Reason, State
 from reconciler.model.resource import Resource
-from reconciler.model.status import Health, without_condition
+from reconciler.model.status import without_condition
 from reconciler.source.desired import Desired
 from reconciler.store import jobs, sources, timers
 from reconciler.store import resources as rows
@@ -28,7 +28,7 @@ async def carry_out(
 
     before = installation.snapshot.current.resources
 
-    def store(write: Write) -> tuple[Resource, ...]:
+    def store(write: Write) -> tuple[tuple[Resource, ...], set[str]]:
         upserts = [_as_it_is(write, resource) for resource in outcome.upserts]
         stored = rows.save(write.connection, upserts, write.version)
         for resource in stored:
@@ -40,15 +40,15 @@ async def carry_out(
             "from": installation.desired.commit if installation.desired else None
         }
         write.record("revision-applied", None, body, revision=desired.commit)
-        return stored
+        return stored, jobs.keys_with_jobs(write.connection, [r.key for r in stored if r.kind in CONTROLLED])
 
-    stored = await installation.database.write(store, actor)
+    stored, with_jobs = await installation.database.write(store, actor)
     view = installation.snapshot.current
     version = installation.database.version
     installation.snapshot.swap(view.with_changes(version, stored, outcome.removals, source))
     for key in outcome.removals:
         installation.troubles.pop(key, None)
-    _wake(installation, [resource.key for resource in stored], outcome.removals, before)
+    _wake(installation, [resource.key for resource in stored], outcome.removals, with_jobs)
     return stored
 
 
@@ -92,7 +92,7 @@ def _schedules(spec: Mapping[str, Any] | None) -> list[int]:
 
 
 def _wake(
-    installation: Installation, stored: Iterable[str], removed: Iterable[str], before: Mapping[str, Resource]
+    installation: Installation, stored: Iterable[str], removed: Iterable[str], with_jobs: set[str]
 ) -> None:
     """Builds look again when they, or a repository of their project, changed; executors change what can run."""
     resources = installation.snapshot.current.resources
@@ -100,8 +100,7 @@ def _wake(
     projects: set[str] = set()
     for key in (*stored, *removed):
         kind = key.partition("/")[0]
-        had_jobs = key in before and before[key].health not in (Health.UNKNOWN, Health.MISSING)
-        if kind == "Build" and (had_jobs or looks(resources.get(key))):
+        if key in with_jobs or looks(resources.get(key)):
             names.add(key)
         elif kind == "Repository":
             projects.add(key.split("/")[1])

@@ -199,6 +199,15 @@ def exists(connection: Connection, key: str, work_digest: str, tree: str | None 
     return connection.execute(query.limit(1)).first() is not None
 
 
+def keys_with_jobs(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Those of the KEYs that ever had a job which is still known."""
+    found: set[str] = set()
+    for start in range(0, len(keys), 500):
+        chosen = jobs.c.key.in_(keys[start : start + 500])
+        found.update(connection.execute(select(jobs.c.key).where(chosen).distinct()).scalars())
+    return found
+
+
 def last_commit(connection: Connection, key: str, branch: str | None) -> str | None:
     """The commit of the newest job of a KEY on a branch: what file filters compare with."""
     query = select(jobs.c.commit).where(

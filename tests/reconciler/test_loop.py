@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from reconciler.errors import Stalled, Transient
-from reconciler.loop import Loop
+from reconciler.loop import MAX_SLOW, Loop
 
 
 def drive(
@@ -157,3 +158,57 @@ def test_run_now_waits_for_a_pass_that_begins_after_it() -> None:
         assert len(turns) == 2
 
     drive(work, body)
+
+
+def test_timers_fire_on_the_event_loop() -> None:
+    """A wake-up from another thread could be lost, and with it everything that it was for."""
+    threads: set[int] = set()
+
+    async def work(loop: Loop, seen: list[str]) -> None:
+        wake = loop.wake
+
+        def noted(name: str, at: datetime | None = None) -> None:
+            threads.add(threading.get_ident())
+            wake(name, at)
+
+        loop.wake = noted  # type: ignore[method-assign]
+        for number in range(50):
+            wake(f"n{number}", datetime.now(UTC) + timedelta(milliseconds=20 + number))
+        while sum(line.startswith("end") for line in seen) < 50:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+
+    drive(work, nothing)
+    assert threads == {threading.get_ident()}
+
+
+def test_slow_names_leave_room_for_the_others() -> None:
+    """However many remotes do not answer, the source and the jobs go on."""
+    gate = asyncio.Event()
+
+    async def run() -> list[str]:
+        seen: list[str] = []
+
+        async def run_pass(name: str) -> datetime | None:
+            if name.startswith("Build/"):
+                await gate.wait()
+            seen.append(name)
+            return None
+
+        loop = Loop(run_pass, lambda _name, _fact: None, slow=lambda name: name.startswith("Build/"))
+        task = asyncio.create_task(loop.run())
+        for number in range(MAX_SLOW + 10):
+            loop.wake(f"Build/{number}")
+        await asyncio.sleep(0.01)
+        for name in ("source", "job/1", "dispatch"):
+            await asyncio.wait_for(loop.run_now(name), 5)
+        assert loop.oldest is not None
+        assert loop.oldest[0] == f"Build/{MAX_SLOW}"
+        first = list(seen)
+        gate.set()
+        await loop.idle()
+        assert len(seen) == MAX_SLOW + 13
+        await loop.close()
+        await task
+        return first
+
+    assert asyncio.run(run()) == ["source", "job/1", "dispatch"]

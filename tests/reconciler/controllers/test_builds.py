@@ -140,6 +140,8 @@ def test_a_due_time_waits_while_the_repository_cannot_be_read() -> None:
     decision = decide(view(HOURLY, timers=due, spec={"repo": "web"}, trouble=trouble), NOW)
     assert (decision.jobs, decision.timers) == ((), ())
     assert decision.trouble == trouble
+    assert decision.wake_at is not None
+    assert decision.wake_at > NOW, "what stays owed is looked at again later, not at once"
 
 
 def test_a_disabled_build_is_owed_nothing() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from reconciler.apply.builds import set_status
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
-from reconciler.errors import Conflict
+from reconciler.errors import Conflict, Stalled
 from reconciler.execution.sandbox import bubblewrap
 from reconciler.model.event import Actor
 from reconciler.model.job import Job, State
@@ -21,7 +22,7 @@ from reconciler.model.timer import Timer
 from reconciler.queries import jobs as job_queries
 from reconciler.queries import logs, schedules, why
 from reconciler.queries.logs import Selection
-from reconciler.store import jobs, timers
+from reconciler.store import jobs, resources, timers
 from tests.conftest import NewDatabase
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
@@ -266,3 +267,152 @@ def test_a_removed_build_leaves_no_pending_job(tmp_path: Path, new_database: New
         assert KEY not in installation.snapshot.current.resources
 
     live(tmp_path, new_database, specs, work)
+
+
+def test_a_script_that_is_not_there_ends_the_job(tmp_path: Path, new_database: NewDatabase) -> None:
+    """`script-missing`, and the next job of the Build is not held up."""
+    specs = build(f"repo: '{tmp_path / 'specs'}'\ntasks: [{{name: t, script: ci/nope.sh}}]\n")
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        for number in (1, 2):
+            await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+            job = await finished(running, number)
+            assert (job.state, job.reason) == (State.FAILED, "script-missing")
+            assert "ci/nope.sh" in (job.tasks[0].trials[0].error or "")
+
+    live(tmp_path, new_database, specs, work)
+
+
+def test_a_new_job_replaces_those_that_have_not_begun(tmp_path: Path, new_database: NewDatabase) -> None:
+    """`replace`: what runs goes on, what waits gives way to the newest."""
+    specs = build("concurrency: replace\ntasks: [{name: t, run: sleep 2}]\n")
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        installation = running.installation
+
+        async def executing() -> bool:
+            job = await installation.database.read(lambda c: jobs.load(c, 1))
+            return job is not None and job.state is State.EXECUTING
+
+        await commands.trigger(installation, KEY, {}, None, None, ALICE)
+        await eventually(executing)
+        for _ in range(2):
+            await commands.trigger(installation, KEY, {}, None, None, ALICE)
+        ends = [await finished(running, number) for number in (1, 2, 3)]
+        assert [(job.state, job.reason) for job in ends] == [
+            (State.PASSED, None),
+            (State.ABORTED, "superseded"),
+            (State.PASSED, None),
+        ]
+
+    live(tmp_path, new_database, specs, work)
+
+
+def test_a_pass_leaves_the_conditions_of_a_newer_commit_alone(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """A status that was worked out before the commit changes health only."""
+    specs = build("tasks: [{name: t, run: 'true'}]\n")
+
+    async def work(running: Daemon, repo: SpecRepository) -> None:
+        installation = running.installation
+        repo.commit({"work.yaml": specs.replace("tasks", "taks")})
+        await installation.run_now("source")
+        await set_status(installation, KEY, Sync.SYNCED, Health.HEALTHY, None)
+        now = installation.snapshot.current.resources[KEY]
+        assert now.invalid
+        assert (now.sync, now.health) == (Sync.OUT_OF_SYNC, Health.HEALTHY)
+        stored = await installation.database.read(resources.load_all)
+        assert stored[KEY].conditions == now.conditions
+
+    live(tmp_path, new_database, specs, work)
+
+
+def test_a_new_specification_has_no_health_yet(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Design 14.10: the newest job of the specification in force; an old one's failure is not the new one's."""
+    specs = build("tasks: [{name: t, run: 'false'}]\n")
+
+    async def work(running: Daemon, repo: SpecRepository) -> None:
+        installation = running.installation
+
+        def health() -> Health:
+            return installation.snapshot.current.resources[KEY].health
+
+        await commands.trigger(installation, KEY, {}, None, None, ALICE)
+        await finished(running)
+        await eventually(lambda: health() is Health.DEGRADED)
+        repo.commit({"work.yaml": specs.replace("false", "true")})
+        await installation.run_now("source")
+        await running.loop.idle()
+        assert health() is Health.UNKNOWN
+        repo.commit({"work.yaml": specs})
+        await installation.run_now("source")
+        await running.loop.idle()
+        assert health() is Health.DEGRADED, "the work is that of job 1 again"
+
+    live(tmp_path, new_database, specs, work)
+
+
+def test_due_times_go_with_their_trigger(tmp_path: Path, new_database: NewDatabase) -> None:
+    """A trigger that is taken out, or a Build that is switched off, is owed nothing when it comes back."""
+    scheduled = "triggers: [{type: schedule, cron: '0 3 * * *', timezone: UTC}]\n"
+    tasks = "tasks: [{name: t, run: 'true'}]\n"
+
+    async def work(running: Daemon, repo: SpecRepository) -> None:
+        installation = running.installation
+        await running.loop.idle()
+        for off in (build(tasks), build("disabled: true\n" + scheduled + tasks)):
+            repo.commit({"work.yaml": off})
+            await installation.run_now("source")
+            await running.loop.idle()
+            assert await installation.database.read(timers.summary) == (0, None)
+            repo.commit({"work.yaml": build(scheduled + tasks)})
+            await installation.run_now("source")
+            await running.loop.idle()
+            assert (await installation.database.read(timers.summary))[0] == 1
+
+    live(tmp_path, new_database, build(scheduled + tasks), work)
+
+
+def test_a_second_daemon_on_the_same_database_refuses(tmp_path: Path, new_database: NewDatabase) -> None:
+    """It would take up the first one's trials as its own."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"project.yaml": PROJECT})
+    url = new_database()
+
+    async def run() -> None:
+        async with daemon(settings_for(repo, tmp_path / "one", database=url)):
+            with pytest.raises(Stalled, match="another daemon"):
+                async with daemon(settings_for(repo, tmp_path / "two", database=url)):
+                    raise AssertionError("it started")
+        async with daemon(settings_for(repo, tmp_path / "two", database=url)) as running:
+            assert "Project/shop" in running.installation.snapshot.current.resources
+
+    asyncio.run(run())
+
+
+def test_a_claim_of_another_data_directory_is_lost_and_not_started_again(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """What cannot be seen from here may have run."""
+    out = tmp_path / "out"
+    out.mkdir()
+    repo = SpecRepository(tmp_path / "specs")
+    executor = f"apiVersion: steersman/v1\nkind: Executor\nmetadata: {{name: local}}\nspec: {{writable: ['{out}']}}\n"
+    once = build(f"tasks: [{{name: t, lost_retries: 0, run: 'echo start >> {out}/x; sleep 600'}}]\n")
+    repo.commit({"all.yaml": f"{PROJECT}---\n{executor}---\n{once}"})
+    url = new_database()
+
+    async def first() -> None:
+        async with daemon(settings_for(repo, tmp_path / "one", database=url)) as running:
+            await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+            await eventually(lambda: (out / "x").exists())
+
+    async def second() -> None:
+        async with daemon(settings_for(repo, tmp_path / "two", database=url)) as running:
+            job = await finished(running)
+            assert (job.state, job.reason) == (State.DEFECTIVE, "lost")
+        assert (out / "x").read_text() == "start\n"
+
+    asyncio.run(first())
+    asyncio.run(second())
