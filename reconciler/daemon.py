@@ -21,17 +21,19 @@ import structlog
 from reconciler.controllers.builds import looks
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
+from reconciler.execution import leftovers
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Place, Runs
 from reconciler.installation import Installation
 from reconciler.loop import Loop
+from reconciler.model.job import State
 from reconciler.passes import dispatch, routes
 from reconciler.settings import HostCredentials, Settings
 from reconciler.source.git import Credentials, Mirror
 from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.watch import git_dir_of, local_path, watch
-from reconciler.store import migrate, ownership, resources, sources, tokens
+from reconciler.store import jobs, migrate, ownership, resources, sources, tokens
 from reconciler.store.database import Database, connect
 from reconciler.store.snapshot import Snapshot, View
 from reconciler.store.tokens import Token
@@ -150,6 +152,9 @@ class Daemon:
         installation = self.installation
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         places = dispatch.places_of(installation)
+        found = await installation.database.read(jobs.live_trials)
+        live = {trial.id: trial.epoch for trial in found if trial.state in (State.EXECUTING, State.ABORTING)}
+        await asyncio.to_thread(leftovers.sweep, self.settings.data, live)
         taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)

@@ -183,7 +183,7 @@ class Build(Spec):
     branches: list[Glob] = Field(default_factory=list)
     """Globs of branches; every matching new head is owed a job. Not together with branch."""
     tags: list[Glob] = Field(default_factory=list)
-    """Globs of tags; every matching new tag is owed a job."""
+    """Globs of tags; every matching new tag is owed a job, unless its tree has one already."""
     disabled: bool = False
     """Nothing starts by itself while this is true."""
     concurrency: Literal["queue", "replace", "allow"] = "queue"

@@ -14,18 +14,22 @@ import os
 import re
 import stat
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.errors import NotFound
 from specs.globs import matches
 
+SHELVES = tuple(f"{number:02x}" for number in range(256))
 _BLOCK = 1 << 20
 _DEPTH = 100
 _ENTRIES = 1_000_000
 _KEPT = 10_000
 _STALE = 86_400.0
+_YOUNG = 3_600.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # NONBLOCK: a named pipe must not hold us up
@@ -60,6 +64,8 @@ class AttachmentStore:
     def __init__(self, directory: Path, size_limit: int = 1 << 30) -> None:
         self._directory = directory
         self._size_limit = size_limit
+        # held while a file is put in place and while one is deleted: what is kept again is not deleted
+        self._settling = threading.Lock()
         self._unfinished = directory / "unfinished"
         self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -90,15 +96,28 @@ class AttachmentStore:
         return kept, complaints
 
     def open(self, digest: str) -> Path:
-        """Path of the file with this digest. FileNotFoundError when not kept, ValueError when no digest."""
+        """Path of the file with this digest. NotFound when not kept (any more), ValueError when no digest."""
         path = self._place(digest)
         if not path.is_file():
-            raise FileNotFoundError(f"attachment {digest} is not kept")
+            raise NotFound("NoLongerKept", f"the attachment with the digest {digest} is no longer kept")
         return path
 
-    def delete(self, digest: str) -> None:
-        """Removes a file; nothing happens when it is gone already."""
-        self._place(digest).unlink(missing_ok=True)
+    def aged(self, shelf: str) -> list[str]:
+        """Digests of one of `SHELVES` that were last kept an hour ago or longer. Blocks."""
+        folder = self._directory / shelf
+        found = sorted(shelf + path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return [digest for digest in found if _DIGEST.fullmatch(digest) and _is_aged(self._place(digest))]
+
+    def delete(self, digests: Iterable[str]) -> None:
+        """Removes files that nothing refers to, but none that was kept in the last hour. Blocks.
+
+        A trial notes what it keeps only afterwards: what is young may be referred to in a moment.
+        """
+        for digest in digests:
+            place = self._place(digest)
+            with self._settling:
+                if _is_aged(place):
+                    place.unlink(missing_ok=True)
 
     def clear_unfinished(self) -> None:
         """Removes what a killed daemon left half copied, a day ago or longer."""
@@ -151,16 +170,27 @@ class AttachmentStore:
         return digest.hexdigest(), size
 
     def _settle(self, fresh: Path, place: Path, size: int) -> None:
-        if place.is_file() and place.stat().st_size == size:
-            fresh.unlink()
-            return
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        fresh.replace(place)
+        with self._settling:
+            if place.is_file() and place.stat().st_size == size:
+                os.utime(place)
+                fresh.unlink()
+                return
+            place.parent.mkdir(mode=0o700, exist_ok=True)
+            os.utime(fresh)  # copying a large one takes its time
+            fresh.replace(place)
         handle = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _is_aged(path: Path) -> bool:
+    """There, and not kept in the last hour."""
+    try:
+        return path.stat().st_mtime <= time.time() - _YOUNG
+    except FileNotFoundError:
+        return False
 
 
 def _walk(workspace: Path, complaints: list[str]) -> Iterator[_Entry]:

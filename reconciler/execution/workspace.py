@@ -6,11 +6,10 @@ Called by `reconciler.execution.run`; it never starts a script.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from pathlib import Path
 
 from reconciler.errors import SteersmanError, Transient
+from reconciler.execution import leftovers
 from reconciler.model.job import Checkout, Reason
 from reconciler.source.git import UnknownCommit
 from reconciler.source.mirrors import Mirrors
@@ -54,16 +53,4 @@ async def _steadily(directory: Path, url: str, commit: str, branch: str | None, 
 
 async def remove(directory: Path) -> None:
     """Delete a workspace, also one that a script made hard to delete."""
-    await asyncio.to_thread(_remove, directory)
-
-
-def _remove(directory: Path) -> None:
-    if not directory.exists() and not directory.is_symlink():
-        return
-    shutil.rmtree(directory, ignore_errors=True)
-    if not directory.exists():
-        return
-    for folder, _, _ in os.walk(directory):  # folders without write permission
-        if not Path(folder).is_symlink():
-            Path(folder).chmod(0o700)
-    shutil.rmtree(directory, ignore_errors=True)
+    await asyncio.to_thread(leftovers.remove, [directory])

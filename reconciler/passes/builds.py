@@ -267,6 +267,9 @@ async def _judged(
         return done, {c.branch: jobs.last_commit(connection, key, c.branch) for c in found if c.branch}
 
     done, last = await installation.database.read(ask)
+    reused = {c.tag: c.commit for c in found if c.tag and c.commit and c.tree in done}
+    if reused:  # a tag on a tree that has a job is judged: it must not be owed one when that job is forgotten
+        await installation.database.write(lambda w: timers.save_tags(w.connection, key, reused))
     heads = []
     for checkout in found:
         owed = checkout.tree not in done

@@ -1,36 +1,76 @@
-"""The pass of the name `retention`: finished jobs, logs and attachments older than declared are forgotten."""
+"""The pass of the name `retention`: finished jobs, logs and attachments older than declared are forgotten.
+
+Rows go first, in transactions of a few jobs each; then files are compared with the rows that are left. So what a
+kill leaves between the two is found by the next pass.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import partial
 
+import structlog
+
+from reconciler.execution import leftovers
+from reconciler.execution.attachments import SHELVES
 from reconciler.installation import Installation
 from reconciler.source.desired import is_spec
 from reconciler.store import resources, retention
+from reconciler.store.database import Write
 from specs.loader import LOADER_VERSION
 
+log = structlog.get_logger(__name__)
 _EVERY = timedelta(hours=6)
+_JOBS_AT_ONCE = 100
 
 
 async def run(installation: Installation) -> datetime:
     """Forget what has expired; gives the time of the next look."""
-    settings = installation.settings
     now = installation.now()
-    expired = await installation.database.write(
-        lambda w: retention.expire(w.connection, w.now - timedelta(days=settings.retention_days))
-    )
-    for digest in expired.digests:
-        await asyncio.to_thread(installation.attachments.delete, digest)
-    for trial in expired.trials:
-        await asyncio.to_thread(_remove, settings.data / "runs" / trial)
+    before = now - timedelta(days=installation.settings.retention_days)
+    await _forget_jobs(installation, before)
+    await _drop_attachments(installation, now, before)
+    await _remove_runs(installation, before)
     if installation.desired is not None:
         blobs = frozenset(e.blob for path, e in installation.desired.paths.items() if is_spec(path))
         await installation.database.write(lambda w: resources.keep_blobs(w.connection, blobs, LOADER_VERSION))
     return now + _EVERY
 
 
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+async def _forget_jobs(installation: Installation, before: datetime) -> None:
+    database = installation.database
+    numbers = await database.read(lambda c: retention.outdated(c, before))
+    for start in range(0, len(numbers), _JOBS_AT_ONCE):
+        some = numbers[start : start + _JOBS_AT_ONCE]
+        await database.write(partial(_forget, some))
+    if numbers:
+        log.info("jobs-forgotten", jobs=len(numbers))
+
+
+def _forget(numbers: list[int], write: Write) -> None:
+    retention.forget(write.connection, numbers)
+
+
+async def _drop_attachments(installation: Installation, now: datetime, before: datetime) -> None:
+    while await installation.database.write(lambda w: retention.drop_attachments(w.connection, now, before)):
+        pass
+    for shelf in SHELVES:
+        await _clear(installation, shelf)
+
+
+async def _clear(installation: Installation, shelf: str) -> None:
+    """Bytes that no row refers to go; the store of the files keeps what came back meanwhile."""
+    store = installation.attachments
+    found = await asyncio.to_thread(store.aged, shelf)
+    if found:
+        needed = await installation.database.read(lambda c: retention.referred(c, found))
+        await asyncio.to_thread(store.delete, [digest for digest in found if digest not in needed])
+
+
+async def _remove_runs(installation: Installation, before: datetime) -> None:
+    found = await asyncio.to_thread(leftovers.aged_runs, installation.settings.data)
+    trials = [path.name for path in found]
+    needed = await installation.database.read(lambda c: retention.with_logs(c, trials, before))
+    rest = [path for path in found if path.name not in needed]
+    await asyncio.to_thread(leftovers.remove, rest)

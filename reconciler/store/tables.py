@@ -161,6 +161,7 @@ jobs = Table(
     Index(None, "key", "number"),
     Index(None, "key", "tree", "work_digest"),
     Index(None, "finished_at"),
+    Index(None, "specification"),
     Index(
         "ix_jobs_live",
         "state",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.errors import NotFound
 from reconciler.execution.attachments import AttachmentStore, Kept
 
 
@@ -137,12 +138,28 @@ def test_a_script_racing_with_links_reads_nothing_outside(store, work, tmp_path)
 def test_deleting_twice_is_fine_and_what_is_not_kept_is_not_found(store, work):
     (work / "a").write_bytes(b"one")
     store.keep(work, ["a"])
-    store.delete(_digest(b"one"))
-    store.delete(_digest(b"one"))
-    with pytest.raises(FileNotFoundError):
+    os.utime(store.open(_digest(b"one")), (0, 0))
+    store.delete([_digest(b"one")])
+    store.delete([_digest(b"one")])
+    with pytest.raises(NotFound, match="no longer kept"):
         store.open(_digest(b"one"))
     assert len(store.keep(work, ["a"])[0]) == 1
     assert store.open(_digest(b"one")).read_bytes() == b"one"
+
+
+def test_what_is_kept_again_is_young_and_is_not_deleted(store, work, tmp_path):
+    for name, content in (("a", b"one"), ("b", b"two")):
+        (work / name).write_bytes(content)
+    old, again = _digest(b"one"), _digest(b"two")
+    assert len(store.keep(work, ["a", "b"])[0]) == 2
+    for digest in (old, again):
+        os.utime(store.open(digest), (0, 0))
+    assert store.aged(again[:2]) == [again]
+    store.keep(work, ["b"])
+    store.delete([old, again])
+    assert store.aged(again[:2]) == []
+    assert store.open(again).read_bytes() == b"two"
+    assert not (tmp_path / "store" / old[:2] / old[2:]).exists()
 
 
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "\n"])

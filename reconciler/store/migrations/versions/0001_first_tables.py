@@ -191,6 +191,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_jobs")),
         sa.UniqueConstraint("id", name=op.f("uq_jobs_id")),
     )
+    op.create_index(op.f("ix_jobs_specification"), "jobs", ["specification"], unique=False)
     op.create_index(op.f("ix_jobs_finished_at"), "jobs", ["finished_at"], unique=False)
     op.create_index(op.f("ix_jobs_key_number"), "jobs", ["key", "number"], unique=False)
     op.create_index(

@@ -1,0 +1,72 @@
+"""Folders that a killed daemon left behind: workspaces that no trial uses, and old run folders.
+
+`sweep` is called by the daemon once, before it takes up its trials; the rest by `reconciler.passes.retention`. All
+of this blocks. It knows no store: callers say what lives. Whatever is not named as one of our folders stays.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from subprocess import DEVNULL
+
+import structlog
+
+log = structlog.get_logger(__name__)
+_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_TRIAL = re.compile(_ID)
+_WORKSPACE = re.compile(rf"({_ID})-([0-9]{{1,9}})")
+_AGED = 86_400.0
+_AT_ONCE = 500
+
+
+def sweep(data: Path, live: Mapping[str, int]) -> list[Path]:
+    """Remove the workspaces of claims that are not `live` (trial → epoch); gives those that are gone now."""
+    left = []
+    for path in _entries(data / "workspaces"):
+        found = _WORKSPACE.fullmatch(path.name)
+        if found is not None and live.get(found[1]) != int(found[2]):
+            left.append(path)
+    return remove(left)
+
+
+def aged_runs(data: Path) -> list[Path]:
+    """Run folders of trials whose last claim is a day old or older: `DATA/runs/<trial>`."""
+    return [path for path in _entries(data / "runs") if _TRIAL.fullmatch(path.name) and _is_aged(path)]
+
+
+def remove(paths: Sequence[Path]) -> list[Path]:
+    """Remove folders, also ones that a script made hard to delete; gives those that are gone now.
+
+    By `rm` and `chmod`, which follow no link on the way and know no greatest depth.
+    """
+    for start in range(0, len(paths), _AT_ONCE):
+        some = paths[start : start + _AT_ONCE]
+        _run("rm", "-rf", "--", *some)
+        locked = [path for path in some if path.is_dir() and not path.is_symlink()]
+        if locked:
+            _run("chmod", "-R", "u+rwx", "--", *locked)
+            _run("rm", "-rf", "--", *locked)
+    left = {path for path in paths if os.path.lexists(path)}
+    for path in left:
+        log.warning("leftover-not-removed", path=str(path))
+    return [path for path in paths if path not in left]
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, check=False)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_aged(path: Path) -> bool:
+    try:
+        return path.lstat().st_mtime < time.time() - _AGED
+    except FileNotFoundError:
+        return False
