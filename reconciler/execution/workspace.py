@@ -53,4 +53,13 @@ async def _steadily(directory: Path, url: str, commit: str, branch: str | None, 
 
 async def remove(directory: Path) -> None:
     """Delete a workspace, also one that a script made hard to delete."""
-    await asyncio.to_thread(leftovers.remove, [directory])
+    await asyncio.to_thread(_remove, directory)
+
+
+def _remove(directory: Path) -> None:
+    try:
+        directory.rmdir()  # nothing there, or nothing in it, is the common case
+    except FileNotFoundError:
+        return
+    except OSError:
+        leftovers.remove([directory])

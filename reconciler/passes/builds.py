@@ -15,7 +15,6 @@ from reconciler.errors import Stalled, SteersmanError, Waiting
 from reconciler.installation import Installation
 from reconciler.model.job import Checkout, Job
 from reconciler.model.resource import Resource
-from reconciler.model.status import Health
 from reconciler.model.timer import Timer
 from reconciler.source.git import Mirror, UnknownCommit
 from reconciler.source.watch import local_path
@@ -28,6 +27,7 @@ from specs.globs import branch_matches
 
 _BASELINE = ""  # the row of seen_tags that says: the tags of the first look are noted
 _SOON = timedelta(seconds=30)
+_SHORTLY = timedelta(seconds=1)
 _PATIENCE_SECONDS = 2.0
 
 
@@ -77,9 +77,9 @@ async def run(installation: Installation, key: str) -> datetime | None:
     decision = controller.decide(view, now)
     made = await apply.make_jobs(installation, resource, work, decision)
     if made:
-        installation.wake("dispatch")
-    health = Health.PROGRESSING if made else decision.health
-    await apply.set_status(installation, key, decision.sync, health, trouble)
+        installation.wake("dispatch")  # the status can wait: the job's first step looks here again
+        return min(decision.wake_at or now + _SHORTLY, now + _SHORTLY)
+    await apply.set_status(installation, key, decision.sync, decision.health, trouble)
     return min(decision.wake_at or now + _SOON, now + _SOON) if trouble else decision.wake_at
 
 
