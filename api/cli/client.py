@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
-from httpx_sse import ServerSentEvent, connect_sse
+from httpx_sse import EventSource, ServerSentEvent, connect_sse
 
 from api.cli.output import fail
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+PATIENCE = 60.0  # seconds that a stream waits for a server that is being started again
+_RETRY = 0.5
+_CONNECT = 10.0
 _NEAR = ("steersman-data/admin.token", "run/data/admin.token")
 
 
@@ -48,19 +54,36 @@ class Client:
         except httpx.TransportError as error:
             self._unreachable(error)
 
-    def follow(self, path: str, **params: Any) -> Iterator[ServerSentEvent]:
-        """The messages of a live stream."""
-        try:
-            with (
-                self._opened(None) as client,
-                connect_sse(client, "GET", path, params=_given(params)) as source,
-            ):
-                if source.response.status_code >= 400:
-                    source.response.read()
-                    _explain(source.response)
-                yield from source.iter_sse()
-        except httpx.TransportError as error:
-            self._unreachable(error)
+    def follow(self, path: str, *, reached: bool = False, **params: Any) -> Iterator[ServerSentEvent]:
+        """The messages of a live stream until its `end`.
+
+        A broken connection is taken up again behind the last message, for a minute; `reached`: also the first one.
+        """
+        outage = Outage(self.server, reached)
+        last = ""
+        while True:
+            why = "the stream ended early"
+            try:
+                with self._live(path, last, params) as source:
+                    for message in _messages(source, outage):
+                        last = message.id or last
+                        yield message
+                        if message.event == "end":
+                            return
+            except httpx.TransportError as error:
+                if not outage.reached:
+                    self._unreachable(error)
+                why = str(error)
+            outage.wait(why)
+
+    @contextmanager
+    def _live(self, path: str, last: str, params: dict[str, Any]) -> Iterator[EventSource]:
+        headers = {"Last-Event-ID": last} if last else {}
+        with (
+            self._opened(httpx.Timeout(None, connect=_CONNECT)) as client,
+            connect_sse(client, "GET", path, params=_given(params), headers=headers) as source,
+        ):
+            yield source
 
     def _json(self, method: str, path: str, **more: Any) -> Any:
         return self._request(method, path, **more).json()
@@ -78,7 +101,7 @@ class Client:
     def _unreachable(self, error: httpx.TransportError) -> NoReturn:
         fail(f"cannot reach {self.server}: {error}; is the daemon running there? Name it with --server")
 
-    def _opened(self, timeout: float | None = 30) -> httpx.Client:
+    def _opened(self, timeout: float | httpx.Timeout = 30) -> httpx.Client:
         headers = {"User-Agent": "steersman-cli"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -86,6 +109,40 @@ class Client:
             "http://"
         )  # loading all certificates takes 60 ms, for nothing there
         return httpx.Client(base_url=self.server, headers=headers, timeout=timeout, verify=secure)
+
+
+class Outage:
+    """How long a server has been out of reach; says so once, and gives up after `PATIENCE`.
+
+    `reached`: it has answered, so that it is worth waiting for.
+    """
+
+    def __init__(self, server: str, reached: bool) -> None:
+        self.reached = reached
+        self._server = server
+        self._since: float | None = None
+        self._told = False
+
+    def over(self) -> None:
+        """The server answers."""
+        self.reached = True
+        self._since = None
+
+    def wait(self, why: str) -> None:
+        """A moment before the next try; after `PATIENCE` a sentence and exit 1."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= PATIENCE:
+            fail(
+                f"cannot reach {self._server} any more: {why}; whatever runs there goes on, follow it again later"
+            )
+        if not self._told:
+            sys.stdout.flush()
+            sys.stderr.write(
+                f"steersman: the connection to {self._server} broke ({why}); trying again for a minute\n"
+            )
+            self._told = True
+        time.sleep(_RETRY)
 
 
 def connect(server: str | None, token: str | None) -> Client:
@@ -100,6 +157,17 @@ def connect(server: str | None, token: str | None) -> Client:
 
 def _given(params: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
+
+
+def _messages(source: EventSource, outage: Outage) -> Iterator[ServerSentEvent]:
+    status = source.response.status_code
+    if status >= 500 and outage.reached:
+        raise httpx.TransportError(f"it answers {status}")
+    if status >= 400:
+        source.response.read()
+        _explain(source.response)
+    outage.over()
+    yield from source.iter_sse()
 
 
 def _explain(response: httpx.Response) -> None:

@@ -155,19 +155,25 @@ def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) ->
         hint = "" if follow else f"  (steersman logs {made['number']} -f)"
         console().print(f"job {made['number']}{hint}")
     if follow:
-        _follow(client, made["number"])
+        _follow(client, made["number"], reached=True)
 
 
-def _follow(client: Client, number: int, **params: Any) -> None:
-    for message in client.follow(f"/reconciler/jobs/{number}/log/stream", **params):
+def _follow(client: Client, number: int, *, reached: bool = False, **params: Any) -> None:
+    for message in client.follow(f"/reconciler/jobs/{number}/log/stream", reached=reached, **params):
         body = json.loads(message.data)
         if message.event == "end":
             sys.stdout.flush()
             reason = f" ({body['reason']})" if body["reason"] else ""
-            sys.stderr.write(f"job {number} {body['state']}{reason}\n")
+            sys.stderr.write(f"job {number}{_part(params)} {body['state']}{reason}\n")
             raise typer.Exit(0 if body["state"] == "passed" else 2)
         sys.stdout.write(body["text"])
         sys.stdout.flush()
+
+
+def _part(params: dict[str, Any]) -> str:
+    """What of the job was followed, for a person."""
+    task, trial = params.get("task"), params.get("trial")
+    return (f" {task}" if task else "") + (f" #{trial}" if trial else "")
 
 
 def _pair(text: str) -> tuple[str, str]:

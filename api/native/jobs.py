@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,7 @@ async def log(
 ) -> Stream:
     """One script's log; several follow each other under headings."""
     selection = Selection(task, trial, script)
-    await logs.parts(installation, number, selection)
+    await logs.look(installation, number, selection)
     content = logs.read(installation, number, selection, offset)
     return Stream(content, media_type=_TEXT, headers={"X-Content-Type-Options": "nosniff"})
 
@@ -85,9 +86,9 @@ async def log_stream(
     trial: int | None = None,
     script: str | None = None,
 ) -> ServerSentEvent:
-    """Each message's id is the offset after it, its data `{text}`; `event: end` carries the job's state."""
+    """Each message's id is the offset after it, its data `{text}`; `end` carries the state of what was selected."""
     selection = Selection(task, trial, script)
-    await logs.parts(installation, number, selection)
+    await logs.look(installation, number, selection)
     resumed = request.headers.get("last-event-id", "")
     start = int(resumed) if resumed.isdecimal() and len(resumed) < 19 else offset
     return ServerSentEvent(_messages(installation, number, selection, start))
@@ -96,10 +97,11 @@ async def log_stream(
 async def _messages(
     installation: Installation, number: int, selection: Selection, offset: int
 ) -> AsyncGenerator[ServerSentEventMessage, None]:
-    async for position, chunk in logs.follow(installation, number, selection, offset):
-        text = chunk.decode("utf-8", "replace")
-        yield ServerSentEventMessage(data=msgspec.json.encode({"text": text}).decode(), id=str(position))
-    found = await jobs.load(installation, number)
+    async with aclosing(logs.follow(installation, number, selection, offset)) as live:
+        async for position, chunk in live:
+            text = chunk.decode("utf-8", "replace")
+            yield ServerSentEventMessage(data=msgspec.json.encode({"text": text}).decode(), id=str(position))
+    found = await logs.look(installation, number, selection)
     body = {"state": found.state.value, "reason": found.reason}
     yield ServerSentEventMessage(data=msgspec.json.encode(body).decode(), event="end")
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import socket
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,8 +19,10 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from tests.api.conftest import FINISHED, Api
+from api.cli import client
+from tests.api.conftest import FILES, FINISHED, Api
 from tests.api.test_access import is_problem
+from tests.support import PROJECT, SpecRepository, start, stop
 
 # Number, id, key, …: design 14.7.
 JOB = {"number", "id", "key", "state", "reason", "held", "created_at", "started_at", "finished_at", "tasks"}
@@ -325,3 +334,132 @@ def test_events_are_paged_and_live(api: Api) -> None:
         ) as source,
     ):
         assert next(source.iter_sse()).id == message.id
+
+
+class Line:
+    """A port that leads to one daemon after the other, and breaks after as many bytes as one likes."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.target: int | None = None
+        self.limit: int | None = None
+        self.requests: list[str] = []
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Nobody answers any more."""
+        for end in (self._listener, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self._ends.append(near)
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        """Both ways, until the answer was cut off at `limit` bytes; the next one gets further."""
+        limit = self.limit
+        self.limit = None if limit is None else limit + 100
+        with near, contextlib.suppress(OSError):
+            with socket.create_connection(("127.0.0.1", self.target or 9)) as far:
+                self._ends.append(far)
+                threading.Thread(target=self._ask, args=(near, far), daemon=True).start()
+                sent = 0
+                while (chunk := far.recv(512)) and (limit is None or sent < limit):
+                    near.sendall(chunk if limit is None else chunk[: limit - sent])
+                    sent += len(chunk)
+            near.shutdown(socket.SHUT_RDWR)  # a close alone wakes no thread that reads
+
+    def _ask(self, near: socket.socket, far: socket.socket) -> None:
+        asked = b""
+        with contextlib.suppress(OSError):
+            while chunk := near.recv(65536):
+                far.sendall(chunk)
+                asked += chunk
+        self.requests.append(asked.decode())
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    """A line that leads nowhere yet."""
+    made = Line()
+    yield made
+    made.close()
+
+
+def _port(url: str) -> int:
+    port = httpx.URL(url).port
+    assert port is not None
+    return port
+
+
+def test_following_goes_on_over_a_broken_line(api: Api, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off every few hundred bytes, in the middle of messages: no character is lost or repeated, told once."""
+    monkeypatch.setattr(client, "_RETRY", 0.01)
+    line.target, line.limit = _port(api.url), 500
+    number = api.trigger("slow")
+    done = api.cli("logs", str(number), "-f", STEERSMAN_SERVER=line.url)
+    assert done.stdout == "".join(f"{i}-häßlich-✓-𝄞\n" for i in range(1, 41))
+    assert done.returncode == 0
+    assert len(line.requests) > 2, "it was not broken"
+    assert done.stderr.count("trying again for a minute") == 1
+    assert done.stderr.endswith(f"job {number} passed\n")
+    assert all("last-event-id: " in asked.lower() for asked in line.requests[1:])
+
+
+def test_following_goes_on_when_the_daemon_is_started_again(tmp_path: Path, line: Line) -> None:
+    """Killed while its script writes: the script goes on, and so does `trigger -f` with the new daemon."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"all.yaml": PROJECT + "---\n" + FILES["slow.yaml"].replace("seq 1 40", "seq 1 100")})
+    settings = {"STEERSMAN_ALLOW_UNSANDBOXED": "1"}
+    running = start(repo.path, tmp_path / "data", **settings)
+    try:
+        running.wait_for(lambda c: c.get("/reconciler/resources/Build/shop/_/slow").status_code == 200)
+        line.target = _port(running.url)
+        verb = ["trigger", "Build/shop/_/slow", "-f", "--server", line.url, "--token", running.token]
+        command = [sys.executable, "-c", "from api.cli import main; main()", *verb]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
+            try:
+                running.job(1, "executing")
+                time.sleep(1)
+                running.kill()
+                time.sleep(1)
+                running = start(repo.path, tmp_path / "data", **settings)
+                line.target = _port(running.url)
+                out, err = (part.decode() for part in follower.communicate(timeout=60))
+            finally:
+                follower.kill()
+    finally:
+        stop(running)
+    assert out.split("\n", 1)[1] == "".join(f"{i}-häßlich-✓-𝄞\n" for i in range(1, 101))
+    assert err.count("trying again for a minute") == 1
+    assert (follower.returncode, err.endswith("job 1 passed\n")) == (0, True)
+
+
+def test_following_gives_up_with_a_sentence(api: Api, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the server stays away: what was shown stays, exit 1, no traceback."""
+    monkeypatch.setattr(client, "PATIENCE", 1.0)
+    line.target = _port(api.url)
+    number = api.trigger("sleeps")
+    api.running.job(number, "executing")
+    threading.Timer(1.0, line.close).start()
+    line.limit = 500
+    done = api.cli("logs", str(number), "-f", STEERSMAN_SERVER=line.url)
+    assert done.returncode == 1
+    first, last = done.stderr.splitlines()
+    assert "trying again" in first
+    assert last.startswith(f"steersman: cannot reach {line.url} any more: ")
+    api.client.post(f"/reconciler/jobs/{number}/cancel")
+
+
+def test_following_a_task_says_which(api: Api) -> None:
+    """`end` carries the state of what was selected, and so does the last line."""
+    number = api.run("two")["number"]
+    done = api.cli("logs", str(number), "-f", "--task", "second")
+    assert (done.stdout, done.stderr) == ("two\n", f"job {number} second passed\n")
