@@ -144,7 +144,8 @@ def test_scripts_have_the_usual_signals(runner):
     # an ignored signal would be inherited by everything the script starts
     result, log = runner.run("grep -E '^Sig(Ign|Blk)' /proc/self/status")
     assert result == Exit(0)
-    assert [line.split()[1] for line in log.decode().splitlines()] == ["0" * 16] * 2
+    ordinary = (1 << 31) - 1  # 32 and above are the C library's own; some launchers leave them ignored
+    assert [int(line.split()[1], 16) & ordinary for line in log.decode().splitlines()] == [0, 0]
 
 
 def test_term_ends_a_script_at_once(runner, until):
