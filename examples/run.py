@@ -105,9 +105,9 @@ def run(folder: Path, port: int) -> int:
     steersman = Path(sys.executable).with_name("steersman")
     argv = [steersman, "serve", "--repo", specs, "--data", data, "--host", HOST, "--port", str(port)]
     daemon = subprocess.Popen([str(word) for word in argv], env=environment())
-    # A terminal sends Ctrl-C to both; the daemon ends in order, and this program after it.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: daemon.terminate())
+    # However this program is asked to end, the daemon ends in order, and this program after it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: daemon.terminate())
     address = f"http://{HOST}:{port}"
     while daemon.poll() is None and not answers(address):
         time.sleep(0.1)
