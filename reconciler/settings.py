@@ -59,7 +59,6 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    public_url: str | None = Field(default=None, description="address under which people reach this server")
     timezone: str = "UTC"
     admin_token: SecretStr | None = Field(
         default=None, description="the administrator's token, instead of a random one"

@@ -31,11 +31,6 @@ class Desired:
     parsed: Mapping[str, bytes] = field(default_factory=dict)
 
 
-async def no_cache(_blobs: list[str]) -> dict[str, bytes]:
-    """A cache that knows nothing."""
-    return {}
-
-
 class Reader:
     """Reads revisions of one mirror below one path; `limit` is the largest file in bytes."""
 

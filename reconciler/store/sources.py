@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from reconciler.store.rows import upsert
 from reconciler.store.tables import sources
@@ -52,8 +52,3 @@ def save(connection: Connection, source: Source) -> None:
         "trouble": list(source.trouble) if source.trouble else None,
     }
     upsert(connection, sources, [values], ["name"])
-
-
-def set_trouble(connection: Connection, trouble: tuple[str, str] | None) -> None:
-    """Note why the source cannot be read at the moment, or that it can again."""
-    connection.execute(update(sources).values(trouble=list(trouble) if trouble else None))
