@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from api import problems
 from api.auth import Authentication, Credentials
-from api.native import events, jobs, metrics, plan, status
+from api.native import events, jobs, logs, metrics, plan, status
 from api.native.bodies import json_only
 from reconciler.installation import Installation
 
@@ -36,10 +36,11 @@ HANDLERS: list[Any] = [
     jobs.job,
     jobs.cancel,
     jobs.retry,
-    jobs.log,
-    jobs.log_stream,
     jobs.attachment_list,
     jobs.attachment,
+    logs.log,
+    logs.log_stream,
+    logs.log_search,
     events.event_list,
     events.event_stream,
     events.audit,

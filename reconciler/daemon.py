@@ -18,12 +18,14 @@ from typing import TextIO
 
 import structlog
 
+from reconciler.apply import jobs as apply
 from reconciler.controllers.builds import looks
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
 from reconciler.execution import leftovers
 from reconciler.execution.attachments import AttachmentStore
-from reconciler.execution.run import Place, Runs
+from reconciler.execution.command import Place
+from reconciler.execution.run import Runs
 from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.job import State
@@ -83,12 +85,13 @@ class Daemon:
         database = await self._database()
         snapshot = Snapshot()
         self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith("Build/"))
+        database.wake = self.loop.wake
         mirrors = Mirrors(settings.data / "mirrors", credentials_of(settings))
         self._stack.push_async_callback(mirrors.close)
         source = await self._source()
         store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
         await asyncio.to_thread(store.clear_unfinished)
-        runs = Runs(settings, database, mirrors, store, self._ended)
+        runs = Runs(settings, database, mirrors, store, apply.advance, self.loop.wake)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(
             settings,
@@ -151,6 +154,7 @@ class Daemon:
     async def _start(self) -> None:
         installation = self.installation
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
+        self._tasks.append(asyncio.create_task(installation.runs.guard(), name="disk"))
         places = dispatch.places_of(installation)
         found = await installation.database.read(jobs.live_trials)
         live = {trial.id: trial.epoch for trial in found if trial.state in (State.EXECUTING, State.ABORTING)}
@@ -181,9 +185,6 @@ class Daemon:
             self.installation.troubles.pop(name, None)
         else:
             self.installation.troubles[name] = fact
-
-    def _ended(self, job: int, key: str) -> None:
-        self.loop.wake(f"job/{job}")
 
     async def _administrator(self) -> str | None:
         """Make sure that there is an administrator's token; gives it at the first start only."""

@@ -6,10 +6,11 @@ Built and closed by `reconciler.daemon`; holds no logic.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from reconciler.controllers.dispatch import Queue
 from reconciler.errors import SteersmanError
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
@@ -33,7 +34,8 @@ def utcnow() -> datetime:
 class Installation:
     """`wake(name, at=None)` queues a name, `run_now(name)` also waits for its pass, `oldest()` waits longest.
 
-    `waits`: causes of waiting trials as of the last dispatch; `troubles`: names whose last pass failed, and why.
+    `queue`: unfinished jobs as of the last dispatch, up to `queue_version` (None: to be read whole);
+    `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why.
     """
 
     settings: Settings
@@ -53,5 +55,7 @@ class Installation:
     confirmed: set[str] = field(default_factory=set)
     deliveries: OrderedDict[str, None] = field(default_factory=OrderedDict)
     fetch_failures: dict[str, tuple[datetime, SteersmanError]] = field(default_factory=dict)
-    waits: dict[str, tuple[str, str]] = field(default_factory=dict)
+    queue: Queue = field(default_factory=Queue)
+    queue_version: int | None = None
+    followers: Mapping[str, tuple[str, ...]] | None = None
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)

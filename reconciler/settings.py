@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     webhook_bytes: int = Field(default=1 << 20, gt=0, description="largest webhook body")
     log_bytes: int = Field(default=100 << 20, gt=0, description="largest log of a script")
     attachment_bytes: int = Field(default=1 << 30, gt=0, description="largest attachment")
+    cache_bytes: int = Field(default=10 << 30, gt=0, description="disk that caches of tasks may take in all")
+    disk_reserve_bytes: int = Field(
+        default=1 << 30, ge=0, description="disk that stays free: what takes most is ended before"
+    )
     retention_days: int = Field(
         default=90, gt=0, description="how long finished jobs, their logs and attachments are kept"
     )

@@ -1,25 +1,24 @@
 """The kind Build in its `tasks` form (own-kinds), as far as this version carries it out.
 
-Fields of the contract that are not carried out yet are refused by specs.refused. The cross-checks are in
-specs.build_checks; what controllers take from a build is in specs.build_work.
+Called by the kinds table. Fields of the contract that are not carried out yet are refused by specs.refused.
+Tasks and triggers have modules of their own; the cross-checks are in specs.build_checks and
+specs.task_checks; what controllers take from a build is in specs.build_work.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field
+from pydantic import AfterValidator, Field
 
-from specs.build_work import effective_tasks
+from specs.build_work import MOST_TASKS, effective_tasks
 from specs.digest import work_digest
 from specs.meta import plain_name_fault
-from specs.model import Glob, Name, RelativePath, Script, Spec, Text, VariableName, Variables
+from specs.model import Glob, Spec, Text, VariableName, Variables
 from specs.repository import Branch, url_fault
-from specs.schedule import check_cron, check_timezone
-
-_TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", re.ASCII)
+from specs.task import Priority, Task, TaskDefaults
+from specs.triggers import Trigger
 
 
 def is_repository_name(repo: str) -> bool:
@@ -36,86 +35,7 @@ def _repo(repo: str) -> str:
     return repo
 
 
-def _task_name(name: str) -> str:
-    if not _TASK_NAME.fullmatch(name):
-        raise ValueError("must have 1 to 100 letters, digits, _ . : and -, not beginning with . : or -")
-    return name
-
-
-def _cron(text: str) -> str:
-    if message := check_cron(text):
-        raise ValueError(message)
-    return text
-
-
-def _timezone(name: str) -> str:
-    if message := check_timezone(name):
-        raise ValueError(message)
-    return name
-
-
-SCRIPT_FIELDS = ("run", "run_file", "script")
-"""A task has exactly one of these."""
-
-TaskName = Annotated[str, AfterValidator(_task_name)]
 Repo = Annotated[str, AfterValidator(_repo)]
-Seconds = Annotated[int, Field(ge=1, le=86_400)]
-Interval = Annotated[int, Field(ge=1, le=366 * 86_400)]
-
-
-def _unset(value: Any) -> bool:
-    return value is None
-
-
-class PollTrigger(Spec):
-    """The branch is looked at again and again; a new head is owed a job."""
-
-    type: Literal["poll"]
-    """What kind of trigger this is."""
-    interval_seconds: Interval = 60
-    """Seconds between two looks."""
-    inputs: dict[str, Text] = Field(default_factory=dict)
-    """Values of the build's inputs for jobs that this trigger starts."""
-
-
-class ScheduleTrigger(Spec):
-    """Jobs at fixed times: by `cron`, or every `interval_seconds`."""
-
-    type: Literal["schedule"]
-    """What kind of trigger this is."""
-    cron: Annotated[str, AfterValidator(_cron)] | None = None
-    """Five cron fields, or @hourly, @daily, @weekly, @monthly, @yearly."""
-    interval_seconds: Interval | None = None
-    """Seconds between two starts, counted from 1970 so that a restart does not shift them."""
-    timezone: Annotated[str, AfterValidator(_timezone)] | None = None
-    """The time zone of `cron`, such as Europe/Amsterdam; without it, the server's."""
-    missed: Literal["once", "skip"] = "once"
-    """What becomes of starts that were missed while the server was down."""
-    jitter_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
-    """Starts are moved by up to so many seconds, always the same for one build, to spread load."""
-    inputs: dict[str, Text] = Field(default_factory=dict)
-    """Values of the build's inputs for jobs that this trigger starts."""
-
-
-class WebhookTrigger(Spec):
-    """A push told by the code host; a new head is owed a job."""
-
-    type: Literal["webhook"]
-    """What kind of trigger this is."""
-    inputs: dict[str, Text] = Field(default_factory=dict)
-    """Values of the build's inputs for jobs that this trigger starts."""
-
-
-class ChangeTrigger(Spec):
-    """A changed specification is owed a job."""
-
-    type: Literal["change"]
-    """What kind of trigger this is."""
-    inputs: dict[str, Text] = Field(default_factory=dict)
-    """Values of the build's inputs for jobs that this trigger starts."""
-
-
-Trigger = Annotated[PollTrigger | ScheduleTrigger | WebhookTrigger | ChangeTrigger, Discriminator("type")]
 
 
 class BuildInput(Spec):
@@ -129,48 +49,6 @@ class BuildInput(Spec):
     """The values that are allowed; empty means any."""
     description: Text = ""
     """What the input is for, in a sentence for people."""
-
-
-class TaskDefaults(Spec):
-    """Fields of tasks that a build may set for all its tasks."""
-
-    traits: list[Name] | None = Field(default=None, exclude_if=_unset)
-    """What an executor must offer to be given this task."""
-    image: Literal["host"] | None = Field(default=None, exclude_if=_unset)
-    """The image to run in; without it, the executor's default."""
-    network: Literal["none", "host"] | None = Field(default=None, exclude_if=_unset)
-    """Whether the script reaches the network; without it, the executor's default."""
-    load: Annotated[float, Field(gt=0, le=100_000)] | None = Field(default=None, exclude_if=_unset)
-    """How much of an executor's max_load a trial takes; 1 if not set."""
-    max_trials: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, exclude_if=_unset)
-    """How often the task is tried at most; 1 if not set."""
-    lost_retries: Annotated[int, Field(ge=0, le=100)] | None = Field(default=None, exclude_if=_unset)
-    """Further tries after a machine or process was lost; 2 if not set."""
-    timeout_seconds: Seconds | None = Field(default=None, exclude_if=_unset)
-    """Seconds that one trial may take; without it, the build's."""
-    environment_variables: Variables | None = Field(default=None, exclude_if=_unset)
-    """Variables of the script, over those of the build."""
-    attachments: list[Glob] | None = Field(default=None, exclude_if=_unset)
-    """Globs of files to keep from the workspace after the script has ended."""
-
-
-class Task(TaskDefaults):
-    """A named part of a build that may run beside others."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in SCRIPT_FIELDS]})
-
-    name: TaskName
-    """The task's name, once in a build."""
-    needs: list[TaskName] = Field(default_factory=list)
-    """Tasks that must have passed before this one starts."""
-    run: Script | None = Field(default=None, exclude_if=_unset)
-    """A shell script, written here."""
-    run_file: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
-        default=None, exclude_if=_unset
-    )
-    """A file beside the specification that holds the script; with a leading /, from the source's root."""
-    script: RelativePath | None = Field(default=None, exclude_if=_unset)
-    """A file of the checkout to run."""
 
 
 class Build(Spec):
@@ -190,6 +68,10 @@ class Build(Spec):
     """What a new job does while others of the same branch are there: wait, replace pending ones, or run
     beside.
     """
+    cancel_running: bool = False
+    """With `concurrency: replace`, a new job also ends older ones of its branch that are running."""
+    priority: Priority = 0
+    """Among jobs of one project that could start, the higher one does first."""
     environment_variables: Variables = Field(default_factory=dict)
     """Variables of all tasks' scripts."""
     timeout_seconds: Annotated[int, Field(ge=10, le=86_400)] = 3600
@@ -204,7 +86,7 @@ class Build(Spec):
     """Values that are given by hand or by a trigger."""
     task_defaults: TaskDefaults = Field(default_factory=TaskDefaults)
     """Fields for all tasks that do not set them themselves."""
-    tasks: list[Task] = Field(min_length=1, max_length=1000)
+    tasks: list[Task] = Field(min_length=1, max_length=MOST_TASKS)
     """The parts of the build."""
 
 

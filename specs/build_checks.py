@@ -1,5 +1,5 @@
 """Cross-checks of a Build: what the model alone cannot see. Called by the kinds table with a valid model's
-dump.
+dump. Those of its tasks are in specs.task_checks.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from specs.build_work import topological
+from specs import task_checks
 from specs.model import SpecFault
 from specs.nearest import did_you_mean
 
@@ -17,8 +17,7 @@ _NEEDS_REPO = ("poll", "webhook")
 def check(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
     """All faults of a build that hold between its fields."""
     yield from _checkout(spec)
-    yield from _scripts(spec)
-    yield from _names(spec)
+    yield from task_checks.check(spec)
     yield from _triggers(spec)
     yield from _inputs(spec)
 
@@ -26,6 +25,12 @@ def check(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
 def _checkout(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
     if spec["branch"] is not None and spec["branches"]:
         yield ("branches",), "branch and branches exclude each other; keep one"
+    if spec["cancel_running"] and spec["concurrency"] != "replace":
+        yield (
+            ("cancel_running",),
+            f"cancel_running needs concurrency: replace, not {spec['concurrency']}; write that, or remove "
+            "cancel_running",
+        )
     if spec["repo"] is not None:
         return
     for name in ("branch", "branches", "tags", "build_on_file_changes", "ignore_file_changes"):
@@ -37,56 +42,15 @@ def _checkout(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
                 ("triggers", index, "type"),
                 f"a {trigger['type']} trigger needs a repo; name one, or remove the trigger",
             )
-    for index, task in enumerate(spec["tasks"]):
+    for where, task in (
+        (("task_defaults",), spec["task_defaults"]),
+        *((("tasks", index), task) for index, task in enumerate(spec["tasks"])),
+    ):
+        for name in ("branches", "tags"):
+            if task.get(name):
+                yield (*where, name), f"{name} needs a repo; name one, or remove {name}"
         if "script" in task:
-            yield (
-                ("tasks", index, "script"),
-                "script is a file of the checkout and needs a repo; use run or run_file",
-            )
-
-
-def _scripts(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
-    for index, task in enumerate(spec["tasks"]):
-        given = [name for name in ("run", "run_file", "script") if name in task]
-        if not given:
-            yield ("tasks", index), f'task "{task["name"]}" says nothing to do; write run, run_file or script'
-        for name in given[1:]:
-            yield ("tasks", index, name), f"{given[0]} and {name} exclude each other; keep one"
-
-
-def _names(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
-    first: set[str] = set()
-    for index, task in enumerate(spec["tasks"]):
-        if task["name"] in first:
-            yield (
-                ("tasks", index, "name"),
-                f'a task named "{task["name"]}" stands above; names are unique in a build',
-            )
-        first.add(task["name"])
-    for index, task in enumerate(spec["tasks"]):
-        for at, need in enumerate(task["needs"]):
-            if need not in first:
-                yield (
-                    ("tasks", index, "needs", at),
-                    f'no task is named "{need}"{did_you_mean(need, sorted(first))}',
-                )
-    yield from _cycle(spec)
-
-
-def _cycle(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
-    pairs = [(task["name"], task["needs"]) for task in spec["tasks"]]
-    left = {name for name, _ in pairs} - set(topological(pairs))
-    if not left:
-        return
-    needs = dict(pairs)
-    name = next(name for name, _ in pairs if name in left)
-    path: list[str] = []
-    while name not in path:
-        path.append(name)
-        name = next(need for need in needs[name] if need in left)
-    path = [*path[path.index(name) :], name]
-    index = next(i for i, (task, _) in enumerate(pairs) if task == name)
-    yield ("tasks", index, "needs"), f"tasks need each other in a circle: {' → '.join(path)}"
+            yield (*where, "script"), "script is a file of the checkout and needs a repo; use run or run_file"
 
 
 def _triggers(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
@@ -97,6 +61,10 @@ def _triggers(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
                 yield where, "a schedule trigger needs cron or interval_seconds"
             if trigger["cron"] is not None and trigger["interval_seconds"] is not None:
                 yield (*where, "interval_seconds"), "cron and interval_seconds exclude each other; keep one"
+        if trigger["type"] == "build":
+            for at, name in enumerate(trigger["builds"]):
+                if name in trigger["builds"][:at]:
+                    yield (*where, "builds", at), f'"{name}" stands in builds twice; remove one'
         yield from _trigger_inputs(spec, index, trigger)
 
 

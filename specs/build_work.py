@@ -1,6 +1,7 @@
-"""What a valid Build's specification means for those who run it: tasks with everything merged, in order.
+"""What a valid Build's specification means for those who run it: tasks with everything merged, one a row of
+a matrix, in order.
 
-Called by controllers and the digest. Takes and returns plain dicts, as they are stored.
+Called by controllers, the cross-checks and the digest. Takes and returns plain dicts, as they are stored.
 """
 
 from __future__ import annotations
@@ -8,50 +9,90 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_TASK_BUILT_IN: dict[str, Any] = {
-    "needs": [],
-    "traits": [],
-    "image": None,
-    "network": None,
-    "load": 1,
-    "max_trials": 1,
-    "lost_retries": 2,
-    "environment_variables": {},
-    "attachments": [],
-    "run": None,
-    "run_file": None,
-    "script": None,
-}
+from specs.matrix import row_name, rows
+
+MOST_TASKS = 1000
+"""Of a build, after its matrices have been expanded."""
+
+RETRY_ON = ("failed", "timeout", "defective")
+
+
+def built_in(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a task that says nothing, in a build."""
+    return {
+        "matrix": {},
+        "needs": [],
+        "when": "passed",
+        "ignore_failure": False,
+        "branches": [],
+        "tags": [],
+        "traits": [],
+        "image": None,
+        "network": None,
+        "load": 1,
+        "priority": 0,
+        "exclusive": [],
+        "max_trials": 1,
+        "lost_retries": 2,
+        "eager_trials": 1,
+        "retry_on": list(RETRY_ON),
+        "retry_delay_seconds": 0,
+        "timeout_seconds": spec.get("timeout_seconds"),
+        "environment_variables": {},
+        "attachments": [],
+        "cache": [],
+        "services": [],
+        "packages": [],
+        "repositories": {},
+        "run": None,
+        "run_file": None,
+        "script": None,
+    }
 
 
 def effective_tasks(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The tasks with built-in values, task_defaults and the build's variables and time-out merged.
+    """The tasks with built-in values, task_defaults and the build's variables and time-out merged; one for
+    each row of a matrix.
 
-    In an order in which every task comes after those it needs, otherwise as declared. All fields are there;
+    In an order in which every task comes after those it needs, otherwise as declared. All fields are there:
+    `name` and `needs` are names of rows, `task` is the declared name, `matrix` the row as {axis: value};
     `image` and `network` are None where the executor's default counts.
     """
     tasks = spec.get("tasks") or []
     order = topological([(task["name"], task.get("needs") or []) for task in tasks])
-    by_name = {task["name"]: task for task in tasks}
-    return [_effective(spec, by_name[name]) for name in order]
+    merged = {task["name"]: merge(spec, task) for task in tasks}
+    names: dict[str, list[str]] = {}
+    found: list[dict[str, Any]] = []
+    for name in order:
+        mine = _rows(merged[name], names)
+        names[name] = [row["name"] for row in mine]
+        found += mine
+    return found
 
 
-def _effective(spec: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+def merge(spec: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+    """One declared task with built-in values and task_defaults, its matrix as declared."""
     defaults = spec.get("task_defaults") or {}
-    built_in = {**_TASK_BUILT_IN, "timeout_seconds": spec.get("timeout_seconds")}
-    layers = (built_in, defaults, task)
-    merged = {
-        name: value
-        for layer in layers
-        for name, value in layer.items()
-        if value is not None or layer is built_in
+    merged = built_in(spec)
+    for layer in (defaults, task):
+        merged |= {name: value for name, value in layer.items() if value is not None}
+    layers = {
+        "environment_variables": (spec.get("environment_variables"), defaults.get("environment_variables")),
+        "repositories": (defaults.get("repositories"),),
     }
-    merged["environment_variables"] = {
-        **(spec.get("environment_variables") or {}),
-        **(defaults.get("environment_variables") or {}),
-        **(task.get("environment_variables") or {}),
-    }
+    for name, weaker in layers.items():
+        merged[name] = {}
+        for values in (*weaker, task.get(name)):
+            merged[name] |= values or {}
     return merged
+
+
+def _rows(task: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    needs = list(dict.fromkeys(row for need in task["needs"] for row in names.get(need, ())))
+    return [
+        {**task, "name": row_name(task["name"], row), "task": task["name"], "matrix": row, "needs": needs}
+        for row in rows(task["matrix"])
+    ]
 
 
 def topological(tasks: Sequence[tuple[str, Sequence[str]]]) -> list[str]:

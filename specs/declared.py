@@ -16,7 +16,8 @@ class Declared:
     """One resource. `spec` and `digest` are None where `errors` is not empty.
 
     `spec` is effective: own fields over the Environment's defaults over the Project's over the built-in
-    ones, as plain JSON values. `references` are KEYs, `files` paths of texts it uses.
+    ones, as plain JSON values. `references` are KEYs, `files` paths of texts it uses. `sought` are KEYs that
+    are not declared, or not meant, and whose coming or going changes what it refers to.
     """
 
     key: str
@@ -33,4 +34,5 @@ class Declared:
     errors: tuple[SpecError, ...]
     references: frozenset[str]
     files: frozenset[str]
+    sought: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()

@@ -13,11 +13,16 @@ from typing import Any
 
 import msgspec
 
-from specs.build_work import effective_tasks
+from specs.build_work import built_in, effective_tasks
 
-# Fields of a task that say how and how long it may run, not what it does.
 _MAY_BE_FLOAT = re.compile(rb"[0-9][.eE]")
-_POLICY = frozenset({"load", "max_trials", "lost_retries", "timeout_seconds", "run_file"})
+# Fields of a task that say how, when and how long it may run, not what it does.
+_POLICY = frozenset(
+    {
+        "load", "priority", "exclusive", "max_trials", "lost_retries", "eager_trials", "retry_on",
+        "retry_delay_seconds", "timeout_seconds", "run_file",
+    }
+)  # fmt: skip
 
 
 def canonical(value: Any) -> bytes:
@@ -37,19 +42,26 @@ def digest(value: Any) -> str:
 
 
 def work_digest(build_spec: Mapping[str, Any], repository_url: str | None = None) -> str:
-    """What a job of this build does: tasks, variables, images and checkout; not triggers, concurrency or
-    limits.
+    """What a job of this build does: tasks, variables, images and checkout; not triggers, concurrency,
+    priority, load, locks, retries or limits.
 
     `repository_url` is the resolved address where `repo` names a Repository. Two builds that do the same
-    have the same work digest.
+    have the same work digest. Fields with their built-in value do not count, so that a field added by a
+    later version changes no digest of a build that does not use it.
     """
-    tasks = [
-        {name: value for name, value in task.items() if name not in _POLICY}
-        for task in effective_tasks(build_spec)
-    ]
+    silent = built_in(build_spec)
+    tasks = [_work(task, {**silent, "task": task["name"]}) for task in effective_tasks(build_spec)]
     inputs = {item["id"]: item.get("default") for item in build_spec.get("inputs") or []}
     checkout = repository_url or build_spec.get("repo")
     return digest({"tasks": tasks, "inputs": inputs, "checkout": checkout})
+
+
+def _work(task: Mapping[str, Any], silent: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in task.items()
+        if name not in _POLICY and (name not in silent or value != silent[name])
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -53,7 +53,7 @@ def evaluate(place: Place, around: Around) -> Declared:
     merged = merge(layers)
     _keep_nulls(kind, merged, place)
     found = [Found(steps, message, True) for steps, message in take_refused(kind.name, merged)]
-    spec, problems = _validated(kind, merged, [each.steps for each in found])
+    spec, problems = _validated(kind, merged)
     found += problems
     references = _scope_references(place.key)
     files: dict[Steps, str] = {}
@@ -63,6 +63,7 @@ def evaluate(place: Place, around: Around) -> Declared:
         files = text_paths(kind, spec, layers)
         found += _fill_texts(spec, kind, files, around.texts)
     found += _dangling(references, around)
+    named = [key for reference in references for key in _named(reference, around)]
     errors = _located(place, layers, found)
     whole = spec if not errors else None
     document = place.document
@@ -79,9 +80,19 @@ def evaluate(place: Place, around: Around) -> Declared:
         spec=whole,
         digest=None if whole is None else digest([kind.name, document.labels, document.annotations, whole]),
         errors=errors,
-        references=frozenset(reference.key for reference in references),
+        references=frozenset(named),
         files=frozenset(files.values()),
+        sought=frozenset(key for reference in references for key in reference.keys).difference(named),
     )
+
+
+def refuse(
+    declared: Declared, place: Place, around: Around, faults_found: Iterable[tuple[Steps, str]]
+) -> Declared:
+    """A resource that is right in itself, made invalid by what stands around it."""
+    layers = layers_of(place, around.defaults)
+    errors = _located(place, layers, [Found(*fault) for fault in faults_found])
+    return replace(declared, spec=None, digest=None, errors=in_order([*declared.errors, *errors]))
 
 
 def twice(places: Sequence[Place]) -> Declared:
@@ -98,7 +109,7 @@ def twice(places: Sequence[Place]) -> Declared:
 def unreadable(place: Place) -> Declared:
     """A resource of which nothing but the KEY is known."""
     key, document = place.key, place.document
-    scope = frozenset(reference.key for reference in _scope_references(key))
+    scope = frozenset(name for reference in _scope_references(key) for name in reference.keys)
     return Declared(
         str(key), key.kind, key.project, key.environment, key.name, document.labels, document.annotations,
         place.path, place.line, None, None, (), scope, frozenset(),
@@ -109,7 +120,7 @@ def layers_of(place: Place, defaults: Callable[[str, str], Layer | None]) -> lis
     """The layers of fields of a resource, strongest first."""
     own = [Layer(place.path, base, values, place.document) for base, values in place.part.layers]
     inherited = (
-        defaults(reference.key, place.key.kind) for reference in reversed(_scope_references(place.key))
+        defaults(reference.keys[0], place.key.kind) for reference in reversed(_scope_references(place.key))
     )
     return own + [layer for layer in inherited if layer is not None]
 
@@ -124,17 +135,11 @@ def text_paths(kind: Kind, spec: Mapping[str, Any], layers: Sequence[Layer]) -> 
     return found
 
 
-def _validated(
-    kind: Kind, merged: dict[str, Any], refused: list[Steps]
-) -> tuple[dict[str, Any] | None, list[Found]]:
+def _validated(kind: Kind, merged: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Found]]:
     try:
         return kind.model.model_validate(merged).model_dump(mode="json"), []
     except ValidationError as error:
-        entries = [steps[:-1] for steps in refused if steps[-1] == "type"]
-        found = [Found(*fault) for fault in faults(error, kind.model, merged)]
-        return None, [
-            each for each in found if not any(each.steps[: len(entry)] == entry for entry in entries)
-        ]
+        return None, [Found(*fault) for fault in faults(error, kind.model, merged)]
 
 
 def _keep_nulls(kind: Kind, merged: dict[str, Any], place: Place) -> None:
@@ -153,18 +158,28 @@ def _checked(kind: Kind, spec: Mapping[str, Any]) -> Iterator[Found]:
 def _scope_references(key: Key) -> list[Reference]:
     references = []
     if key.project is not None:
-        references.append(Reference(("\x00project",), f"Project/{key.project}"))
+        references.append(Reference(("\x00project",), (f"Project/{key.project}",)))
     if key.environment is not None:
-        references.append(Reference(("\x00environment",), f"Environment/{key.project}/{key.environment}"))
+        references.append(Reference(("\x00environment",), (f"Environment/{key.project}/{key.environment}",)))
     return references
 
 
 def _dangling(references: Iterable[Reference], around: Around) -> Iterator[Found]:
     for reference in references:
-        if not around.declared(reference.key):
-            yield Found(reference.steps, f"{reference.key} is not declared")
-        elif reference.usable and not around.usable(reference.key):
-            yield Found(reference.steps, f"{reference.key} is invalid and has no earlier good version")
+        named = _named(reference, around)
+        if not named:
+            yield Found(reference.steps, _not_declared(reference.keys))
+        elif reference.usable and not around.usable(named[0]):
+            yield Found(reference.steps, f"{named[0]} is invalid and has no earlier good version")
+
+
+def _not_declared(keys: tuple[str, ...]) -> str:
+    return f"{keys[0]} is not declared" if len(keys) == 1 else f"neither {' nor '.join(keys)} is declared"
+
+
+def _named(reference: Reference, around: Around) -> tuple[str, ...]:
+    """The KEY that a reference means, in a tuple; nothing if none of those it may mean is declared."""
+    return next(((key,) for key in reference.keys if around.declared(key)), ())
 
 
 def _fill_texts(

@@ -9,6 +9,7 @@ from typing import Any
 from specs.declared import Declared
 from specs.errors import SpecError, in_order
 from specs.layers import Layer
+from specs.model import Steps
 from specs.scope import Place
 
 DefaultsOf = Callable[[str, str], Layer | None]
@@ -32,12 +33,17 @@ class Index:
     """path of a file -> the texts it names."""
     good: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """KEY of a Project or Environment whose last good version is in use -> its specification."""
+    starts: dict[str, tuple[tuple[Steps, str], ...]] = field(default_factory=dict)
+    """KEY of a Build that is right in itself -> where its `build` triggers name Builds, and their KEYs."""
+    alone: dict[str, Declared] = field(default_factory=dict)
+    """KEY of a Build in a circle of `build` triggers -> what it would be without the circle."""
 
     def copy(self) -> Index:
         """An index that may be changed without changing this one."""
         return Index(
             dict(self.entries), dict(self.file_errors), set(self.opaque), dict(self.places),
             dict(self.referrers), dict(self.users), dict(self.texts), dict(self.wanted), dict(self.good),
+            dict(self.starts), dict(self.alone),
         )  # fmt: skip
 
     def wanted_texts(self) -> frozenset[str]:

@@ -19,6 +19,7 @@ from specs.meta import Key, environment_name_fault, plain_name_fault, project_na
 from specs.model import Spec, SpecFault, Steps
 from specs.project import Project
 from specs.repository import Repository
+from specs.triggers import followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A KEY that a specification names at a place; `usable`: it must be valid (or have a last good version)
-    too.
+    """What a specification names at a place: the first of these KEYs that is declared; `usable`: it must be
+    valid (or have a last good version) too.
     """
 
     steps: Steps
-    key: str
+    keys: tuple[str, ...]
     usable: bool = True
 
 
@@ -67,13 +68,14 @@ class Kind:
 
 
 def _project_references(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
-    return (Reference(steps, name, usable=False) for steps, name in project.orders(spec, key.name))
+    return (Reference(steps, (name,), usable=False) for steps, name in project.orders(spec, key.name))
 
 
 def _build_references(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
     repo = spec["repo"]
     if repo is not None and is_repository_name(repo):
-        yield Reference(("repo",), str(Key("Repository", key.project, None, repo)))
+        yield Reference(("repo",), (str(Key("Repository", key.project, None, repo)),))
+    yield from (Reference(steps, keys, usable=False) for steps, keys in followed(spec, key))
 
 
 KINDS: dict[str, Kind] = {

@@ -105,7 +105,11 @@ def _plain(value: Any) -> str:
 
 def _text_wanted(details: ErrorDetails) -> str:
     value = details["input"]
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, float):
+        return (
+            "must be a quoted string: put quotes around what stands here; without them, 3.10 is read as 3.1"
+        )
+    if isinstance(value, (bool, int)):
         return f'must be a quoted string: write "{_plain(value)}"'
     return f"must be text{_said(details)}"
 

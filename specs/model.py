@@ -30,11 +30,16 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
+def variable_shape_fault(name: str) -> str | None:
+    """What keeps a text from being a part of a variable's name, or None."""
+    if _VARIABLE.fullmatch(name):
+        return None
+    return f'"{name}" is not a variable name: letters, digits and _, not beginning with a digit'
+
+
 def _variable(name: str) -> str:
-    if not _VARIABLE.fullmatch(name):
-        raise ValueError(
-            f'"{name}" is not a variable name: letters, digits and _, not beginning with a digit'
-        )
+    if message := variable_shape_fault(name):
+        raise ValueError(message)
     if name.startswith(RESERVED_PREFIX):
         raise ValueError(
             f"variables that begin with {RESERVED_PREFIX} are set by Steersman; choose another name"
@@ -42,7 +47,8 @@ def _variable(name: str) -> str:
     return name
 
 
-def _no_nul(text: str) -> str:
+def no_nul(text: str) -> str:
+    """The text itself; ValueError if it holds a NUL, which no process can be given."""
     if "\x00" in text:
         raise ValueError("must not hold a NUL character")
     return text
@@ -61,15 +67,15 @@ def _inside(path: str) -> str:
     return path
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
-Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(no_nul)]
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(no_nul)]
 VariableName = Annotated[str, Field(max_length=200), AfterValidator(_variable)]
 Variables = dict[VariableName, Text]
 Glob = Annotated[str, AfterValidator(_glob)]
 RelativePath = Annotated[
-    str, Field(min_length=1, max_length=1000), AfterValidator(_no_nul), AfterValidator(_inside)
+    str, Field(min_length=1, max_length=1000), AfterValidator(no_nul), AfterValidator(_inside)
 ]
-Script = Annotated[str, Field(min_length=1, max_length=LARGEST_TEXT), AfterValidator(_no_nul)]
+Script = Annotated[str, Field(min_length=1, max_length=LARGEST_TEXT), AfterValidator(no_nul)]
 
 # Per kind: field -> value. What stands in it is checked against the models of those kinds, by specs.defaults.
 Defaults = dict[str, dict[str, Any]]

@@ -21,28 +21,31 @@ NOT_YET = "`{field}` is not yet carried out by this version; remove it"
 LEAKED = (
     "`{field}` is never written in Git: the value must be considered leaked; revoke it, and remove the field"
 )
+MISPLACED = "`{field}` is a field of a task, not of a build; move it to a task or to task_defaults"
 NO_SECRETS = "`{field}` needs secrets, which are not yet carried out by this version; remove it"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Fields refused at one place of a kind; with `but`, these values of them are carried out."""
+    """Fields refused at one place of a kind."""
 
     kind: str
     where: tuple[str, ...]
     fields: tuple[str, ...]
     sentence: str = NOT_YET
-    but: tuple[str, ...] = ()
 
 
-_TASK_FIELDS = (
-    "services", "matrix", "when", "ignore_failure", "cache", "exclusive", "eager_trials", "retry_on",
-    "retry_delay_seconds", "branches", "tags", "run_on", "scripts", "steps",
-)  # fmt: skip
+_TASK_FIELDS = ("run_on", "scripts", "steps")
 _TASK_PLACES = (("tasks", EACH), ("task_defaults",))
 
 _LITERAL_SECRETS = ("private_key", "escape_auth_token", "password", "token")
-ONLY_HOST = "is not yet carried out by this version; only host is"
+
+# Fields of tasks that a Build does not have itself.
+_MISPLACED = (
+    "run", "run_file", "script", "needs", "matrix", "when", "ignore_failure", "traits", "image", "network",
+    "load", "exclusive", "max_trials", "lost_retries", "eager_trials", "retry_on", "retry_delay_seconds",
+    "attachments", "cache", "services", "packages", "repositories",
+)  # fmt: skip
 
 REFUSED: tuple[Refused, ...] = (
     Refused("Project", (), ("is_public", "logo", "logo_file", "namespaces")),
@@ -54,44 +57,22 @@ REFUSED: tuple[Refused, ...] = (
         "Build",
         (),
         (
-            "cancel_running", "release", "scripts", "steps", "steps_from_yml", "run_on",
+            "release", "scripts", "steps", "steps_from_yml", "run_on",
             "remote_escape_worker_url", "service_account_name", "service_account_team",
-            "matrix", "services", "when", "cache", "exclusive", "eager_trials",
         ),
     ),
+    Refused("Build", (), _MISPLACED, MISPLACED),
     Refused("Build", (), ("secrets", "private_key_ref"), NO_SECRETS),
     Refused("Build", (), _LITERAL_SECRETS, LEAKED),
     *(Refused("Build", place, _TASK_FIELDS) for place in _TASK_PLACES),
     *(Refused("Build", place, ("secrets",), NO_SECRETS) for place in _TASK_PLACES),
     *(Refused("Build", place, _LITERAL_SECRETS, LEAKED) for place in _TASK_PLACES),
-    *(
-        Refused("Build", place, ("image",), f"`image: {{value}}` {ONLY_HOST}", ("host",))
-        for place in _TASK_PLACES
-    ),
-    Refused(
-        "Build",
-        ("triggers", EACH),
-        ("type",),
-        "`type: {value}` is not yet carried out by this version; remove the trigger",
-        ("poll", "schedule", "webhook", "change"),
-    ),
-    Refused("Executor", ("limits",), ("processes", "memory_bytes", "disk_bytes")),
-    Refused(
-        "Executor",
-        ("images", EACH),
-        ("type",),
-        f"`type: {{value}}` {ONLY_HOST}",
-        ("host",),
-    ),
 )  # fmt: skip
-
-# Values that are of the contract and refused; others are plain mistakes, which the models report.
-_KNOWN_VALUES = {"type": ("build", "root", "container")}
 
 
 def take_refused(kind: str, spec: dict[str, Any]) -> list[tuple[Steps, str]]:
     """Where a specification has refused fields, and the sentence. They are taken out of `spec`, which is
-    changed in place; a refused `type` stays, and the caller says nothing more about its entry.
+    changed in place.
     """
     found: list[tuple[Steps, str]] = []
     for row in REFUSED:
@@ -103,16 +84,9 @@ def take_refused(kind: str, spec: dict[str, Any]) -> list[tuple[Steps, str]]:
 
 def _take(row: Refused, steps: Steps, part: dict[str, Any]) -> Iterator[tuple[Steps, str]]:
     for field in row.fields:
-        if field not in part:
-            continue
-        value = part[field]
-        if row.but and (value in row.but if isinstance(value, str) else True):
-            continue
-        if field in _KNOWN_VALUES and value not in _KNOWN_VALUES[field]:
-            continue
-        yield (*steps, field), row.sentence.format(field=field, value=value)
-        if field not in _KNOWN_VALUES:
+        if field in part:
             del part[field]
+            yield (*steps, field), row.sentence.format(field=field)
 
 
 def _parts(value: Any, where: tuple[str, ...], steps: Steps) -> Iterator[tuple[Steps, dict[str, Any]]]:

@@ -16,7 +16,7 @@ QUOTE = "quote it or use |"
 # Fields that hold scripts, cron texts and globs: here text with : # * { [ in it is likely to stand unquoted.
 _TEXTUAL = (
     "accepted_repositories|attachments|branches|build_on_file_changes"
-    "|cron|ignore_file_changes|inline|run|tags"
+    "|cron|ignore_file_changes|image|inline|key|paths|ready|reference|run|tags"
 )
 _NEAR = re.compile(rf"(^|[\s{{,-])({_TEXTUAL})\s*:")
 

@@ -7,18 +7,22 @@ concerns its referrers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from specs.circles import circles, sentence
 from specs.declared import Declared
 from specs.defaults import DEFAULTING
 from specs.document import ParsedFile
 from specs.errors import SpecError
-from specs.evaluate import Around, evaluate, twice
+from specs.evaluate import Around, evaluate, refuse, twice
 from specs.index import Index
 from specs.kinds import RANKS
+from specs.meta import Key, parse_key
+from specs.model import Steps
 from specs.scope import Place, places
 from specs.texts import wanted_texts
+from specs.triggers import followed
 
 Specs = Mapping[str, Mapping[str, Any]]
 
@@ -108,10 +112,13 @@ class _Update:
 
     def evaluate(self) -> None:
         """Evaluates all that is marked, kind by kind."""
+        self._keep_missing()
         around = Around(self._exists, self._usable, self.defaults, self.index.texts)
         for waiting in self.waiting:
             for key in sorted(waiting):
                 self._settle(key, around)
+        if bool(self.old.opaque) != bool(self.index.opaque) or any(_is_build(key) for key in self.changed):
+            self._refuse_circles(around)
         self._freeze()
 
     def _settle(self, key: str, around: Around) -> None:
@@ -124,10 +131,52 @@ class _Update:
             self.declared[key] = new
         self.changed.add(key)
         self._reindex(key, old, new)
+        self._note_starts(key, new)
         self._keep_good(key)
         if was != self._standing(key, self.index, self.declared):
             rank = _rank(key)
             self._mark(other for other in self._referrers(key) if _rank(other) > rank)
+
+    def _note_starts(self, key: str, new: Declared | None) -> None:
+        self.index.alone.pop(key, None)
+        self.index.starts.pop(key, None)
+        if new is not None and new.spec is not None and _is_build(key):
+            found = tuple(self._followed(self.index.places[key][0].key, new.spec))
+            if found:
+                self.index.starts[key] = found
+
+    def _followed(self, key: Key, spec: Mapping[str, Any]) -> Iterator[tuple[Steps, str]]:
+        for steps, candidates in followed(spec, key):
+            yield from ((steps, found) for found in [k for k in candidates if self._exists(k)][:1])
+
+    def _refuse_circles(self, around: Around) -> None:
+        """Builds that have come into a circle of `build` triggers become invalid, those that have left one
+        are what they are alone.
+        """
+        found = circles(self._waits()) if self.index.starts else {}
+        for key in self.index.alone.keys() - found.keys():
+            self.declared[key] = self.index.alone.pop(key)
+            self.changed.add(key)
+        for key in found.keys() & self.index.starts.keys():
+            alone = self.index.alone.setdefault(key, self.declared[key])
+            steps = next(steps for steps, target in self.index.starts[key] if target == found[key][1])
+            new = refuse(alone, self.index.places[key][0], around, [(steps, sentence(found[key]))])
+            if new != self.declared[key]:
+                self.declared[key] = new
+                self.changed.add(key)
+
+    def _waits(self) -> dict[str, list[str]]:
+        """Build -> those it waits for, also where a last good version stands in."""
+        waits = {key: [target for _, target in found] for key, found in self.index.starts.items()}
+        unseen = [target for targets in waits.values() for target in targets]
+        while unseen:
+            key = unseen.pop()
+            resource = self.declared.get(key)
+            if key in waits or key not in self.in_force or (resource is not None and not resource.errors):
+                continue
+            waits[key] = [target for _, target in self._followed(parse_key(key), self.in_force[key])]
+            unseen += waits[key]
+        return waits
 
     def _standing(self, key: str, index: Index, declared: Mapping[str, Declared]) -> object:
         """All that others can see of a resource: whether it can be used, and its defaults with their
@@ -151,6 +200,13 @@ class _Update:
         if key in self.in_force and (invalid or (resource is None and self.index.opaque)):
             self.index.good[key] = self.in_force[key]
 
+    def _keep_missing(self) -> None:
+        """The same for those that are declared nowhere, but may be in a file that cannot be read."""
+        if self.index.opaque or self.old.opaque:
+            known = [key for key in self.in_force if key.split("/", 1)[0] in DEFAULTING]
+            for key in {*known, *self.index.good} - self.index.places.keys():
+                self._keep_good(key)
+
     def _exists(self, key: str) -> bool:
         return key in self.index.places or (bool(self.index.opaque) and key in self.in_force)
 
@@ -168,7 +224,9 @@ class _Update:
 
     def _reindex(self, key: str, old: Declared | None, new: Declared | None) -> None:
         nothing: frozenset[str] = frozenset()
-        self._move("referrers", key, old.references if old else nothing, new.references if new else nothing)
+        before = old.references | old.sought if old else nothing
+        after = new.references | new.sought if new else nothing
+        self._move("referrers", key, before, after)
         self._move("users", key, old.files if old else nothing, new.files if new else nothing)
 
     def _move(self, which: str, key: str, before: frozenset[str], after: frozenset[str]) -> None:
@@ -190,6 +248,10 @@ class _Update:
                 frozen[target] = frozenset(keys)
             else:
                 frozen.pop(target, None)
+
+
+def _is_build(key: str) -> bool:
+    return key.startswith("Build/")
 
 
 def _rank(key: str) -> int:

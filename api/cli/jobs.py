@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,8 @@ Number = Annotated[int, typer.Argument(help="Number of the job.")]
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Follow until the job has ended; exit 2 if it did not pass.")
 ]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST = timedelta(days=36_500)
 
 
 def trigger(
@@ -108,18 +112,40 @@ def job(number: Number, server: Server = None, token: Token = None, output: Outp
 def logs(
     number: Number,
     follow: Follow = False,
+    search: Annotated[
+        str | None, typer.Option(help="Only lines that have this text; exit 1 if none has.")
+    ] = None,
+    ignore_case: Annotated[bool, typer.Option("--ignore-case", help="Search: big or small letters.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(help="What was printed since then: 2026-07-01T12:00:00Z, or 90s, 10m, 2h, 1d ago."),
+    ] = None,
     task: Annotated[str | None, typer.Option()] = None,
     trial: Annotated[int | None, typer.Option()] = None,
+    script: Annotated[str | None, typer.Option(help="`run`, or the name of a service.")] = None,
     offset: Annotated[int, typer.Option(help="Byte to begin at.")] = 0,
     server: Server = None,
     token: Token = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """The log of a job."""
+    if follow and search is not None:
+        fail("--search goes through the log as it is now; give it without --follow")
+    if search is None and (ignore_case or output is Format.JSON):
+        fail("--ignore-case and --output json are for --search TEXT")
+    if search is not None and since is not None:
+        fail("--search goes through the whole log, or from --offset on; give it without --since")
     client = connect(server, token)
-    if follow:
-        _follow(client, number, task=task, trial=trial, offset=offset)
+    which: dict[str, Any] = {"task": task, "trial": trial, "script": script}
+    if search is not None:
+        asked = which | {"q": search, "ignore_case": ignore_case or None}
+        _search(client, number, asked, offset, output)
         return
-    for chunk in client.text(f"/reconciler/jobs/{number}/log", task=task, trial=trial, offset=offset):
+    asked = which | {"offset": offset, "since": None if since is None else _moment(since)}
+    if follow:
+        _follow(client, number, **asked)
+        return
+    for chunk in client.text(f"/reconciler/jobs/{number}/log", **asked):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
 
@@ -170,10 +196,39 @@ def _follow(client: Client, number: int, *, reached: bool = False, **params: Any
         sys.stdout.flush()
 
 
+def _search(client: Client, number: int, asked: dict[str, Any], offset: int | None, output: Format) -> None:
+    """All pages, each shown as it comes."""
+    items: list[dict[str, Any]] = []
+    while offset is not None:
+        body = client.get(f"/reconciler/jobs/{number}/log/search", **asked, offset=offset, limit=500)
+        items += body["items"]
+        offset = body["next"]
+        for item in body["items"] if output is not Format.JSON else ():
+            place = f"{item['task']} #{item['trial']} {item['script']}:{item['line']}"
+            sys.stdout.write(f"{place}: {item['text']}\n")
+    if output is Format.JSON:
+        show_json({"items": items})
+    if not items:
+        raise typer.Exit(1)
+
+
+def _moment(text: str) -> str:
+    """A time as the server takes it: RFC 3339, or so long ago."""
+    ago_ = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if ago_ is not None:
+        past = timedelta(seconds=int(ago_[1]) * _UNITS[ago_[2]])
+        return (datetime.now(UTC) - min(past, _LONGEST)).isoformat()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"--since: {text!r} is no time; give 2026-07-01T12:00:00Z, or 90s, 10m, 2h, 1d for so long ago")
+    return moment.astimezone(UTC).isoformat()
+
+
 def _part(params: dict[str, Any]) -> str:
     """What of the job was followed, for a person."""
-    task, trial = params.get("task"), params.get("trial")
-    return (f" {task}" if task else "") + (f" #{trial}" if trial else "")
+    task, trial, script = params.get("task"), params.get("trial"), params.get("script")
+    return (f" {task}" if task else "") + (f" #{trial}" if trial else "") + (f" {script}" if script else "")
 
 
 def _pair(text: str) -> tuple[str, str]:

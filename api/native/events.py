@@ -12,6 +12,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from api.auth import Caller, needs
 from api.native.bodies import TokenBody
+from api.native.live import kept_alive
 from reconciler.commands import tokens
 from reconciler.installation import Installation
 from reconciler.queries import events
@@ -40,7 +41,7 @@ async def event_stream(
     """Each message's id is the event's number."""
     resumed = request.headers.get("last-event-id", "")
     start = int(resumed) if resumed.isdecimal() and len(resumed) < 19 else after
-    return ServerSentEvent(_messages(installation, start))
+    return ServerSentEvent(kept_alive(_messages(installation, start)))
 
 
 async def _messages(installation: Installation, after: int) -> AsyncGenerator[ServerSentEventMessage, None]:

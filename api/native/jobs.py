@@ -1,27 +1,21 @@
-"""`/reconciler/jobs…`: lists, one job, cancel, retry, logs, attachments."""
+"""`/reconciler/jobs…`: lists, one job, cancel, retry, attachments."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, get, post
 from litestar.params import Parameter
-from litestar.response import File, ServerSentEvent, ServerSentEventMessage, Stream
+from litestar.response import File
 
 from api.auth import Caller, needs
 from reconciler.commands import jobs as commands
 from reconciler.installation import Installation
-from reconciler.queries import jobs, logs
-from reconciler.queries.logs import Selection
+from reconciler.queries import jobs
 
 Limit = Annotated[int, Parameter(ge=1, le=500)]
-Offset = Annotated[int, Parameter(ge=0, le=2**62)]
 Number = Annotated[int, Parameter(ge=1, le=2**62)]
-_TEXT = "text/plain"  # Litestar adds the charset
 
 
 @get("/reconciler/jobs", summary="Jobs, newest first")
@@ -58,52 +52,6 @@ async def retry(
 ) -> dict[str, Any]:
     """A new job with the same specification, commit and inputs."""
     return await commands.retry(installation, number, request.user.actor)
-
-
-@get("/reconciler/jobs/{number:int}/log", media_type=_TEXT, summary="The log so far, from a byte offset")
-async def log(
-    installation: Installation,
-    number: Number,
-    offset: Offset = 0,
-    task: str | None = None,
-    trial: int | None = None,
-    script: str | None = None,
-) -> Stream:
-    """One script's log; several follow each other under headings."""
-    selection = Selection(task, trial, script)
-    await logs.look(installation, number, selection)
-    content = logs.read(installation, number, selection, offset)
-    return Stream(content, media_type=_TEXT, headers={"X-Content-Type-Options": "nosniff"})
-
-
-@get("/reconciler/jobs/{number:int}/log/stream", summary="The log live, as server-sent events")
-async def log_stream(
-    installation: Installation,
-    request: Request[Caller, Any, Any],
-    number: Number,
-    offset: Offset = 0,
-    task: str | None = None,
-    trial: int | None = None,
-    script: str | None = None,
-) -> ServerSentEvent:
-    """Each message's id is the offset after it, its data `{text}`; `end` carries the state of what was selected."""
-    selection = Selection(task, trial, script)
-    await logs.look(installation, number, selection)
-    resumed = request.headers.get("last-event-id", "")
-    start = int(resumed) if resumed.isdecimal() and len(resumed) < 19 else offset
-    return ServerSentEvent(_messages(installation, number, selection, start))
-
-
-async def _messages(
-    installation: Installation, number: int, selection: Selection, offset: int
-) -> AsyncGenerator[ServerSentEventMessage, None]:
-    async with aclosing(logs.follow(installation, number, selection, offset)) as live:
-        async for position, chunk in live:
-            text = chunk.decode("utf-8", "replace")
-            yield ServerSentEventMessage(data=msgspec.json.encode({"text": text}).decode(), id=str(position))
-    found = await logs.look(installation, number, selection)
-    body = {"state": found.state.value, "reason": found.reason}
-    yield ServerSentEventMessage(data=msgspec.json.encode(body).decode(), event="end")
 
 
 @get("/reconciler/jobs/{number:int}/attachments", summary="Files that a job keeps")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from reconciler.controllers.dispatch import DispatchDecision
-from reconciler.execution.run import Place
+from reconciler.controllers.turns import Assignment
+from reconciler.execution.command import Place
 from reconciler.installation import Installation
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
@@ -13,26 +13,23 @@ from reconciler.store.jobs import LiveTrial
 
 
 async def start(
-    installation: Installation,
-    decision: DispatchDecision,
-    queue: Mapping[str, LiveTrial],
-    places: Mapping[str, Place],
-) -> int:
-    """Claim the chosen trials and begin them; gives how many."""
+    installation: Installation, assignments: Sequence[Assignment], places: Mapping[str, Place]
+) -> list[int]:
+    """Claim the chosen trials and begin them; gives the jobs of those that were no longer to be had."""
+    worker = installation.runs.worker
 
-    def claim(write: Write) -> list[tuple[LiveTrial, int, str]]:
-        claimed = []
-        for chosen in decision.assignments:
-            trial = queue[chosen.trial]
-            epoch = rows.claim(write.connection, trial.id, chosen.executor, installation.runs.worker)
-            if epoch is not None:
-                rows.touch(write.connection, trial.job, write.version)
-                claimed.append((trial, epoch, chosen.executor))
-        return claimed
+    def claim(write: Write) -> tuple[list[LiveTrial], list[int]]:
+        claimed: list[LiveTrial] = []
+        missed = []
+        for chosen in assignments:
+            if rows.claim(write.connection, chosen.trial, chosen.executor, worker) is None:
+                missed.append(chosen.job)
+            else:
+                rows.touch(write.connection, chosen.job, write.version)
+                claimed += rows.live_trials(write.connection, chosen.trial)
+        return claimed, missed
 
-    if not decision.assignments:
-        return 0
-    claimed = await installation.database.write(claim)
-    for trial, epoch, executor in claimed:
-        installation.runs.begin(trial, epoch, places[executor])
-    return len(claimed)
+    claimed, missed = await installation.database.write(claim)
+    for trial in claimed:
+        installation.runs.begin(trial, trial.epoch, places[trial.executor or ""])
+    return missed

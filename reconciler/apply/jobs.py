@@ -38,6 +38,8 @@ def create(write: Write, order: Order) -> int:
         "revision": order.resource.revision,
         "timeout_seconds": spec.get("timeout_seconds"),
         "concurrency": spec.get("concurrency") or "queue",
+        "priority": spec.get("priority") or 0,
+        "branch": spec.get("branch") or next(iter(spec.get("branches") or ()), None),
         "tasks": effective_tasks(spec),
     }
     new = NewJob(
@@ -81,12 +83,14 @@ def advance(write: Write, number: int) -> tuple[Job, JobDecision] | None:
 
 
 def _supersede(write: Write, order: Order) -> None:
-    """`concurrency: replace`: older jobs of the same branch that have not begun give way to the new one."""
+    """`concurrency: replace`: older jobs of the same branch give way; with `cancel_running` also one that has begun."""
     ref = order.checkout.branch or order.checkout.tag
-    for number in rows.not_begun(write.connection, order.resource.key, ref):
+    running = bool((order.resource.spec or {}).get("cancel_running"))
+    for number in rows.replaceable(write.connection, order.resource.key, ref, running=running):
         job = rows.load(write.connection, number)
         if job is not None and cancel(write, job, Reason.SUPERSEDED):
             advance(write, number)
+            write.wake(f"job/{number}")
 
 
 def cancel(write: Write, job: Job, reason: Reason) -> bool:
@@ -108,6 +112,5 @@ def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
             body = {"number": job.number, "state": move.state.value, "reason": move.reason}
             write.record("job-finished", job.key, body)
     for trial in decision.trials:
-        load = float(policies[trial.task].get("load") or 1)
-        rows.add_trial(write.connection, trial.task, trial.number, load, write.now)
+        rows.add_trial(write.connection, trial.task, trial.number, policies[trial.task], write.now)
     rows.touch(write.connection, job.number, write.version)

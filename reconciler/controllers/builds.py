@@ -1,4 +1,4 @@
-"""Which jobs a Build is owed (design 6, 14.4): by a new head, a new specification, a due time.
+"""Which jobs a Build is owed (design 6, 14.4): by a new head, a new specification, a due time, other Builds' passes.
 
 Pure: `decide(view, now)` gives actions and the times at which to look again. `reconciler.passes` observes the view,
 `reconciler.apply.builds` carries the actions out. A job is never owed twice: what is there already is part of the
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from reconciler.controllers.follows import awaited
+from reconciler.model.follow import Follow
 from reconciler.model.job import Checkout, Job, State
 from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
@@ -35,7 +37,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class BuildView:
-    """All that is looked at. `heads` None: unknown at the moment, with `trouble` saying why."""
+    """All that is looked at. `heads` None: unknown at the moment, with `trouble` saying why.
+
+    `follows`: by position, what each `build` trigger looks at.
+    """
 
     key: str
     spec: Mapping[str, Any]
@@ -46,6 +51,7 @@ class BuildView:
     latest: Job | None
     has_job_for_spec: bool
     trouble: tuple[str, str] | None = None
+    follows: Mapping[int, Follow] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ def decide(view: BuildView, now: datetime) -> BuildDecision:
     """One look at one Build."""
     triggers = list(enumerate(view.spec.get("triggers") or ()))
     if view.spec.get("disabled"):
-        return BuildDecision(health=health(view.latest))
+        return BuildDecision(timers=tuple(_switched_off(view)), health=health(view.latest))
     jobs: list[MakeJob] = []
     timers: list[SetTimer] = []
     wakes: list[datetime] = []
@@ -105,6 +111,15 @@ def decide(view: BuildView, now: datetime) -> BuildDecision:
             timers += [SetTimer(timer)] if job is None and timer != view.timers.get(position) else []
             jobs += [job] if job else []
             wakes += [timer.next_due if timer.next_due > now else now + LOOK_AGAIN] if timer.next_due else []
+        elif trigger["type"] == "build":
+            timer, job = _after_builds(view, position, trigger, now)
+            timers += [SetTimer(timer)] if job is None and timer != view.timers.get(position) else []
+            jobs += [job] if job else []
+            wakes += (
+                [now + LOOK_AGAIN]
+                if job is None and owed_by_builds(view.follows, view.timers, position)
+                else []
+            )
         elif trigger["type"] == "poll":
             wakes.append(now + timedelta(seconds=trigger["interval_seconds"]))
     return BuildDecision(
@@ -193,6 +208,42 @@ def _schedule(
         return stored, None  # the repository cannot be read now: the due time stays owed
     body = {"type": "schedule", "due": due.isoformat(), "position": position}
     return moved, MakeJob(checkout, body, inputs_of(view.spec, trigger.get("inputs") or {}), timer=moved)
+
+
+def owed_by_builds(follows: Mapping[int, Follow], timers: Mapping[int, Timer], position: int) -> bool:
+    """Has each Build that the trigger at this position follows passed since its last start?"""
+    since = timers[position].last_due if position in timers else None
+    return since is not None and position in follows and not awaited(follows[position], since)
+
+
+def _after_builds(
+    view: BuildView, position: int, trigger: Mapping[str, Any], now: datetime
+) -> tuple[Timer, MakeJob | None]:
+    """The trigger's timer as it should be stored, and a job where all that it follows have passed.
+
+    What had passed when the trigger was first seen, or came back after `disabled`, does not count.
+    """
+    digest = view.trigger_digests[position]
+    stored = view.timers.get(position)
+    if stored is None or stored.digest != digest:
+        return Timer(position, digest, now, None), None
+    checkout = first_checkout(view)
+    if checkout is None or not owed_by_builds(view.follows, view.timers, position):
+        return stored, None
+    follow = view.follows[position]
+    passes = {key: follow.passes[key] for key in follow.keys}
+    moved = Timer(position, digest, min(found.at for found in passes.values()), None)
+    after = {key: found.number for key, found in passes.items()}
+    body = {"type": "build", "position": position, "after": after}
+    return moved, MakeJob(checkout, body, inputs_of(view.spec, trigger.get("inputs") or {}), timer=moved)
+
+
+def _switched_off(view: BuildView) -> Iterator[SetTimer]:
+    """A disabled Build's `build` triggers are seen for the first time again when it comes back."""
+    for position in view.follows:
+        stored = view.timers.get(position)
+        if stored is not None and stored.digest:
+            yield SetTimer(Timer(position, "", None, None))
 
 
 def _latest_due(

@@ -1,122 +1,239 @@
-"""Which pending trial goes to which executor (design 7.5, cider-ci 5.7): traits, load, concurrency, fairness.
+"""The queue of dispatch: all unfinished jobs in memory, and which trial goes to which executor (design 7.5).
 
-Pure: `decide(queue, executors, load)` gives assignments and, for every trial that waits, its cause. The causes are
-what `why` prints.
+`passes.dispatch` tells it what changed since it looked last and asks it to decide; `queries` ask it why something
+waits. Pure: no clock, no store. Deciding changes nothing but how often a trial was passed over, so what could not be
+claimed is offered again. What cannot start costs nothing: of a Build whose jobs wait for each other only the oldest
+is offered, and of those that need the same only the first is looked at.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
 
-from specs.globs import any_url_match
+from reconciler.controllers.places import Cause, Place, fitting, unfit
+from reconciler.controllers.turns import Assignment, Owed, Rank, Round, serve_owed, take_turns
+from reconciler.model.queue import UNIT, Need, QueuedJob, QueuedTrial
 
+# A trial that so many others were started in place of is owed its turn.
+PATIENCE = 10
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A pending trial with what its choice depends on. `url`: repository of its job, if any."""
-
-    trial: str
-    job: int
-    project: str
-    position: int
-    traits: frozenset[str]
-    load: float
-    url: str | None
-    behind: int | None = None  # an older job of the same Build and branch that must end first
+__all__ = ["PATIENCE", "Assignment", "Cause", "Place", "Queue"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """An executor: what it offers, and what runs there."""
+class Queue:
+    """Unfinished jobs by number. `jobs` is what was told; all else follows from it, but for who was passed over."""
 
-    key: str
-    traits: frozenset[str]
-    max_load: float
-    accepted_repositories: tuple[str, ...]
-    busy: float = 0.0
+    def __init__(self) -> None:
+        self.jobs: dict[int, QueuedJob] = {}
+        self._groups: dict[tuple[str, str | None], list[int]] = {}
+        self._lanes: dict[str, dict[Need, list[Rank]]] = {}
+        self._offered: set[int] = set()
+        self._waiting: dict[str, tuple[QueuedJob, Need]] = {}
+        self._load: dict[str, int] = {}
+        self._shares: dict[str, int] = {}
+        self._holders: dict[str, dict[str, int]] = {}
+        self._passed: dict[str, int] = {}
+        self._owed: dict[str, None] = {}
+        self._places: tuple[Place, ...] = ()
+        self._fits: dict[Need, tuple[Place, ...]] = {}
 
+    def update(self, number: int, job: QueuedJob | None) -> None:
+        """A job as it is now; None: it has finished, or is no more."""
+        old = self.jobs.get(number)
+        if old == job:
+            return
+        if old is not None:
+            self._remove(old)
+        if job is not None:
+            self._add(job)
+        self._forget_passed(old, job)
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """This trial, to that executor."""
+    def retain(self, numbers: Iterable[int]) -> None:
+        """Drop all jobs but these."""
+        for number in self.jobs.keys() - set(numbers):
+            self.update(number, None)
 
-    trial: str
-    executor: str
+    def decide(self, places: Iterable[Place]) -> tuple[Assignment, ...]:
+        """The trials to start now."""
+        self._look_at(places)
+        current = self._round(self._owed)
+        for trial, times in take_turns(current, self._lanes).items():
+            self._passed[trial] = self._passed.get(trial, 0) + times
+            if self._passed[trial] >= PATIENCE:
+                self._owed[trial] = None
+        return tuple(current.chosen)
 
+    def cause(self, trial: str, places: Iterable[Place]) -> Cause | None:
+        """Why a trial waits; None if it does not."""
+        found = self._waiting.get(trial)
+        if found is None or found[0].stopping:
+            return None
+        job, need = found
+        oldest = self._groups[job.key, job.ref][0]
+        if job.number not in self._offered:
+            return Cause("Concurrency", f"waits for job {oldest} of the same build and branch to finish")
+        self._look_at(places)
+        fits = self._fitting(need)
+        if not fits:
+            return unfit(need, self._places)
+        current = self._round([other for other in self._owed if other != trial])
+        return self._locked(current, need) or _no_room(current, need, fits) or self._turn(job)
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a trial waits."""
+    def _look_at(self, places: Iterable[Place]) -> None:
+        seen = tuple(sorted(places, key=lambda place: place.key))
+        if seen != self._places:
+            self._places = seen
+            self._fits = {}
 
-    reason: str
-    message: str
+    def _fitting(self, need: Need) -> tuple[Place, ...]:
+        found = self._fits.get(need)
+        if found is None:
+            found = self._fits[need] = fitting(need, self._places)
+        return found
 
-
-@dataclass(frozen=True, slots=True)
-class DispatchDecision:
-    """Trials to start now, and the causes of those that wait."""
-
-    assignments: tuple[Assignment, ...]
-    waits: Mapping[str, Cause]
-
-
-def decide(
-    queue: Sequence[Waiting], places: Iterable[Place], running: Mapping[str, float]
-) -> DispatchDecision:
-    """`running`: load at work by project, for fairness: the project with the least goes first, then the older job."""
-    load = {place.key: place.busy for place in places}
-    by_key = {place.key: place for place in places}
-    shares = dict(running)
-    lanes: dict[str, list[Waiting]] = {}
-    for item in sorted(queue, key=lambda waiting: (waiting.job, waiting.position), reverse=True):
-        lanes.setdefault(item.project, []).append(item)
-    heap = [(shares.get(project, 0.0), lane[-1].job, project) for project, lane in lanes.items()]
-    heapq.heapify(heap)
-    chosen: list[Assignment] = []
-    waits: dict[str, Cause] = {}
-    while heap:
-        _, _, project = heapq.heappop(heap)
-        item = lanes[project].pop()
-        place, cause = _place(item, by_key, load)
-        if place is not None:
-            load[place.key] += item.load
-            shares[project] = shares.get(project, 0.0) + item.load
-            chosen.append(Assignment(item.trial, place.key))
-        elif cause is not None:
-            waits[item.trial] = cause
-        if lanes[project]:
-            heapq.heappush(heap, (shares.get(project, 0.0), lanes[project][-1].job, project))
-    return DispatchDecision(tuple(chosen), waits)
-
-
-def _place(
-    item: Waiting, places: Mapping[str, Place], load: Mapping[str, float]
-) -> tuple[Place | None, Cause | None]:
-    if item.behind is not None:
-        return None, Cause(
-            "Concurrency", f"waits for job {item.behind} of the same build and branch to finish"
+    def _round(self, owed: Iterable[str]) -> Round:
+        """What is free now, after those that are owed their turn."""
+        current = Round(
+            fits=self._fitting,
+            room={
+                place.key: place.max_load - self._load.get(place.key, 0)
+                for place in self._places
+                if place.closed is None
+            },
+            shares=dict(self._shares),
+            locks=set(self._holders),
         )
-    skilled = [place for place in places.values() if item.traits <= place.traits]
-    if not skilled:
-        missing = ", ".join(sorted(item.traits)) or "none asked for"
-        return None, Cause("NoExecutor", f"no executor has the traits {missing}")
-    accepting = [place for place in skilled if _accepts(place, item.url)]
-    if not accepting:
-        return None, Cause("NoExecutor", f"no executor with these traits accepts the repository {item.url}")
-    fitting = [place for place in accepting if item.load <= place.max_load]
-    if not fitting:
-        most = max(place.max_load for place in accepting)
-        return None, Cause(
-            "NoExecutor", f"its load {item.load:g} is above the max_load {most:g} of every executor"
+        offered = ((trial, *self._waiting[trial]) for trial in owed)
+        serve_owed(
+            current,
+            [
+                Owed(trial, job.number, job.lane, need)
+                for trial, job, need in offered
+                if job.number in self._offered
+            ],
         )
-    free = [place for place in fitting if load[place.key] + item.load <= place.max_load + 1e-9]
-    if not free:
-        names = ", ".join(place.key for place in fitting)
-        return None, Cause("Busy", f"{names}: all {fitting[0].max_load:g} of max_load in use")
-    return min(free, key=lambda place: (load[place.key] / place.max_load, place.key)), None
+        return current
+
+    def _locked(self, current: Round, need: Need) -> Cause | None:
+        for lock in sorted(need.locks):
+            if lock in self._holders:
+                return Cause("Locked", f"lock {lock} held by job {min(self._holders[lock].values())}")
+            if lock in current.kept_locks:
+                return Cause(
+                    "Locked", f"lock {lock} kept for job {current.kept_locks[lock]}, which waits longer"
+                )
+            if lock in current.locks:
+                return Cause("Locked", f"lock {lock} goes to another job now")
+        return None
+
+    def _turn(self, job: QueuedJob) -> Cause:
+        load = self._shares.get(job.lane, 0) / UNIT
+        return Cause("Turn", f"there is room; others come first ({job.lane} has a load of {load:g} at work)")
+
+    def _add(self, job: QueuedJob) -> None:
+        self.jobs[job.number] = job
+        for trial in job.trials:
+            if trial.executor is None:
+                self._waiting[trial.id] = (job, trial.need)
+            else:
+                self._at_work(job, trial, trial.executor, 1)
+        group = self._groups.setdefault((job.key, job.ref), [])
+        first = group[0] if group else None
+        insort(group, job.number)
+        self._offer(job)
+        if first is not None and first > job.number:
+            self._withdraw(self.jobs[first])
+            self._offer(self.jobs[first])
+
+    def _remove(self, job: QueuedJob) -> None:
+        self._withdraw(job)
+        del self.jobs[job.number]
+        for trial in job.trials:
+            if trial.executor is None:
+                del self._waiting[trial.id]
+            else:
+                self._at_work(job, trial, trial.executor, -1)
+        group = self._groups[job.key, job.ref]
+        first = group[0] == job.number
+        del group[bisect_left(group, job.number)]
+        if not group:
+            del self._groups[job.key, job.ref]
+        elif first:
+            self._offer(self.jobs[group[0]])
+
+    def _at_work(self, job: QueuedJob, trial: QueuedTrial, executor: str, sign: int) -> None:
+        _count(self._load, executor, sign * trial.need.load)
+        _count(self._shares, job.lane, sign * trial.need.load)
+        for lock in trial.need.locks:
+            holders = self._holders.setdefault(lock, {})
+            if sign > 0:
+                holders[trial.id] = job.number
+            else:
+                del holders[trial.id]
+            if not holders:
+                del self._holders[lock]
+
+    def _offer(self, job: QueuedJob) -> None:
+        """Put its waiting trials into their lines, if it may start beside the jobs before it."""
+        first = self._groups[job.key, job.ref][0]
+        if job.number in self._offered or job.stopping or not (job.beside or first == job.number):
+            return
+        self._offered.add(job.number)
+        for trial in job.trials:
+            if trial.executor is None:
+                insort(self._lanes.setdefault(job.lane, {}).setdefault(trial.need, []), _rank(job, trial))
+
+    def _withdraw(self, job: QueuedJob) -> None:
+        """Take its trials out of their lines."""
+        if job.number not in self._offered:
+            return
+        self._offered.remove(job.number)
+        for trial in job.trials:
+            if trial.executor is None:
+                lines = self._lanes[job.lane]
+                line = lines[trial.need]
+                del line[bisect_left(line, _rank(job, trial))]
+                if not line:
+                    del lines[trial.need]
+                if not lines:
+                    del self._lanes[job.lane]
+
+    def _forget_passed(self, old: QueuedJob | None, new: QueuedJob | None) -> None:
+        """What no longer waits is owed nothing."""
+        for trial in old.trials if old else ():
+            if trial.id not in self._waiting:
+                self._passed.pop(trial.id, None)
+                self._owed.pop(trial.id, None)
 
 
-def _accepts(place: Place, url: str | None) -> bool:
-    return url is None or not place.accepted_repositories or any_url_match(place.accepted_repositories, url)
+def _rank(job: QueuedJob, trial: QueuedTrial) -> Rank:
+    return (-job.priority, job.number, -trial.priority, trial.position, trial.id)
+
+
+def _count(sums: dict[str, int], name: str, change: int) -> None:
+    """Add to a sum; what is nothing again is left out."""
+    total = sums.get(name, 0) + change
+    if total:
+        sums[name] = total
+    else:
+        sums.pop(name, None)
+
+
+def _no_room(current: Round, need: Need, fits: Sequence[Place]) -> Cause | None:
+    """Why no place that fits takes it now: closed, full, or kept for another."""
+    able = [place for place in fits if place.closed is None]
+    if not able:
+        reason = next(place.closed[1] for place in fits if place.closed)
+        return Cause("Closed", f"{_names(fits)}: {reason}")
+    if any(current.room[place.key] >= need.load for place in able):
+        return None
+    kept = next((current.kept[place.key] for place in able if place.key in current.kept), None)
+    most = able[0].max_load / UNIT
+    if kept is not None:
+        return Cause("Busy", f"{_names(able)}: room is kept for job {kept}, which waits longer")
+    return Cause("Busy", f"{_names(able)}: too little of {most:g} max_load is free")
+
+
+def _names(places: Sequence[Place]) -> str:
+    return ", ".join(place.key for place in places)

@@ -1,6 +1,7 @@
 """How a job goes on: which trials to make, which tasks are decided, when it ends (cider-ci 5.1–5.3, design 13.3, 13.4).
 
-Pure: `decide(job, now)` gives moves. One pass of `job/NUMBER` carries them out in one transaction.
+Pure: `decide(job, now)` gives moves. One pass of `job/NUMBER` carries them out in one transaction. `when`,
+`ignore_failure`, `branches`, `retry_on` and `eager_trials` are those of own-kinds, "Build: the `tasks` form".
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from reconciler.model.job import Job, Reason, State, Task, Trial
+from specs.globs import branch_matches
+
+_LONGEST_DELAY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +59,24 @@ def decide(job: Job, now: datetime) -> JobDecision:
         return _overdue(job)
     moves: list[Move] = []
     trials: list[NewTrial] = []
-    states: dict[str, Verdict] = {}
+    seen: dict[str, _Seen] = {}
     for task in job.tasks:
-        verdict, wanted = _task(task, states)
-        states[task.name] = verdict
-        trials += [NewTrial(task.id, len(task.trials) + i + 1) for i in range(wanted)]
-        if verdict != (task.state, task.reason):
-            moves.append(Move("task", task.id, *verdict))
-    state, reason = evaluate(list(states.values()), started=job.started_at is not None)
+        found = _task(task, job, seen, now)
+        seen[task.name] = found
+        trials += [NewTrial(task.id, len(task.trials) + i + 1) for i in range(found.trials)]
+        moves += _superfluous(task)
+        if found.verdict != (task.state, task.reason):
+            moves.append(Move("task", task.id, *found.verdict))
+    state, reason = evaluate([found.counted for found in seen.values()], started=job.started_at is not None)
     if (state, reason) != (job.state, job.reason):
         moves.append(Move("job", job.id, state, reason))
-    return JobDecision(tuple(moves), tuple(trials), (), None if state.finished else deadline)
+    looks = [found.look_at for found in seen.values() if found.look_at] + ([deadline] if deadline else [])
+    return JobDecision(
+        tuple(moves),
+        tuple(trials),
+        _to_stop(job, moves),
+        None if state.finished else min(looks, default=None),
+    )
 
 
 def evaluate(tasks: Sequence[Verdict], *, started: bool) -> Verdict:
@@ -102,30 +114,133 @@ def task_verdict(task: Task) -> Verdict:
 
 
 def trials_wanted(task: Task) -> int:
-    """How many more attempts are owed now (cider-ci 5.3; lost ones are counted apart, design 13.3)."""
+    """How many more attempts are owed, now or after a delay (cider-ci 5.3).
+
+    Those lost with their machine or process are counted apart (design 13.3).
+    """
     policy, trials = task.policy, task.trials
-    if any(trial.state is State.PASSED or not trial.state.finished for trial in trials):
+    if any(trial.state is State.PASSED for trial in trials):
         return 0
     if trials and trials[-1].state is State.ABORTED:
         return 0
     lost = sum(trial.reason == Reason.LOST for trial in trials)
-    if trials and trials[-1].reason == Reason.LOST:
-        return 1 if lost <= int(policy.get("lost_retries", 2)) else 0
-    return 1 if len(trials) - lost < int(policy.get("max_trials", 1)) else 0
+    if lost > int(policy.get("lost_retries", 2)):
+        return 0
+    if not all(_may_repeat(trial, policy) for trial in _judged(trials)):
+        return 0
+    unfinished = sum(not trial.state.finished for trial in trials)
+    eager = int(policy.get("eager_trials") or 1)
+    return max(0, min(eager - unfinished, int(policy.get("max_trials") or 1) - (len(trials) - lost)))
 
 
-def _task(task: Task, states: Mapping[str, Verdict]) -> tuple[Verdict, int]:
+def retry_at(task: Task) -> datetime | None:
+    """When a further attempt may be made: `retry_delay_seconds`, doubled each time up to an hour. None: no delay.
+
+    Only what a script did is waited for; a lost process is replaced at once.
+    """
+    delay = float(task.policy.get("retry_delay_seconds") or 0)
+    ends = [trial.finished_at for trial in _judged(task.trials) if trial.finished_at is not None]
+    if not delay or not ends or not trials_wanted(task):
+        return None
+    doubled = delay * 2.0 ** min(len(ends) - 1, 32)
+    return max(ends) + min(timedelta(seconds=min(doubled, 1e6)), _LONGEST_DELAY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a task's dependants, and the job, make of it. `failed`: it, or what kept it from starting, failed."""
+
+    verdict: Verdict
+    counted: Verdict
+    failed: bool
+    trials: int = 0
+    look_at: datetime | None = None
+
+    @property
+    def good(self) -> bool:
+        """Those that need it may start."""
+        return self.counted[0] is State.PASSED
+
+
+def _task(task: Task, job: Job, seen: Mapping[str, _Seen], now: datetime) -> _Seen:
+    needed = [seen[name] for name in task.policy.get("needs") or () if name in seen]
     if task.state.finished:
-        return (task.state, task.reason), 0
-    needed = [states[name][0] for name in task.policy.get("needs") or () if name in states]
-    if any(state.finished and state is not State.PASSED for state in needed):
-        return (State.SKIPPED, Reason.NEEDS), 0
-    if not all(state is State.PASSED for state in needed):
-        return (State.PENDING, None), 0
-    wanted = trials_wanted(task)
+        return _ended(task, (task.state, task.reason), needed)
+    if not _for_this_ref(task.policy, job):
+        return _ended(task, (State.SKIPPED, Reason.OTHER_REF), needed)
+    unmet = None if task.trials else _unmet(task.policy.get("when") or "passed", needed)
+    if unmet is not None:
+        return _ended(task, unmet, needed)
+    wanted, later = trials_wanted(task), retry_at(task)
+    state = State.EXECUTING if task.trials else State.PENDING
+    if wanted and later is not None and later > now:
+        return _Seen((state, None), (state, None), False, look_at=later)
     if wanted:
-        return (State.EXECUTING if task.trials else State.PENDING, None), wanted
-    return task_verdict(task), 0
+        return _Seen((state, None), (state, None), False, trials=wanted)
+    return _ended(task, task_verdict(task), needed)
+
+
+def _ended(task: Task, verdict: Verdict, needed: Sequence[_Seen]) -> _Seen:
+    """`ignore_failure` counts a failure as passed, for the job and for those that need the task."""
+    state, reason = verdict
+    ignored = bool(task.policy.get("ignore_failure")) and state in (State.FAILED, State.DEFECTIVE)
+    held_up = state is State.SKIPPED and reason == Reason.NEEDS and any(need.failed for need in needed)
+    failed = state in (State.FAILED, State.DEFECTIVE, State.ABORTED) and not ignored
+    return _Seen(verdict, (State.PASSED, None) if ignored else verdict, failed or held_up)
+
+
+def _unmet(when: str, needed: Sequence[_Seen]) -> Verdict | None:
+    """What keeps a task from starting: it waits (pending), or never starts (skipped); None: it starts."""
+    if when == "passed" and any(need.verdict[0].finished and not need.good for need in needed):
+        return State.SKIPPED, Reason.NEEDS
+    if not all(need.verdict[0].finished for need in needed):
+        return State.PENDING, None
+    if when == "failed" and not any(need.failed for need in needed):
+        return State.SKIPPED, Reason.WHEN
+    return None
+
+
+def _for_this_ref(policy: Mapping[str, Any], job: Job) -> bool:
+    """A task may be kept to branches and tags; with either list, what fits none of them is left out."""
+    branches, tags = policy.get("branches") or (), policy.get("tags") or ()
+    if not branches and not tags:
+        return True
+    branch, tag = job.checkout.branch, job.checkout.tag
+    return (branch is not None and branch_matches(branches, branch)) or (
+        tag is not None and branch_matches(tags, tag)
+    )
+
+
+def _judged(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that ended by what their script did."""
+    return [trial for trial in trials if trial.state.finished and trial.reason != Reason.LOST]
+
+
+def _may_repeat(trial: Trial, policy: Mapping[str, Any]) -> bool:
+    """`retry_on`: which ends are followed by another attempt; all of them where it is not said."""
+    wanted = policy.get("retry_on")
+    if wanted is None or trial.state not in (State.FAILED, State.DEFECTIVE):
+        return True
+    kind = "timeout" if trial.reason == Reason.TIMEOUT else trial.state.value
+    return kind in wanted
+
+
+def _superfluous(task: Task) -> list[Move]:
+    """One of several side by side has passed: the others are ended."""
+    if not any(trial.state is State.PASSED for trial in task.trials):
+        return []
+    ends = {State.PENDING: State.ABORTED, State.DISPATCHING: State.ABORTING, State.EXECUTING: State.ABORTING}
+    return [
+        Move("trial", trial.id, ends[trial.state], Reason.SUPERSEDED)
+        for trial in task.trials
+        if trial.state in ends
+    ]
+
+
+def _to_stop(job: Job, moves: Sequence[Move]) -> tuple[str, ...]:
+    """Trials whose scripts must be ended, now or still."""
+    ending = {move.id for move in moves if move.entity == "trial" and move.state is State.ABORTING}
+    return tuple(trial.id for trial in _live(job) if trial.state is State.ABORTING or trial.id in ending)
 
 
 def _deadline(job: Job) -> datetime | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.model.job import Job, State
+from reconciler.controllers.jobs import retry_at
+from reconciler.controllers.places import Cause as Wait
+from reconciler.model.job import Job, State, Task
 from reconciler.model.resource import Resource
 
 
@@ -21,14 +23,15 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All that is looked at. `waits`: trial id → (reason, message) as of the last dispatch."""
+    """All that is looked at. `waits`: why each waiting trial waits, by id; `awaits`: KEYs, by trigger's position."""
 
     resource: Resource
     source_trouble: tuple[str, str] | None
     trouble: tuple[str, str] | None
     live: Sequence[Job]
     latest: Job | None
-    waits: Mapping[str, tuple[str, str]]
+    waits: Mapping[str, Wait]
+    awaits: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 def causes(question: Question) -> tuple[Cause, ...]:
@@ -55,7 +58,12 @@ def _build(question: Question, spec: Mapping[str, Any]) -> list[Cause]:
     found = [cause for job in question.live for cause in _job(job, question.waits)]
     if not question.live:
         found += _nothing_runs(question, spec, where)
+        found += [Cause("AwaitsBuilds", _awaits(keys), where) for keys in question.awaits.values() if keys]
     return found
+
+
+def _awaits(keys: Sequence[str]) -> str:
+    return f"starts when {' and '.join(keys)} {'has' if len(keys) == 1 else 'have'} passed"
 
 
 def _nothing_runs(question: Question, spec: Mapping[str, Any], where: str) -> list[Cause]:
@@ -69,13 +77,28 @@ def _nothing_runs(question: Question, spec: Mapping[str, Any], where: str) -> li
     return []
 
 
-def _job(job: Job, waits: Mapping[str, tuple[str, str]]) -> list[Cause]:
+def _job(job: Job, waits: Mapping[str, Wait]) -> list[Cause]:
+    where = f"job/{job.number}"
     found = []
     for task in job.tasks:
-        for trial in task.trials:
-            if trial.state is State.PENDING and trial.id in waits:
-                reason, message = waits[trial.id]
-                found.append(
-                    Cause(reason, f"job {job.number}, task {task.name}: {message}", f"job/{job.number}")
-                )
+        about = f"job {job.number}, task {task.name}"
+        tried = [waits[t.id] for t in task.trials if t.state is State.PENDING and t.id in waits]
+        found += [Cause(wait.reason, f"{about}: {wait.message}", where) for wait in dict.fromkeys(tried)]
+        later = None if tried or task.state.finished else _later(job, task)
+        found += [Cause(*later, where)] if later else []
     return found
+
+
+def _later(job: Job, task: Task) -> tuple[str, str] | None:
+    """Why a task without a waiting trial is not tried now: those it needs, or the delay before the next try."""
+    if job.state is State.ABORTING or any(not trial.state.finished for trial in task.trials):
+        return None
+    about = f"job {job.number}, task {task.name}"
+    states = {other.name: other.state for other in job.tasks}
+    needed = [n for n in task.policy.get("needs") or () if n in states and not states[n].finished]
+    if needed and not task.trials:
+        return "Needs", f"{about}: waits for {', '.join(needed)} to end"
+    at = retry_at(task)
+    if at is None:
+        return None
+    return "RetryDelay", f"{about}: try {len(task.trials) + 1} not before {at.isoformat(timespec='seconds')}"

@@ -43,10 +43,11 @@ class Kept:
     path: str
     digest: str
     size: int
+    executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """Something that is no directory. `directory` is the descriptor to open it from, until the next entry."""
 
     directory: int
@@ -77,7 +78,7 @@ class AttachmentStore:
         kept: list[Kept] = []
         complaints: list[str] = []
         unmatched = set(patterns)
-        for entry in _walk(workspace, complaints):
+        for entry in walk(workspace, complaints):
             hits = {pattern for pattern in patterns if matches(pattern, entry.path)}
             if not hits:
                 continue
@@ -131,7 +132,7 @@ class AttachmentStore:
             raise ValueError(f"{digest!r} is no SHA-256 digest")
         return self._directory / digest[:2] / digest[2:]
 
-    def _keep(self, entry: _Entry) -> Kept | str:
+    def _keep(self, entry: Entry) -> Kept | str:
         """Kept, or the sentence that says why not."""
         if not _is_plain(entry.path):
             shown = _shown(entry.path)
@@ -141,13 +142,14 @@ class AttachmentStore:
         except OSError:
             return f"attachment {entry.path!r} was not kept: it is a link or cannot be read"
         with open(source, "rb", buffering=0):  # noqa: PTH123  (a descriptor)
-            if not stat.S_ISREG(os.fstat(source).st_mode):
+            found = os.fstat(source)
+            if not stat.S_ISREG(found.st_mode):
                 return f"attachment {entry.path!r} was not kept: it is no regular file"
             try:
                 digest, size = self._copy(source)
             except _TooLarge:
                 return f"attachment {entry.path!r} was not kept: it is larger than {self._size_limit} bytes"
-        return Kept(entry.path, digest, size)
+        return Kept(entry.path, digest, size, bool(found.st_mode & stat.S_IXUSR))
 
     def _copy(self, source: int) -> tuple[str, int]:
         """Copies into the store under the digest that is found while copying."""
@@ -193,7 +195,7 @@ def _is_aged(path: Path) -> bool:
         return False
 
 
-def _walk(workspace: Path, complaints: list[str]) -> Iterator[_Entry]:
+def walk(workspace: Path, complaints: list[str]) -> Iterator[Entry]:
     """Everything below the workspace but directories, by name; no link is followed, .git is left out."""
     root = os.open(workspace, _DIRECTORY)
     try:
@@ -206,21 +208,21 @@ def _walk(workspace: Path, complaints: list[str]) -> Iterator[_Entry]:
         os.close(root)
 
 
-def _below(directory: int, path: str, depth: int, complaints: list[str]) -> Iterator[_Entry]:
+def _below(directory: int, path: str, depth: int, complaints: list[str]) -> Iterator[Entry]:
     with os.scandir(directory) as entries:
         found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     for name, is_directory in found:
         if name == ".git":
             continue
         if not is_directory:
-            yield _Entry(directory, name, path + name)
+            yield Entry(directory, name, path + name)
         elif depth == _DEPTH:
             complaints.append(f"the directory {_shown(path + name)} is too deep to look for attachments")
         else:
             yield from _inside(directory, path, name, depth, complaints)
 
 
-def _inside(directory: int, path: str, name: str, depth: int, complaints: list[str]) -> Iterator[_Entry]:
+def _inside(directory: int, path: str, name: str, depth: int, complaints: list[str]) -> Iterator[Entry]:
     try:
         handle = os.open(name, _DIRECTORY, dir_fd=directory)
     except OSError:

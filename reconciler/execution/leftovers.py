@@ -1,4 +1,4 @@
-"""Folders that a killed daemon left behind: workspaces that no trial uses, and old run folders.
+"""What a killed daemon left behind: workspaces that no trial uses, old run folders, logs that are not compressed.
 
 `sweep` is called by the daemon once, before it takes up its trials; the rest by `reconciler.passes.retention`. All
 of this blocks. It knows no store: callers say what lives. Whatever is not named as one of our folders stays.
@@ -15,6 +15,8 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 import structlog
+
+from reconciler.execution import archive
 
 log = structlog.get_logger(__name__)
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -37,6 +39,26 @@ def sweep(data: Path, live: Mapping[str, int]) -> list[Path]:
 def aged_runs(data: Path) -> list[Path]:
     """Run folders of trials whose last claim is a day old or older: `DATA/runs/<trial>`."""
     return [path for path in _entries(data / "runs") if _TRIAL.fullmatch(path.name) and _is_aged(path)]
+
+
+def loose_logs(data: Path) -> list[str]:
+    """Run folders in which an end may have left work: `<trial>/<epoch>[/services/NAME]` below DATA/runs."""
+    runs = data / "runs"
+    folders = (folder for pattern in ("*/*", "*/*/services/*") for folder in runs.glob(pattern))
+    return sorted(str(folder.relative_to(runs)) for folder in folders if _is_loose(folder))
+
+
+def settle_logs(data: Path, runs: Sequence[str]) -> int:
+    """Compress the logs of scripts that have ended; gives how many. Raw output that is still there goes."""
+    count = 0
+    for run in runs:
+        folder = data / "runs" / run
+        try:
+            (folder / "raw").unlink(missing_ok=True)
+            count += archive.compress(folder)
+        except OSError as error:
+            log.warning("log-not-compressed", folder=str(folder), error=str(error))
+    return count
 
 
 def remove(paths: Sequence[Path]) -> list[Path]:
@@ -63,6 +85,17 @@ def _run(*command: str | Path) -> None:
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_loose(folder: Path) -> bool:
+    return _size(folder / "log") >= archive.WORTH or os.path.lexists(folder / "raw")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _is_aged(path: Path) -> bool:

@@ -1,8 +1,8 @@
-"""Reads the logs of scripts by byte offset, live or afterwards.
+"""Reads the logs of scripts by byte offset: live or afterwards, plain or compressed.
 
-Called by the queries that serve logs and by the event streams. A log only ever grows, so readers share
-nothing but the file: following costs one `stat` in 0.1 s, cheap with hundreds of readers. It never writes,
-masks or compresses.
+Called by the queries that serve logs and by the event streams; a script's log is named by its folder. A log only ever
+grows, so readers share nothing but the file: following costs one `stat` in 0.1 s, cheap with hundreds of readers. A
+reader notices nothing when a log is replaced by its compressed form. It never writes, masks or compresses.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
+
+from reconciler.execution import archive, timeline
 
 CHUNK = 64 << 10
 _POLL = 0.1
+_FORMS = ("log", archive.NAME)
 
 
 def cut(chunk: bytes) -> int:
@@ -37,18 +41,18 @@ def _length(first: int) -> int:
 
 
 class Logs:
-    """Log files of scripts. Holds nothing; a class, so that masked and compressed logs can take its place."""
+    """Logs of scripts, each in its folder. Holds nothing."""
 
-    async def read(self, path: Path, offset: int, limit: int) -> bytes:
+    async def read(self, folder: Path, offset: int, limit: int) -> bytes:
         """Up to `limit` bytes from `offset`; empty beyond the end or when there is no log yet."""
-        return await asyncio.to_thread(_read, path, offset, limit)
+        return await asyncio.to_thread(read_at, folder, offset, limit)
 
-    async def size(self, path: Path) -> int:
+    async def size(self, folder: Path) -> int:
         """Bytes in the log now."""
-        return _size(path)
+        return await asyncio.to_thread(size_of, folder)
 
     async def follow(
-        self, path: Path, offset: int, ended: Callable[[], bool], *, poll: float = _POLL
+        self, folder: Path, offset: int, ended: Callable[[], bool], *, poll: float = _POLL
     ) -> AsyncIterator[tuple[int, bytes]]:
         """Yields (offset after the chunk, chunk) as the log grows, until `ended()` and all has been read.
 
@@ -57,7 +61,7 @@ class Logs:
         while True:
             # asked before the size: what was written until the end is in the file by then
             last = ended()
-            chunk = await self.read(path, offset, CHUNK) if _size(path) > offset else b""
+            chunk = await self.read(folder, offset, CHUNK) if last or _grown(folder, offset) else b""
             whole = chunk[: cut(chunk)]
             # what stays after the end is a character that the log does not finish
             whole = chunk if last and not whole else whole
@@ -70,16 +74,66 @@ class Logs:
                 await asyncio.sleep(poll)
 
 
-def _size(path: Path) -> int:
+def read_at(folder: Path, offset: int, limit: int) -> bytes:
+    """As `Logs.read`, blocking. `log` is looked for first: when it is gone, its compressed form is there."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116  (a hot path)
+        with (folder / "log").open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), max(limit, 0), max(offset, 0))
+    except FileNotFoundError:
+        pass
+    try:
+        return archive.read(folder / archive.NAME, max(offset, 0), max(limit, 0))
+    except FileNotFoundError:
+        return b""
+
+
+def size_of(folder: Path) -> int:
+    """As `Logs.size`, blocking."""
+    try:
+        return (folder / "log").stat().st_size
+    except FileNotFoundError:
+        pass
+    try:
+        return archive.size(folder / archive.NAME)
     except FileNotFoundError:
         return 0
 
 
-def _read(path: Path, offset: int, limit: int) -> bytes:
+def exists(folder: Path) -> bool:
+    """Is there a log, in either form? Blocks."""
+    return (folder / "log").exists() or (folder / archive.NAME).exists()
+
+
+def stored(folder: Path, limit: int) -> tuple[Path, int] | None:
+    """(file, bytes): the beginning of a file that is the first `limit` bytes of a log as Zstandard frames. Blocks."""
+    path = folder / archive.NAME
     try:
-        with path.open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), max(limit, 0), max(offset, 0))
+        count = archive.stored(path, limit)
     except FileNotFoundError:
-        return b""
+        return None
+    return None if count is None else (path, count)
+
+
+def offset_at(folder: Path, moment: datetime) -> int:
+    """Where what was printed since a moment begins, or up to a second of output earlier. Blocks."""
+    wanted = moment.timestamp()
+    written = next((at for name in _FORMS if (at := _written(folder / name)) is not None), None)
+    if written is not None and written < wanted:
+        return size_of(folder)
+    return timeline.find(timeline.load(folder), wanted * 1000)
+
+
+def _written(path: Path) -> float | None:
+    """When a log was last written to."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def _grown(folder: Path, offset: int) -> bool:
+    """Is a log longer than this? Cheap; what is compressed has ended, and is read."""
+    try:
+        return os.stat(folder / "log").st_size > offset  # noqa: PTH116  (a hot path)
+    except FileNotFoundError:
+        return (folder / archive.NAME).exists()

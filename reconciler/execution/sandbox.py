@@ -12,11 +12,11 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from reconciler.errors import Stalled
 from reconciler.execution import etc
@@ -24,6 +24,10 @@ from reconciler.execution import etc
 WORKSPACE = "/workspace"
 HOME = "/home/steersman"
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "opt")
+_OWN = ("proc", "dev", "sys", "tmp", "run", "home", WORKSPACE[1:], "root", "lost+found")
+_INSTALL_RIGHTS = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP",
+)  # fmt: skip
 _KEPT = 60
 _REFUSED = ("/proc", "/sys/fs/cgroup", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh")
 
@@ -39,9 +43,12 @@ class SandboxRefused(Stalled):
 class View:
     """What a script sees beside the system.
 
-    `workspace` is /workspace, writable. `readable` and `writable` are host paths, at their own place. `files`
-    are single host files with the place inside where they are bound read-only; `outputs` the same, writable.
-    Nothing of `hidden` (the daemon's data directory) can be seen but the workspace and the files.
+    `workspace` is /workspace, writable; `tmp` and `home` are folders of the disk for /tmp and HOME (without them:
+    memory). `readable` and `writable` are host paths, at their own place. `files` are single host files and
+    `folders` directories with the place inside where they are bound read-only; `outputs` single files or pipes
+    that can be written. `root` is a directory with a system of its own in place of the machine's; `installs`: it is
+    a private copy that packages may be installed into, with the rights that installing needs.
+    Nothing of `hidden` (the daemon's data directory) can be seen but what is named here.
     `survivors`: what the script leaves running outlives it.
     """
 
@@ -51,7 +58,12 @@ class View:
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     files: tuple[tuple[Path, str], ...] = ()
+    folders: tuple[tuple[Path, str], ...] = ()
     outputs: tuple[tuple[Path, str], ...] = ()
+    tmp: Path | None = None
+    home: Path | None = None
+    root: Path | None = None
+    installs: bool = False
     survivors: bool = False
 
 
@@ -125,27 +137,50 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
     if found.path is None:
         raise SandboxRefused(f"scripts cannot be isolated: {found.why}")
     asked = [*_asked(view.readable, "--ro-bind", view.hidden), *_asked(view.writable, "--bind", view.hidden)]
+    system = _machine(view) if view.root is None else _root(view.root, view)
     return (
         found.path,
         *("--json-status-fd", "3"),
         *(() if view.survivors else ("--die-with-parent",)),
         *found.privileges,
+        *(_installing() if view.installs else ()),
         *_namespaces(view.network),
         *("--hostname", "steersman"),
-        *_system(),
-        *("--ro-bind", str(_etc(view.hidden, view.network, int(time.monotonic() // _KEPT))), "/etc"),
+        *system,
         *("--proc", "/proc", "--dev", "/dev"),
         *_settled(),
         *_covered(view.hidden),
-        *("--perms", "1777", "--tmpfs", "/tmp", "--symlink", "/tmp", "/var/tmp"),  # noqa: S108
-        *("--dir", "/run", "--tmpfs", "/home", "--dir", HOME),
+        *_scratch(view),
         *asked,
         *("--bind", str(view.workspace.absolute()), WORKSPACE),
         *_singles(view.files, "--ro-bind"),
+        *_folders(view.folders),
         *_singles(view.outputs, "--bind"),
-        *("--remount-ro", "/", "--chdir", WORKSPACE, "--"),
+        *(() if view.installs else ("--remount-ro", "/")),
+        *("--chdir", WORKSPACE, "--"),
         *argv,
     )
+
+
+def _scratch(view: View) -> Iterator[str]:
+    """Private /tmp and home: on the disk, where limits count them, or in memory."""
+    if view.tmp is None:
+        yield from ("--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108
+    else:
+        yield from ("--bind", str(view.tmp.absolute()), "/tmp")  # noqa: S108
+    if view.root is None:
+        yield from ("--symlink", "/tmp", "/var/tmp")  # noqa: S108
+    yield from ("--dir", "/run", "--tmpfs", "/home")
+    if view.home is None:
+        yield from ("--dir", HOME)
+    else:
+        yield from ("--bind", str(view.home.absolute()), HOME)
+
+
+def _installing() -> tuple[str, ...]:
+    """What package tools need, inside of a copy that nobody else uses."""
+    as_root = () if os.geteuid() == 0 else ("--uid", "0", "--gid", "0")
+    return (*as_root, *(word for right in _INSTALL_RIGHTS for word in ("--cap-add", right)))
 
 
 @lru_cache(maxsize=4)
@@ -157,6 +192,32 @@ def _etc(hidden: Path, network: str, _minute: int) -> Path:
 def _settled() -> tuple[str, ...]:
     """Keeps the kernel's settings from root: even without any right it may write /proc/sys/kernel/core_pattern."""
     return ("--remount-ro", "/proc") if os.geteuid() == 0 else ()
+
+
+def _machine(view: View) -> Iterator[str]:
+    """The machine's programs and libraries, and of its /etc what programs need."""
+    yield from _system()
+    yield from ("--ro-bind", str(_etc(view.hidden, view.network, int(time.monotonic() // _KEPT))), "/etc")
+
+
+def _root(root: Path, view: View) -> Iterator[str]:
+    """A directory's own system, but for what every sandbox has of its own."""
+    if not root.is_dir():
+        raise SandboxRefused(f"the image's root {str(root)!r} is no directory of this machine")
+    ours = view.hidden.resolve()
+    if not view.installs and (_contains(root.resolve(), ours) or _contains(ours, root.resolve())):
+        raise SandboxRefused(f"the image's root {str(root)!r} would show the daemon's data directory {ours}")
+    if view.installs:
+        yield from ("--bind", str(root.absolute()), "/")
+    for path in sorted(root.iterdir() if not view.installs else ()):
+        if path.name in _OWN:
+            continue
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), f"/{path.name}")
+        else:
+            yield from ("--ro-bind", str(path.absolute()), f"/{path.name}")
+    if view.network == "host" and (root / "etc/resolv.conf").is_file():
+        yield from ("--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf")
 
 
 def _system() -> Iterator[str]:
@@ -174,6 +235,13 @@ def _covered(hidden: Path) -> tuple[str, ...]:
     ours = hidden.resolve()
     inside = any(_contains(Path("/", name).resolve(), ours) for name in _SYSTEM)
     return ("--tmpfs", str(ours)) if inside else ()
+
+
+def shown(executor: Mapping[str, Any], hidden: Path) -> Iterator[tuple[Path, str, bool]]:
+    """The host paths that an executor shows: (path, place inside, writable); refused as in `wrap`."""
+    for field, writable in (("readable", False), ("writable", True)):
+        for text in executor.get(field) or ():
+            yield _allowed(text, hidden), os.path.normpath(text), writable
 
 
 def _asked(paths: tuple[str, ...], how: str, hidden: Path) -> Iterator[str]:
@@ -210,6 +278,11 @@ def _contains(outer: Path, inner: Path) -> bool:
 
 def _singles(files: tuple[tuple[Path, str], ...], how: str) -> Iterator[str]:
     for source, place in files:
-        if not source.is_file():
+        if not source.is_file() and not source.is_fifo():
             raise SandboxRefused(f"{str(source)!r} cannot be bound to {place}: there is no such file")
         yield from (how, str(source.absolute()), place)
+
+
+def _folders(folders: tuple[tuple[Path, str], ...]) -> Iterator[str]:
+    for source, place in folders:
+        yield from ("--ro-bind", str(source.absolute()), place)

@@ -13,11 +13,12 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,14 +34,18 @@ _KILL_AGAIN = 0.25
 _HALF_WRITTEN = 0.5
 _SWEEPS = 20
 _SMALL = 4096
+_TOO_LARGE = 128 + signal.SIGXFSZ  # the drain ended by writing beyond its limit
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """What to run. `environment` is exactly the script's; `argv` begins with bwrap when `sandboxed`.
 
-    `log_limit` counts bytes and is rounded up to a multiple of 512. With `survivors` what the script leaves
-    running stays (deploys; such a sandbox must be wrapped without --die-with-parent).
+    `log_limit` counts bytes and is rounded up to a multiple of 512; the log is RUN/log, or RUN/raw when `masked`.
+    Output of services comes by the pipes that are there as RUN/services/NAME/pipe. `groups` are files by which control
+    groups are entered. With `own_environment` (containers) `argv` runs with that, and the script's is written
+    to its standard input as shell assignments. With `survivors` what the script leaves running stays (deploys; such a
+    sandbox must be wrapped without --die-with-parent).
     """
 
     argv: tuple[str, ...]
@@ -49,6 +54,9 @@ class Command:
     sandboxed: bool
     log_limit: int
     survivors: bool = False
+    masked: bool = False
+    groups: tuple[str, ...] = ()
+    own_environment: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,29 +141,55 @@ def start(run: Path, command: Command) -> Supervised:
     if command.survivors:
         os.mkfifo(run / "pipe", 0o600)
     identity = {COOKIE: cookie(run)}
-    if not command.sandboxed:
-        return _spawn(run, command, command.argv, {**command.environment, **identity}, subprocess.DEVNULL)
-    # bubblewrap itself runs outside: an LD_PRELOAD or PATH of the script's must not reach it, nor the shell
-    argv = (command.argv[0], "--args", "4", *command.argv[1:])
-    settings = _settings({**command.environment, **identity})
+    full = {**command.environment, **identity}
+    if command.own_environment is not None:
+        argv, own, words = command.argv, {**command.own_environment, **identity}, _assignments(full)
+    elif command.sandboxed:
+        # bubblewrap itself runs outside: an LD_PRELOAD or PATH of the script's must not reach it, nor the shell
+        at = command.argv.index("--json-status-fd")
+        argv = (*command.argv[:at], "--args", "4", *command.argv[at:])
+        own, words = {"PATH": os.defpath, **identity}, _settings(full)
+    else:
+        return _spawn(run, command, command.argv, full, subprocess.DEVNULL)
+    handle = _in_memory(words)
     try:
-        return _spawn(run, command, argv, {"PATH": os.defpath, **identity}, settings)
+        return _spawn(run, command, argv, own, handle)
     finally:
-        os.close(settings)
+        os.close(handle)
 
 
-def _settings(environment: Mapping[str, str]) -> int:
-    """bubblewrap's arguments that set the environment, in memory: no secret is in an argv or on disk."""
+def _settings(environment: Mapping[str, str]) -> bytes:
+    """bubblewrap's arguments that set the environment."""
     words = ["--clearenv"]
+    for name, value in _checked(environment):
+        words += ["--setenv", name, value]
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
+
+
+def _assignments(environment: Mapping[str, str]) -> bytes:
+    """A shell's assignments that set the environment; names that no shell takes are left out."""
+    lines = [
+        f"export {name}={shlex.quote(value)}\n"
+        for name, value in _checked(environment)
+        if name.isidentifier() and name.isascii()
+    ]
+    return os.fsencode("".join(lines))
+
+
+def _checked(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in environment.items():
         if not name or "=" in name or "\0" in name + value:
             raise ValueError(
                 f"environment variable {name!r} has a name or value that no program can be given"
             )
-        words += ["--setenv", name, value]
+        yield name, value
+
+
+def _in_memory(content: bytes) -> int:
+    """A file in memory: no secret is in an argv or on disk."""
     handle = os.memfd_create("environment")
     with open(handle, "wb", closefd=False) as file:
-        file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
+        file.write(content)
     os.lseek(handle, 0, os.SEEK_SET)
     return handle
 
@@ -163,13 +197,14 @@ def _settings(environment: Mapping[str, str]) -> int:
 def _spawn(
     run: Path, command: Command, argv: tuple[str, ...], environment: dict[str, str], stdin: int
 ) -> Supervised:
-    mode = "sandboxed" if command.sandboxed else "bare"
+    mode = "sandboxed" if command.sandboxed else "bare" if command.own_environment is None else "container"
     leftovers = "keep" if command.survivors else "end"
-    limit = str(max(command.log_limit, 512))
+    limit, log = str(max(command.log_limit, 512)), "raw" if command.masked else "log"
+    groups = "\n".join(command.groups)
     errors = os.open(run / "supervisor.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(
-            ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, *_tools(), *argv),
+            ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, log, groups, *_tools(), *argv),
             stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -320,16 +355,10 @@ def _exit(run: Path) -> Exit | None:
     status = _number(run / "exit")
     if status is None:
         return None
-    over = (run / "over").exists()
-    full = over and _reached_limit(run)
+    over = _number(run / "over")
+    full = over == _TOO_LARGE
     failed = status == 1 and _sandbox_failed(run)
-    return Exit(status, over_limit=full, log_failed=over and not full, sandbox_failed=failed)
-
-
-def _reached_limit(run: Path) -> bool:
-    start = _parse(_text(run / "start"))
-    log = run / "log"
-    return start is not None and log.exists() and log.stat().st_size >= start.limit
+    return Exit(status, over_limit=full, log_failed=over is not None and not full, sandbox_failed=failed)
 
 
 def _sandbox_failed(run: Path) -> bool:

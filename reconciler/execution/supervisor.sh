@@ -2,15 +2,21 @@
 # Runs one script to its end, whether or not the daemon still lives. Started by supervisor.py in a new session, once
 # for each claim; nothing of a user's is part of this text, all comes as arguments and environment.
 #
-#   supervisor.sh RUN LIMIT bare|sandboxed end|keep CAT SETSID SLEEP COMMAND [ARGUMENT…]
+#   supervisor.sh RUN LIMIT bare|sandboxed|container end|keep LOG GROUPS CAT SETSID SLEEP COMMAND [ARGUMENT…]
+#
+# LOG is the name of the log file, GROUPS the files (in lines) by which the script enters its control groups.
 #
 # Leaves in RUN: start (pid, start time, boot id, mode, leftovers, limit; made first, exclusively: whoever makes it owns the claim),
 # log, script (group of a bare script), sandbox (what bubblewrap reports), code (status, when the script ended),
-# over (the log could take no more), exit (the same status, when all output is in the log; valid with its line end only,
+# over (status of a drain that could write no more: 153 at the limit), services/NAME/LOG (what came by the pipe there), exit (the same status, when all output is in the log; valid with its line end only,
 # which one write brings: as good as a rename and a process cheaper).
 
-run=$1 limit=$2 mode=$3 leftovers=$4 cat=$5 setsid=$6 sleep=$7
+run=$1 limit=$2 mode=$3 leftovers=$4 log=$5 groups=$6 cat=$7
 shift 7
+setsid=$1 sleep=$2
+shift 2
+newline='
+'
 
 # Handlers and not '': what is ignored here would be ignored in the script as well.
 trap : HUP INT QUIT TERM
@@ -25,13 +31,23 @@ set -C
 { echo "$$ $started $boot $mode $leftovers $limit" >"$run/start"; } 2>/dev/null || exit 0
 set +C
 
-if [ "$mode" = sandboxed ]; then
-    # Standard input is bubblewrap's list of environment settings: never in an argument, never on disk.
-    exec 4<&0 </dev/null
-fi
+# Standard input is the environment, as bubblewrap's settings or a shell's: never in an argument, never on disk.
+exec 4<&0 </dev/null
+input=4
+[ "$mode" = bare ] && exec 4<&- && input=0
+
+# The writing process enters, and with it all that it starts. What cannot be bounded does not start.
+enter() {
+    IFS=$newline
+    for group in $groups; do
+        echo 0 >"$group" || { echo 126 >"$run/code"; return 1; }
+    done
+    unset IFS
+}
 
 script() {
     trap : HUP INT QUIT TERM
+    [ -z "$groups" ] || enter 2>&1 || return
     if [ "$mode" = sandboxed ]; then
         "$@" 2>&1 3>"$run/sandbox"
         echo $? >"$run/code"
@@ -41,7 +57,7 @@ script() {
     (
         read -r group rest </proc/self/stat
         echo "$group" >"$run/script"
-        exec "$setsid" "$@"
+        exec "$setsid" "$@" <&$input
     ) 2>&1
     echo $? >"$run/code"
     [ "$leftovers" = keep ] && return
@@ -54,19 +70,34 @@ drain() {
     umask 077
     ulimit -c 0
     ulimit -f $(((limit + 511) / 512))
-    exec "$cat" >>"$run/log" 4<&-
+    exec "$cat" >>"$1/$log" 4<&-
 }
 
+# Services of the script write into pipes of their own, from inside of its sandbox.
+for place in "$run"/services/*; do
+    [ -p "$place/pipe" ] || continue
+    drain "$place" <"$place/pipe" &
+    drains="$drains $!"
+done
+
 if [ "$leftovers" = end ]; then
-    script "$@" | drain || : >"$run/over"
+    script "$@" | drain "$run" || echo $? >"$run/over"
 else
     # The drain stays with what the script leaves behind, so it is waited for two seconds only.
-    { (drain) <"$run/pipe" || : >"$run/over"; } &
+    { (drain "$run") <"$run/pipe" || echo $? >"$run/over"; } &
     script "$@" >"$run/pipe"
     left=40
     while [ $left -gt 0 ] && kill -0 $! 2>/dev/null; do
         left=$((left - 1))
         "$sleep" 0.05
     done
+fi
+
+# Opened for both ways at once, which waits for nobody: a drain that no service has come to is let go.
+if [ -n "$drains" ]; then
+    for place in "$run"/services/*; do
+        : <>"$place/pipe"
+    done
+    wait $drains
 fi
 read -r code <"$run/code" && echo "$code" >"$run/exit"

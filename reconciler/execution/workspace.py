@@ -1,4 +1,4 @@
-"""The folder in which a trial works: a clean checkout of its job's commit, or nothing at all.
+"""The folder in which a trial works: a clean checkout of its job's commit, or nothing at all, and its scratch space.
 
 Called by `reconciler.execution.run`; it never starts a script.
 """
@@ -6,6 +6,9 @@ Called by `reconciler.execution.run`; it never starts a script.
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import SteersmanError, Transient
@@ -21,14 +24,46 @@ class WorkspaceError(SteersmanError):
     """The workspace cannot be made; `reason` is a `Reason` of the model."""
 
 
-async def prepare(directory: Path, checkout: Checkout, mirrors: Mirrors) -> None:
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """DATA/workspaces/<trial>-<epoch>: everything of one claim that is removed with it."""
+
+    path: Path
+
+    @property
+    def workspace(self) -> Path:
+        """The checkout, in which the script starts."""
+        return self.path / "workspace"
+
+    @property
+    def tmp(self) -> Path:
+        """The script's own /tmp."""
+        return self.path / "tmp"
+
+    @property
+    def home(self) -> Path:
+        """The script's HOME."""
+        return self.path / "home"
+
+    @property
+    def needs(self) -> Path:
+        """Attachments of the tasks that this one needs, by task."""
+        return self.path / "needs"
+
+    @property
+    def root(self) -> Path:
+        """A private copy of a root image that packages are installed into."""
+        return self.path / "root"
+
+
+async def prepare(folder: Folder, checkout: Checkout, mirrors: Mirrors) -> None:
     """Make the workspace anew; what an interrupted attempt left is removed first."""
-    await remove(directory)
+    await remove(folder.path)
+    await asyncio.to_thread(_make, folder, checkout.commit is None)
     if checkout.url is None or checkout.commit is None:
-        await asyncio.to_thread(directory.mkdir, 0o700, True)
         return
     try:
-        await _steadily(directory, checkout.url, checkout.commit, checkout.branch, mirrors)
+        await _steadily(folder.workspace, checkout.url, checkout.commit, checkout.branch, mirrors)
     except UnknownCommit as error:
         message = f"commit {checkout.commit} is no longer in {checkout.url}"
         raise WorkspaceError(Reason.COMMIT_GONE, message) from error
@@ -49,6 +84,35 @@ async def _steadily(directory: Path, url: str, commit: str, branch: str | None, 
             if pause is None:
                 raise
             await asyncio.sleep(pause)
+
+
+def _make(folder: Folder, empty: bool) -> None:
+    folder.path.mkdir(0o700, parents=True)
+    folder.tmp.mkdir()
+    folder.tmp.chmod(0o1777)
+    folder.home.mkdir(0o700)
+    if empty:
+        folder.workspace.mkdir(0o700)
+
+
+def usage(path: Path) -> int:
+    """Bytes on the disk below a folder, as the disk counts them; no link is followed. Blocks."""
+    total, waiting = 0, [str(path)]
+    while waiting:
+        try:
+            entries = os.scandir(waiting.pop())
+        except OSError:
+            continue  # gone meanwhile, or made unreadable by its script
+        with entries:
+            for entry in entries:
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                total += found.st_blocks * 512
+                if stat.S_ISDIR(found.st_mode):
+                    waiting.append(entry.path)
+    return total
 
 
 async def remove(directory: Path) -> None:

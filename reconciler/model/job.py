@@ -7,7 +7,7 @@ them in its own table. Nothing assigns a state that these tables do not allow: t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -44,11 +44,17 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded"
     PRUNED = "pruned"
     NEEDS = "needs"
+    WHEN = "when"
+    OTHER_REF = "other-ref"
     CHECKOUT_FAILED = "checkout-failed"
     COMMIT_GONE = "commit-gone"
     SCRIPT_MISSING = "script-missing"
     SANDBOX_UNAVAILABLE = "sandbox-unavailable"
     EXECUTOR_ERROR = "executor-error"
+    SERVICE = "service"
+    INSTALL = "install"
+    MEMORY_LIMIT = "memory-limit"
+    DISK_LIMIT = "disk-limit"
     ATTACHMENT_LIMIT = "attachment-limit"
     DISPATCH_TIMEOUT = "dispatch-timeout"
 
@@ -114,7 +120,10 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One attempt at a task. `epoch` counts its claims: who holds an older one may write nothing."""
+    """One attempt at a task. `epoch` counts its claims: who holds an older one may write nothing.
+
+    `outputs`: what its script wrote to $STEERSMAN_OUTPUTS, by name.
+    """
 
     id: str
     task: str
@@ -128,6 +137,7 @@ class Trial:
     started_at: datetime | None
     finished_at: datetime | None
     scripts: tuple[Script, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

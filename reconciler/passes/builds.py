@@ -10,19 +10,20 @@ from typing import Any
 
 from reconciler.apply import builds as apply
 from reconciler.controllers import builds as controller
+from reconciler.controllers import follows as following
 from reconciler.controllers.builds import BuildView, Head
 from reconciler.errors import Stalled, SteersmanError, Waiting
 from reconciler.installation import Installation
+from reconciler.model.follow import Follow
 from reconciler.model.job import Checkout, Job
 from reconciler.model.resource import Resource
 from reconciler.model.timer import Timer
 from reconciler.source.git import Mirror, UnknownCommit
 from reconciler.source.watch import local_path
 from reconciler.source.webhook import normalise_url
-from reconciler.store import jobs, timers
+from reconciler.store import follows, jobs, timers
 from reconciler.store.database import Connection
 from specs.build import work_digest
-from specs.digest import digest
 from specs.globs import branch_matches
 
 _BASELINE = ""  # the row of seen_tags that says: the tags of the first look are noted
@@ -47,6 +48,14 @@ class Stored:
     latest: Job | None
     tags: Mapping[str, str]
     has_job_for_spec: bool
+    follows: Mapping[int, Follow]
+
+    def owed(self, now: datetime) -> bool:
+        """Does a schedule or a `build` trigger owe a job now?"""
+        due = (timer.next_due for timer in self.timers.values())
+        return any(moment is not None and moment <= now for moment in due) or any(
+            controller.owed_by_builds(self.follows, self.timers, position) for position in self.follows
+        )
 
 
 async def run(installation: Installation, key: str) -> datetime | None:
@@ -56,11 +65,13 @@ async def run(installation: Installation, key: str) -> datetime | None:
         return None
     repository = repository_of(installation, resource)
     work = work_digest(resource.spec, repository.url if repository else None)
-    stored = await installation.database.read(lambda c: _stored(c, key, work))
+    stored = await installation.database.read(
+        lambda c: _stored(c, key, work, leaders(installation, resource))
+    )
     now = installation.now()
     spec = with_zone(resource.spec, installation.settings.timezone)
     heads, trouble = await _heads(installation, resource, repository, work, stored, now)
-    if heads == [] and trouble is None and (_due(stored, now) or not stored.has_job_for_spec):
+    if heads == [] and trouble is None and (stored.owed(now) or not stored.has_job_for_spec):
         patterns = ", ".join(spec.get("branches") or ())
         trouble = ("BranchMissing", f"no branch of {repository.url if repository else ''} matches {patterns}")
     view = BuildView(
@@ -69,14 +80,16 @@ async def run(installation: Installation, key: str) -> datetime | None:
         work_digest=work,
         heads=heads,
         timers=stored.timers,
-        trigger_digests={i: digest(t) for i, t in enumerate(spec.get("triggers") or ())},
+        trigger_digests={i: following.trigger_digest(t) for i, t in enumerate(spec.get("triggers") or ())},
         latest=stored.latest,
         has_job_for_spec=stored.has_job_for_spec,
         trouble=trouble,
+        follows=stored.follows,
     )
     decision = controller.decide(view, now)
     made = await apply.make_jobs(installation, resource, work, decision)
     if made:
+        wake_after(installation, key)  # without tasks to run it may have passed at once
         installation.wake("dispatch")  # the status can wait: the job's first step looks here again
         return min(decision.wake_at or now + _SHORTLY, now + _SHORTLY)
     await apply.set_status(installation, key, decision.sync, decision.health, trouble)
@@ -93,6 +106,21 @@ def wake_followers(installation: Installation, pushed: frozenset[str]) -> list[s
             installation.wake(key)
             woken.append(key)
     return woken
+
+
+def leaders(installation: Installation, resource: Resource) -> dict[int, tuple[str, ...]]:
+    """The KEYs that each `build` trigger of a Build follows, by position."""
+    known = installation.snapshot.current.resources
+    triggers = enumerate((resource.spec or {}).get("triggers") or ())
+    return {i: following.leaders(resource, t, known) for i, t in triggers if t["type"] == "build"}
+
+
+def wake_after(installation: Installation, key: str) -> None:
+    """A job of a Build has ended: those that follow it look again."""
+    if installation.followers is None:
+        installation.followers = following.index(installation.snapshot.current.resources)
+    for follower in installation.followers.get(key, ()):
+        installation.wake(follower)
 
 
 def repository_of(installation: Installation, resource: Resource) -> Repository | None:
@@ -158,13 +186,24 @@ def branch_of(spec: Mapping[str, Any], repository: Repository) -> str | None:
     return spec.get("branch") or plain or repository.branch
 
 
-def _stored(connection: Connection, key: str, work: str) -> Stored:
+def _stored(connection: Connection, key: str, work: str, leaders: Mapping[int, tuple[str, ...]]) -> Stored:
     return Stored(
         timers=timers.load(connection, key),
         latest=jobs.latest_of_spec(connection, key, work),
         tags=timers.load_tags(connection, key),
         has_job_for_spec=jobs.exists(connection, key, work),
+        follows=follows_of(connection, key, leaders),
     )
+
+
+def follows_of(connection: Connection, key: str, leaders: Mapping[int, tuple[str, ...]]) -> dict[int, Follow]:
+    """What each `build` trigger of a Build looks at, by position."""
+    return {
+        position: Follow(
+            keys, follows.passes(connection, keys), follows.started_after(connection, key, position)
+        )
+        for position, keys in leaders.items()
+    }
 
 
 def _max_age(spec: Mapping[str, Any], stored: Stored, now: datetime, resync_seconds: float) -> float | None:
@@ -175,13 +214,8 @@ def _max_age(spec: Mapping[str, Any], stored: Stored, now: datetime, resync_seco
         return min(polls) * 0.9
     if any(t["type"] == "webhook" for t in triggers):
         return resync_seconds  # a push whose hook was lost is found then
-    due = _due(stored, now)
     change = any(t["type"] == "change" for t in triggers) and not stored.has_job_for_spec
-    return 5.0 if due or change else None
-
-
-def _due(stored: Stored, now: datetime) -> bool:
-    return any(timer.next_due is not None and timer.next_due <= now for timer in stored.timers.values())
+    return 5.0 if change or stored.owed(now) else None
 
 
 async def _heads(

@@ -1,41 +1,31 @@
-"""The pass of the name `dispatch`: pending trials, executors and loads are observed, trials are started."""
+"""The pass of the name `dispatch`: the queue is told what changed, executors are observed, trials are started."""
 
 from __future__ import annotations
 
 import os
 
 from reconciler.apply import dispatch as apply
-from reconciler.controllers import dispatch as controller
-from reconciler.controllers.dispatch import Waiting
-from reconciler.execution.run import Place
+from reconciler.controllers.places import Place as Offer
+from reconciler.execution.command import Place
 from reconciler.installation import Installation
-from reconciler.model.job import State
-from reconciler.store import jobs as rows
-from reconciler.store.database import Connection
-from reconciler.store.jobs import LiveTrial
+from reconciler.store import queue as rows
 
 LOCAL = "Executor/local"
+_READING = -1
 
 
 async def run(installation: Installation) -> None:
-    """One look at all that waits."""
-    trials, first = await installation.database.read(_observe)
-    places = places_of(installation)
-    busy: dict[str, float] = {}
-    running: dict[str, float] = {}
-    for trial in trials:
-        if trial.state is not State.PENDING and trial.executor:
-            busy[trial.executor] = busy.get(trial.executor, 0.0) + trial.load
-            running[_project(trial)] = running.get(_project(trial), 0.0) + trial.load
-    queue = {
-        trial.id: trial
-        for trial in trials
-        if trial.state is State.PENDING and trial.job_state is not State.ABORTING
-    }
-    offers = [_offer(place, busy.get(place.key, 0.0)) for place in places.values()]
-    decision = controller.decide([_waiting(trial, first) for trial in queue.values()], offers, running)
-    await apply.start(installation, decision, queue, places)
-    installation.waits = {trial: (cause.reason, cause.message) for trial, cause in decision.waits.items()}
+    """One look at what changed, and at the room that is left."""
+    await _catch_up(installation)
+    assignments = installation.queue.decide(offers(installation))
+    if not assignments:
+        return
+    missed = await apply.start(installation, assignments, places_of(installation))
+    if missed:  # somebody else moved them meanwhile: the room that they were to take is free
+        found = await installation.database.read(lambda c: rows.of_jobs(c, missed))
+        for number, job in found.items():
+            installation.queue.update(number, job)
+        installation.wake("dispatch")
 
 
 def places_of(installation: Installation) -> dict[str, Place]:
@@ -57,33 +47,21 @@ def builtin() -> Place:
     )
 
 
-def _observe(connection: Connection) -> tuple[list[LiveTrial], dict[tuple[str, str | None], int]]:
-    return rows.live_trials(connection), rows.first_live(connection)
+def offers(installation: Installation) -> list[Offer]:
+    """The executors as the queue sees them."""
+    closed = installation.runs.closed
+    return [Offer(place.key, place.spec, closed) for place in places_of(installation).values()]
 
 
-def _project(trial: LiveTrial) -> str:
-    return trial.key.split("/", 2)[1]
-
-
-def _offer(place: Place, busy: float) -> controller.Place:
-    return controller.Place(
-        key=place.key,
-        traits=frozenset(place.spec.get("traits") or ()),
-        max_load=float(place.spec.get("max_load") or 1),
-        accepted_repositories=tuple(place.spec.get("accepted_repositories") or ()),
-        busy=busy,
-    )
-
-
-def _waiting(trial: LiveTrial, first: dict[tuple[str, str | None], int]) -> Waiting:
-    oldest = first.get((trial.key, trial.ref), trial.job)
-    return Waiting(
-        trial=trial.id,
-        job=trial.job,
-        project=_project(trial),
-        position=trial.position,
-        traits=frozenset(trial.policy.get("traits") or ()),
-        load=trial.load,
-        url=trial.url,
-        behind=oldest if trial.concurrency != "allow" and oldest < trial.job else None,
-    )
+async def _catch_up(installation: Installation) -> None:
+    """What changed since the last look; everything at the first one, and where rows may have been dropped."""
+    seen, installation.queue_version = installation.queue_version, _READING
+    if seen is None or seen == _READING:  # the last reading failed
+        changes = await installation.database.read(rows.unfinished)
+        installation.queue.retain(changes.jobs)
+    else:
+        changes = await installation.database.read(lambda c: rows.changed(c, seen))
+    for number, job in changes.jobs.items():
+        installation.queue.update(number, job)
+    if installation.queue_version == _READING:  # else rows may have been dropped meanwhile
+        installation.queue_version = changes.version

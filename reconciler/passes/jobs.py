@@ -6,6 +6,7 @@ from datetime import datetime
 
 from reconciler.apply import jobs as apply
 from reconciler.installation import Installation
+from reconciler.passes import builds
 from reconciler.store import jobs as rows
 
 
@@ -20,6 +21,8 @@ async def run(installation: Installation, number: int) -> datetime | None:
             await installation.runs.abandon(trial)
     installation.wake("dispatch")
     installation.wake(job.key)
+    if job.state.finished or any(m.entity == "job" and m.state.finished for m in decision.moves):
+        builds.wake_after(installation, job.key)
     return decision.wake_at
 
 

@@ -1,7 +1,7 @@
 """The pass of the name `retention`: finished jobs, logs and attachments older than declared are forgotten.
 
 Rows go first, in transactions of a few jobs each; then files are compared with the rows that are left. So what a
-kill leaves between the two is found by the next pass.
+kill leaves between the two is found by the next pass, and so are logs that a kill left uncompressed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES
 from reconciler.installation import Installation
 from reconciler.source.desired import is_spec
-from reconciler.store import resources, retention
+from reconciler.store import logs, resources, retention
 from reconciler.store.database import Write
 from specs.loader import LOADER_VERSION
 
@@ -32,6 +32,7 @@ async def run(installation: Installation) -> datetime:
     await _forget_jobs(installation, before)
     await _drop_attachments(installation, now, before)
     await _remove_runs(installation, before)
+    await _settle_logs(installation)
     if installation.desired is not None:
         blobs = frozenset(e.blob for path, e in installation.desired.paths.items() if is_spec(path))
         await installation.database.write(lambda w: resources.keep_blobs(w.connection, blobs, LOADER_VERSION))
@@ -74,3 +75,11 @@ async def _remove_runs(installation: Installation, before: datetime) -> None:
     needed = await installation.database.read(lambda c: retention.with_logs(c, trials, before))
     rest = [path for path in found if path.name not in needed]
     await asyncio.to_thread(leftovers.remove, rest)
+
+
+async def _settle_logs(installation: Installation) -> None:
+    data = installation.settings.data
+    found = await asyncio.to_thread(leftovers.loose_logs, data)
+    ended = await installation.database.read(lambda c: logs.ended(c, found))
+    if count := await asyncio.to_thread(leftovers.settle_logs, data, sorted(ended)):
+        log.info("logs-compressed", logs=count)

@@ -20,7 +20,9 @@ async def run(installation: Installation, name: str) -> datetime | None:
     elif name == "resync":
         return await _resync(installation)
     elif name == "retention":
-        return await retention.run(installation)
+        due = await retention.run(installation)
+        read_queue_whole(installation)
+        return due
     elif name.startswith("job/"):
         return await jobs.run(installation, int(name.removeprefix("job/")))
     elif name.startswith("Build/"):
@@ -28,11 +30,18 @@ async def run(installation: Installation, name: str) -> datetime | None:
     return None
 
 
+def read_queue_whole(installation: Installation) -> None:
+    """Dropped rows have no version: after they may have gone, dispatch reads all that is unfinished."""
+    installation.queue_version = None
+    installation.wake("dispatch")
+
+
 async def _resync(installation: Installation) -> datetime:
     """The slow net under all wake-ups: everything is looked at."""
     for key, resource in installation.snapshot.current.resources.items():
         if looks(resource):
             installation.wake(key)
-    for name in ("source", "jobs", "dispatch"):
+    read_queue_whole(installation)
+    for name in ("source", "jobs"):
         installation.wake(name)
     return installation.now() + timedelta(seconds=installation.settings.resync_seconds)

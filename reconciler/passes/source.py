@@ -89,6 +89,7 @@ async def apply_revision(installation: Installation, head: str, actor: Actor = S
         installation.desired = replace(desired, parsed={})
         return outcome
     await carry_out(installation, desired, outcome, source, actor)
+    installation.followers = None  # found again from the specifications now in force
     builds.wake_followers(installation, frozenset({source_url(installation)}))
     installation.confirmed.clear()
     installation.last_plan = outcome.plan

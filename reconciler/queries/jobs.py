@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from reconciler.controllers.places import Cause
 from reconciler.errors import NotFound
 from reconciler.installation import Installation
-from reconciler.model.job import Job, Script, Task, Trial
+from reconciler.model.job import Job, Script, State, Task, Trial
+from reconciler.passes.dispatch import offers
 from reconciler.store import attachments
 from reconciler.store import jobs as rows
 
@@ -37,7 +40,8 @@ async def load(installation: Installation, number: int) -> Job:
 
 async def get(installation: Installation, number: int) -> dict[str, Any]:
     """One job with its tasks, trials and scripts."""
-    return detail(await load(installation, number), installation.waits)
+    job = await load(installation, number)
+    return detail(job, waits_of(installation, [job]))
 
 
 async def attachments_of(installation: Installation, number: int) -> list[attachments.Attachment]:
@@ -78,12 +82,26 @@ def summary(job: Job) -> dict[str, Any]:
     }
 
 
-def detail(job: Job, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def waits_of(installation: Installation, found: Iterable[Job]) -> dict[str, Cause]:
+    """Why the pending trials of these jobs wait, by trial."""
+    places = offers(installation)
+    pending = (
+        trial.id
+        for job in found
+        for task in job.tasks
+        for trial in task.trials
+        if trial.state is State.PENDING
+    )
+    causes = ((trial, installation.queue.cause(trial, places)) for trial in pending)
+    return {trial: cause for trial, cause in causes if cause is not None}
+
+
+def detail(job: Job, waits: Mapping[str, Cause]) -> dict[str, Any]:
     """A job with all below it."""
     return summary(job) | {"tasks": [_task(task, waits) for task in job.tasks]}
 
 
-def _task(task: Task, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def _task(task: Task, waits: Mapping[str, Cause]) -> dict[str, Any]:
     return {
         "name": task.name,
         "state": task.state.value,
@@ -93,7 +111,7 @@ def _task(task: Task, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def _trial(trial: Trial, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def _trial(trial: Trial, waits: Mapping[str, Cause]) -> dict[str, Any]:
     waiting = waits.get(trial.id)
     return {
         "number": trial.number,
@@ -101,7 +119,7 @@ def _trial(trial: Trial, waits: dict[str, tuple[str, str]]) -> dict[str, Any]:
         "reason": trial.reason,
         "error": trial.error,
         "executor": trial.executor,
-        "waits_for": waiting[1] if waiting and not trial.state.finished else None,
+        "waits_for": waiting.message if waiting else None,
         "started_at": _time(trial.started_at),
         "finished_at": _time(trial.finished_at),
         "scripts": [_script(script) for script in trial.scripts],

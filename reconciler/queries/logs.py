@@ -1,21 +1,26 @@
 """Logs of a job by byte offset, whole or live (design 7.4, 13.20).
 
 One script is its log; several follow each other under headings, ordered by when they began (or ended without having
-begun). `read` and `follow` go through the same text with the same cursor. What was given out never changes, so that
-an offset stays good: what begins later comes later, and the text ends where a script still runs.
+begun), a task's own script before its services. `read` and `follow` go through the same text with the same offsets.
+What was given out never changes, so that an offset stays good: what begins later comes later, and the text ends where a
+script still runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from reconciler.errors import NotFound, Transient
+from reconciler.execution import logs as files
 from reconciler.execution.logs import Logs
+from reconciler.execution.run import Runs
 from reconciler.installation import Installation
 from reconciler.model.job import State
 from reconciler.store import jobs as rows
@@ -23,6 +28,7 @@ from reconciler.store.jobs import JobScripts, LogScript
 
 _LOGS = Logs()
 _PAUSE = 0.15
+_CHUNK = 256 << 10
 Newest = Callable[[LogScript], LogScript]
 
 
@@ -45,7 +51,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The selected scripts that have a place, in order; `plain`: the first has no heading, as there is one task.
+    """The selected scripts that have a place, in order; `plain`: the first has no heading, being the only one so far.
 
     `state` and `reason` are of what was selected: the job, a task or a trial. `version`: the job's.
     """
@@ -65,24 +71,94 @@ async def look(installation: Installation, number: int, selection: Selection) ->
     chosen = [script for script in found.scripts if selection.takes(script)]
     if _missing(found, selection, chosen):
         raise NotFound("NoSuchLog", f"job {number} has no such task, trial or script")
-    placed = [(script.at, script.id, script) for script in chosen if script.at is not None]
+    placed = [(s.at, s.name != rows.MAIN, s.name, s.id, s) for s in chosen if s.at is not None]
+    scripts = tuple(place[-1] for place in sorted(placed))
     state, reason = _outcome(found, selection)
-    plain = len(found.tasks) == 1 or selection.task is not None
-    return View(tuple(script for _, _, script in sorted(placed)), plain, state, reason, found.version)
+    return View(scripts, _is_plain(found, selection, chosen, scripts), state, reason, found.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One script's place in the text, from `position` on: its heading, or why it has no log, and then its log."""
+
+    script: LogScript
+    folder: Path | None
+    head: bytes
+    position: int
+    size: int
+
+    @property
+    def start(self) -> int:
+        """Where its log begins."""
+        return self.position + len(self.head)
+
+    @property
+    def end(self) -> int:
+        """Where what comes next begins."""
+        return self.start + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The log of a selection as it stands at one moment. It grows at its end only; `final`: it does not."""
+
+    parts: tuple[Part, ...]
+    final: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.parts[-1].end if self.parts else 0
+
+    @property
+    def tag(self) -> str:
+        """What another text has not; good when this one is `final`."""
+        places = "".join(f"{part.script.id} {part.position} {part.size}\n" for part in self.parts)
+        return hashlib.sha256(places.encode()).hexdigest()[:32]
+
+
+async def now(installation: Installation, number: int, selection: Selection) -> Text:
+    """The text of a selection."""
+    view = await look(installation, number, selection)
+    return await asyncio.to_thread(_lay_out, installation.runs, view)
+
+
+async def pieces(text: Text, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    """A part of a text; less only when files have gone meanwhile."""
+    for part in text.parts:
+        head = part.head[max(0, start - part.position) : max(0, end - part.position)]
+        if head:
+            yield head
+        at, stop = max(start, part.start), min(end, part.end)
+        while part.folder is not None and at < stop:
+            chunk = await _LOGS.read(part.folder, at - part.start, min(_CHUNK, stop - at))
+            if not chunk:
+                return
+            at += len(chunk)
+            yield chunk
 
 
 async def read(
     installation: Installation, number: int, selection: Selection, offset: int
 ) -> AsyncGenerator[bytes, None]:
     """What there is now, from an offset on."""
-    view = await look(installation, number, selection)
-    cursor = _Cursor(installation, offset)
-    while (script := cursor.next(view)) is not None:
-        async with aclosing(cursor.text(script, view.plain)) as text:
-            async for _, chunk in text:
-                yield chunk
-        if not script.ended:
-            return  # what comes next in this script would move everything behind it
+    text = await now(installation, number, selection)
+    async with aclosing(pieces(text, offset, text.size)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def since(text: Text, moment: datetime) -> int:
+    """The offset of what was printed since a moment, as exactly as the time indexes say it."""
+    return await asyncio.to_thread(_since, text, moment)
+
+
+async def packed(text: Text) -> tuple[int, AsyncGenerator[bytes, None]] | None:
+    """(bytes, chunks) of the text as Zstandard frames, when it is kept as exactly these."""
+    if not text.final or len(text.parts) != 1 or text.parts[0].head or text.parts[0].folder is None:
+        return None
+    found = await asyncio.to_thread(files.stored, text.parts[0].folder, text.size)
+    return None if found is None else (found[1], _bytes(*found))
 
 
 async def follow(
@@ -102,6 +178,74 @@ async def follow(
                     yield piece
     finally:
         watch.close()
+
+
+async def _bytes(path: Path, count: int) -> AsyncGenerator[bytes, None]:
+    """The beginning of a file."""
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while count and (chunk := await asyncio.to_thread(file.read, min(count, _CHUNK))):
+            count -= len(chunk)
+            yield chunk
+
+
+def _lay_out(runs: Runs, view: View) -> Text:
+    """Up to the first script that may still grow: what comes next would be moved by it."""
+    parts: list[Part] = []
+    position, opened = 0, False
+    for script in view.scripts:
+        folder = _folder(runs, script)
+        if folder is None and not script.ended:
+            return Text(tuple(parts), False)
+        head = _head(script, folder, plain=view.plain and not parts, opened=opened)
+        part = Part(script, folder, head, position, 0 if folder is None else _length(script, folder))
+        parts.append(part)
+        if not script.ended:
+            return Text(tuple(parts), False)
+        position, opened = part.end, folder is not None and _is_open(folder, part.size)
+    return Text(tuple(parts), view.state.finished)
+
+
+def _since(text: Text, moment: datetime) -> int:
+    for part in text.parts:
+        if part.script.at is not None and part.script.at >= moment:
+            return part.position
+        offset = part.size if part.folder is None else files.offset_at(part.folder, moment)
+        if offset < part.size:
+            return part.start + offset if offset else part.position
+    return text.size
+
+
+def _folder(runs: Runs, script: LogScript) -> Path | None:
+    """Where its log is, if there is one."""
+    folder = runs.log_path(script.run).parent if script.run is not None else None
+    return folder if folder is not None and files.exists(folder) else None
+
+
+def _length(script: LogScript, folder: Path) -> int:
+    """Bytes of its log, without what something left behind wrote after the end."""
+    size = files.size_of(folder)
+    return size if script.log_size is None else min(size, script.log_size)
+
+
+def _is_open(folder: Path, size: int) -> bool:
+    """Does its last line want an end?"""
+    return size > 0 and files.read_at(folder, size - 1, 1) != b"\n"
+
+
+def _head(script: LogScript, folder: Path | None, *, plain: bool, opened: bool) -> bytes:
+    before = "\n" if opened else ""
+    line = "" if plain else f"{before}==> {script.task} #{script.trial} {script.name} <==\n"
+    return line.encode() + (_note(script) if folder is None else b"")
+
+
+def _is_plain(
+    found: JobScripts, selection: Selection, chosen: list[LogScript], scripts: tuple[LogScript, ...]
+) -> bool:
+    """One task, and of the trial that comes first one script: without a heading it is clear whose log it is."""
+    if len(found.tasks) != 1 and selection.task is None:
+        return False
+    first = scripts[0] if scripts else None
+    return first is None or sum(s.task == first.task and s.trial == first.trial for s in chosen) == 1
 
 
 def _missing(found: JobScripts, selection: Selection, chosen: list[LogScript]) -> bool:
@@ -172,10 +316,10 @@ class _Cursor:
     """A walk through a job's text that gives out what lies behind an offset.
 
     It remembers the scripts it has been through, never their positions. `newest` gives what is known of a script by
-    now, and makes the walk wait for what still runs; without it the walk takes what there is.
+    now: the walk waits for what still runs.
     """
 
-    def __init__(self, installation: Installation, offset: int, newest: Newest | None = None) -> None:
+    def __init__(self, installation: Installation, offset: int, newest: Newest) -> None:
         self._runs = installation.runs
         self._offset = offset
         self._newest = newest
@@ -198,8 +342,7 @@ class _Cursor:
     async def text(self, script: LogScript, plain: bool) -> AsyncGenerator[tuple[int, bytes], None]:
         """(offset after the chunk, chunk) of a script, with its heading."""
         path = self._path(script)
-        head = b"" if plain and not self._given else self._heading(script)
-        head += _note(script) if path is None else b""
+        head = _head(script, path, plain=plain and not self._given, opened=self._open)
         shown = head[max(0, self._offset - self._position) :]
         self._given.add(script.id)
         self._position += len(head)
@@ -211,13 +354,13 @@ class _Cursor:
         async with aclosing(self._log(script, path)) as log:
             async for end, chunk in log:
                 yield self._position + end, chunk
-        await self._leave(self._now(script), path)
+        await self._leave(self._newest(script), path)
 
     async def _log(self, script: LogScript, path: Path) -> AsyncGenerator[tuple[int, bytes], None]:
         """From the offset on, never from before it; nor what something left behind wrote after the end."""
         start = max(0, self._offset - self._position)
-        async for end, chunk in _LOGS.follow(path, start, lambda: self._ended(script)):
-            size = self._now(script).log_size
+        async for end, chunk in _LOGS.follow(path, start, lambda: self._newest(script).ended):
+            size = self._newest(script).log_size
             over = 0 if size is None else min(len(chunk), max(0, end - size))
             if over < len(chunk):
                 yield end - over, chunk[: len(chunk) - over]
@@ -226,24 +369,12 @@ class _Cursor:
 
     async def _leave(self, script: LogScript, path: Path) -> None:
         """Stand behind a script, wherever the offset lies."""
-        size = await _LOGS.size(path) if script.log_size is None else script.log_size
+        size = await asyncio.to_thread(_length, script, path)
         self._position += size
-        self._open = size > 0 and await _LOGS.read(path, size - 1, 1) != b"\n"
-
-    def _now(self, script: LogScript) -> LogScript:
-        return script if self._newest is None else self._newest(script)
-
-    def _ended(self, script: LogScript) -> bool:
-        return self._newest is None or self._newest(script).ended
+        self._open = await asyncio.to_thread(_is_open, path, size)
 
     def _path(self, script: LogScript) -> Path | None:
-        """Its log, if there is one."""
-        path = self._runs.log_path(script.run) if script.run is not None else None
-        return path if path is not None and path.exists() else None
-
-    def _heading(self, script: LogScript) -> bytes:
-        before = "\n" if self._open else ""
-        return f"{before}==> {script.task} #{script.trial} {script.name} <==\n".encode()
+        return _folder(self._runs, script)
 
 
 def _note(script: LogScript) -> bytes:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.controllers.follows import awaited
 from reconciler.controllers.why import Question, causes
 from reconciler.errors import NotFound
 from reconciler.installation import Installation
 from reconciler.model.job import Job
-from reconciler.store import jobs
+from reconciler.passes import builds
+from reconciler.queries.jobs import waits_of
+from reconciler.store import jobs, timers
 from reconciler.store.database import Connection
+
+_NEVER = datetime.max.replace(tzinfo=UTC)  # a trigger that was not seen yet: nothing has passed since
 
 
 async def why(installation: Installation, key: str) -> dict[str, Any]:
@@ -18,19 +25,28 @@ async def why(installation: Installation, key: str) -> dict[str, Any]:
     resource = view.resources.get(key)
     if resource is None:
         raise NotFound("NoSuchResource", f"there is no resource {key}")
-    live, latest = await installation.database.read(lambda c: _jobs(c, key))
+    leaders = builds.leaders(installation, resource)
+    live, latest, awaits = await installation.database.read(lambda c: _facts(c, key, leaders))
     question = Question(
         resource=resource,
         source_trouble=view.source.trouble if view.source else None,
         trouble=installation.troubles.get(key),
         live=live,
         latest=latest,
-        waits=installation.waits,
+        waits=waits_of(installation, live),
+        awaits=awaits,
     )
     items = [{"reason": c.reason, "message": c.message, "where": c.where} for c in causes(question)]
     return {"key": key, "sync": resource.sync.value, "health": resource.health.value, "causes": items}
 
 
-def _jobs(connection: Connection, key: str) -> tuple[list[Job], Job | None]:
+def _facts(
+    connection: Connection, key: str, leaders: Mapping[int, tuple[str, ...]]
+) -> tuple[list[Job], Job | None, dict[int, tuple[str, ...]]]:
     live = [jobs.load(connection, job.number) for job in jobs.live(connection, key)[:20]]
-    return [job for job in live if job is not None], jobs.latest(connection, key)
+    since = {position: timer.last_due for position, timer in timers.load(connection, key).items()}
+    awaits = {
+        position: awaited(follow, since.get(position) or _NEVER)
+        for position, follow in builds.follows_of(connection, key, leaders).items()
+    }
+    return [job for job in live if job is not None], jobs.latest(connection, key), awaits

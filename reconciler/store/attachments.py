@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,7 @@ class Attachment:
     path: str
     digest: str
     size: int
+    executable: bool
     task: str
     trial: int
 
@@ -26,11 +27,11 @@ class Attachment:
 def save(
     connection: Connection,
     trial: str,
-    files: Iterable[tuple[str, str, int]],
+    files: Iterable[tuple[str, str, int, bool]],
     now: datetime,
     expires: datetime,
 ) -> None:
-    """Note the files (path, digest, size) of a trial."""
+    """Note the files (path, digest, size, executable) of a trial."""
     rows = [
         {
             "id": new_id(),
@@ -39,23 +40,36 @@ def save(
             "path": path,
             "digest": digest,
             "size": size,
+            "executable": executable,
             "created_at": now,
             "expires": expires,
         }
-        for path, digest, size in files
+        for path, digest, size, executable in files
     ]
     upsert(connection, attachments, rows, ["owner_kind", "owner", "path"])
 
 
+_JOINED = attachments.join(trials, attachments.c.owner == trials.c.id).join(tasks)
+_SHOWN = (
+    select(
+        attachments.c.path,
+        attachments.c.digest,
+        attachments.c.size,
+        attachments.c.executable,
+        tasks.c.name.label("task"),
+        trials.c.number.label("trial"),
+    )
+    .select_from(_JOINED)
+    .where(attachments.c.owner_kind == "trial")
+    .order_by(tasks.c.position, trials.c.number.desc(), attachments.c.path)
+)
+
+
 def of_job(connection: Connection, number: int) -> list[Attachment]:
     """All attachments of a job's trials; those of newer trials come first."""
-    joined = attachments.join(trials, attachments.c.owner == trials.c.id).join(tasks)
-    query = (
-        select(attachments.c.path, attachments.c.digest, attachments.c.size, tasks.c.name, trials.c.number)
-        .select_from(joined)
-        .where(tasks.c.job == number, attachments.c.owner_kind == "trial")
-        .order_by(tasks.c.position, trials.c.number.desc(), attachments.c.path)
-    )
-    return [
-        Attachment(row.path, row.digest, row.size, row.name, row.number) for row in connection.execute(query)
-    ]
+    return [Attachment(*row) for row in connection.execute(_SHOWN.where(tasks.c.job == number))]
+
+
+def of_trials(connection: Connection, chosen: Sequence[str]) -> list[Attachment]:
+    """All attachments of these trials."""
+    return [Attachment(*row) for row in connection.execute(_SHOWN.where(trials.c.id.in_(chosen)))]

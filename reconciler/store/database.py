@@ -38,12 +38,17 @@ class Write:
         self.now = now
         self.actor = SYSTEM
         self.event: Event | None = None
+        self.names: list[str] = []
 
     def record(
         self, kind: str, key: str | None, body: dict[str, Any], *, revision: str | None = None
     ) -> None:
         """The event of this transaction; there is at most one."""
         self.event = Event(kind, key, body, revision)
+
+    def wake(self, name: str) -> None:
+        """A name to wake once this is committed."""
+        self.names.append(name)
 
 
 class Database:
@@ -55,6 +60,7 @@ class Database:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._listeners: list[Callable[[int, Recorded | None], None]] = []
         self.version = 0
+        self.wake: Callable[[str], None] = lambda _: None
 
     @property
     def sqlite(self) -> bool:
@@ -72,10 +78,12 @@ class Database:
     async def write(self, work: Callable[[Write], T], actor: Actor = SYSTEM) -> T:
         """Run `work` in one transaction, then advance the version and append its event to the chain."""
         loop = asyncio.get_running_loop()
-        result, version, recorded = await loop.run_in_executor(self._writer, self._write, work, actor)
-        self.version = max(self.version, version)
+        result, write, recorded = await loop.run_in_executor(self._writer, self._write, work, actor)
+        self.version = max(self.version, write.version)
         for listener in tuple(self._listeners):
-            listener(version, recorded)
+            listener(write.version, recorded)
+        for name in write.names:
+            self.wake(name)
         return result
 
     async def read(self, query: Callable[[Connection], T]) -> T:
@@ -91,7 +99,7 @@ class Database:
         """Finish what is being written and give all connections back."""
         await asyncio.to_thread(self._close)
 
-    def _write(self, work: Callable[[Write], T], actor: Actor) -> tuple[T, int, Recorded | None]:
+    def _write(self, work: Callable[[Write], T], actor: Actor) -> tuple[T, Write, Recorded | None]:
         with _explained(), self._engine.begin() as connection:
             return _transaction(connection, work, actor)
 
@@ -124,7 +132,7 @@ def _explained() -> Iterator[None]:
 
 def _transaction(
     connection: Connection, work: Callable[[Write], T], actor: Actor
-) -> tuple[T, int, Recorded | None]:
+) -> tuple[T, Write, Recorded | None]:
     now = datetime.now(UTC)
     version, head, seq = chain.lock(connection)
     write = Write(connection, version + 1, now)
@@ -134,7 +142,7 @@ def _transaction(
     if write.event is not None:
         recorded = chain.append(connection, write.event, write.actor, now, head, seq + 1)
     chain.advance(connection, write.version, recorded.hash if recorded else head)
-    return result, write.version, recorded
+    return result, write, recorded
 
 
 def _unavailable(error: DBAPIError) -> Transient:

@@ -7,12 +7,12 @@ says whether it changed a row. Claims are by epoch (design 15).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, literal, select, update
 
 from reconciler.model.job import (
     JOB_MOVES,
@@ -32,6 +32,7 @@ from reconciler.store.tables import Instant, jobs, numbers, scripts, specificati
 from specs.digest import canonical
 
 NIL = UUID(int=0)
+MAIN = "run"  # the name of a task's own script; its services have theirs
 _TABLES = {
     "job": (jobs, JOB_MOVES),
     "task": (tasks, TASK_MOVES),
@@ -52,6 +53,7 @@ _SCRIPTS = select(scripts).select_from(scripts.join(_BELOW)).where(_OF_JOBS).ord
 _LIVE_TRIALS = (
     select(
         trials.c.id,
+        trials.c.number,
         trials.c.state,
         trials.c.epoch,
         trials.c.executor,
@@ -159,15 +161,15 @@ def live(connection: Connection, key: str | None = None) -> list[Job]:
     return [_job(row, ()) for row in connection.execute(query)]
 
 
-def not_begun(connection: Connection, key: str, ref: str | None) -> list[int]:
-    """Pending jobs of a KEY and branch or tag of which no trial has been claimed."""
-    begun = select(tasks.c.job).select_from(_BELOW).where(trials.c.state != State.PENDING.value)
+def replaceable(connection: Connection, key: str, ref: str | None, *, running: bool) -> list[int]:
+    """Unfinished jobs of a KEY and branch or tag: those of which no trial has been claimed, or all if `running`."""
     query = select(jobs.c.number).where(
-        jobs.c.key == key,
-        jobs.c.state == State.PENDING.value,
-        func.coalesce(jobs.c.branch, jobs.c.tag).is_not_distinct_from(ref),
-        jobs.c.number.not_in(begun.where(tasks.c.job == jobs.c.number)),
+        jobs.c.key == key, _LIVE_JOB, func.coalesce(jobs.c.branch, jobs.c.tag).is_not_distinct_from(ref)
     )
+    if not running:
+        begun = select(tasks.c.job).select_from(_BELOW).where(trials.c.state != State.PENDING.value)
+        pending = jobs.c.state == State.PENDING.value
+        query = query.where(pending, jobs.c.number.not_in(begun.where(tasks.c.job == jobs.c.number)))
     return list(connection.execute(query.order_by(jobs.c.number)).scalars())
 
 
@@ -248,17 +250,28 @@ def touch(connection: Connection, number: int, version: int) -> None:
     connection.execute(update(jobs).where(jobs.c.number == number).values(version=version))
 
 
-def add_trial(connection: Connection, task: str, number: int, load: float, now: datetime) -> str:
-    """One more attempt at a task, with its script."""
+def add_trial(
+    connection: Connection, task: str, number: int, policy: Mapping[str, Any], now: datetime
+) -> str:
+    """One more attempt at a task, with its script and those of its services, which begin before it."""
     trial = new_id()
     connection.execute(
         insert(trials).values(
-            id=trial, task=task, number=number, state=State.PENDING.value, epoch=0, load=load, created_at=now
+            id=trial,
+            task=task,
+            number=number,
+            state=State.PENDING.value,
+            epoch=0,
+            load=float(policy.get("load") or 1),
+            created_at=now,
         )
     )
-    connection.execute(
-        insert(scripts).values(id=new_id(), trial=trial, position=0, name="run", state=State.PENDING.value)
-    )
+    names = [service["name"] for service in policy.get("services") or ()] + [MAIN]
+    rows = [
+        {"id": new_id(), "trial": trial, "position": i, "name": name, "state": State.PENDING.value}
+        for i, name in enumerate(names)
+    ]
+    connection.execute(insert(scripts), rows)
     return trial
 
 
@@ -304,23 +317,30 @@ def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetim
     )
     if changed.rowcount != 1:
         return False
+    place = case((scripts.c.name == MAIN, run), else_=literal(f"{run}/services/").concat(scripts.c.name))
     connection.execute(
         update(scripts)
         .where(scripts.c.trial == trial)
-        .values(state=State.EXECUTING.value, started_at=now, run=run)
+        .values(state=State.EXECUTING.value, started_at=now, run=place)
     )
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a trial ended, in one piece: its own state, and its script's."""
+    """How a trial ended, in one piece: its own state, and its scripts'.
+
+    `services`: log sizes in bytes by name of service; `failed`: the service that was not ready.
+    """
 
     state: State
     reason: str | None
     error: str | None = None
     exit_status: int | None = None
     log_size: int | None = None
+    services: Mapping[str, int] = field(default_factory=dict)
+    failed: str | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: datetime) -> State | None:
@@ -335,20 +355,35 @@ def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: 
     state, reason = ending.state, ending.reason
     if State(row.state) is State.ABORTING and state is not State.PASSED:
         state, reason = State.ABORTED, row.reason
-    if not move(connection, "trial", trial, state, reason, now, error=ending.error):
+    more: dict[str, Any] = {"error": ending.error}
+    if ending.outputs:
+        more["outputs"] = dict(ending.outputs)
+    if not move(connection, "trial", trial, state, reason, now, **more):
         raise RuntimeError(f"trial {trial} cannot go from {row.state} to {state}")
-    connection.execute(
-        update(scripts)
-        .where(scripts.c.trial == trial, scripts.c.finished_at.is_(None))
-        .values(
-            state=state.value,
-            reason=reason,
-            exit_status=ending.exit_status,
-            log_offset=ending.log_size,
+    for name, size in ending.services.items():
+        failed = name == ending.failed
+        _end_script(
+            connection,
+            (scripts.c.trial == trial) & (scripts.c.name == name),
+            state=(State.DEFECTIVE if failed else State.PASSED).value,
+            reason=reason if failed else None,
+            log_offset=size,
             finished_at=now,
         )
+    _end_script(
+        connection,
+        scripts.c.trial == trial,
+        state=state.value,
+        reason=reason,
+        exit_status=ending.exit_status,
+        log_offset=ending.log_size,
+        finished_at=now,
     )
     return state
+
+
+def _end_script(connection: Connection, chosen: Any, **values: Any) -> None:
+    connection.execute(update(scripts).where(chosen, scripts.c.finished_at.is_(None)).values(**values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +391,7 @@ class LiveTrial:
     """A trial that is not finished, with what dispatching and running need of its job."""
 
     id: str
+    number: int
     job: int
     key: str
     ref: str | None
@@ -378,6 +414,7 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
     return [
         LiveTrial(
             id=row.id,
+            number=row.number,
             job=row.job,
             key=row.key,
             ref=row.branch or row.tag,
@@ -575,6 +612,7 @@ def _trial(row: Row[Any], items: Sequence[Script]) -> Trial:
         started_at=row.started_at,
         finished_at=row.finished_at,
         scripts=tuple(items),
+        outputs=row.outputs or {},
     )
 
 

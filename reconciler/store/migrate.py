@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from reconciler.errors import Stalled, Transient
 from reconciler.store.chain import GENESIS
 
-HEAD = "0001"
+HEAD = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

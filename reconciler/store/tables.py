@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -162,6 +163,7 @@ jobs = Table(
     Index(None, "key", "tree", "work_digest"),
     Index(None, "finished_at"),
     Index(None, "specification"),
+    Index(None, "version"),
     Index(
         "ix_jobs_live",
         "state",
@@ -251,6 +253,7 @@ attachments = Table(
     Column("path", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("executable", Boolean, nullable=False, server_default=false()),
     Column("created_at", Instant, nullable=False),
     Column("expires", Instant),
     UniqueConstraint("owner_kind", "owner", "path"),

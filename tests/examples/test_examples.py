@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from api.cli import app
 from api.cli.starter import write_starter
 from reconciler.execution import sandbox
 from specs.schema import file_schema
+from tests.support import SpecRepository, process
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -148,6 +150,45 @@ def test_the_demo_puts_this_machines_paths_into_the_example(module, tmp_path: Pa
     assert "/srv/" not in text
     assert "url: /somewhere/code" in text
     assert steersman("validate", str(tmp_path), "--format", "json") == (0, "[]\n")
+
+
+def test_the_pipeline_runs_whole(tmp_path: Path):
+    specs = SpecRepository(tmp_path / "specs")
+    shutil.copytree(EXAMPLES / "05-pipeline" / "specs", specs.path, dirs_exist_ok=True)
+    specs.commit()
+    bare = {} if sandbox.bubblewrap() else {"STEERSMAN_ALLOW_UNSANDBOXED": "1"}
+
+    with process(specs.path, tmp_path / "data", **bare) as running:
+        first, second = (
+            running.job(number, "passed", "failed", "defective", seconds=60) for number in (1, 2)
+        )
+        with running.client() as client:
+            report = client.get("/reconciler/jobs/1/attachments/report.txt").text
+            told = client.get("/reconciler/jobs/2/log").text
+
+    assert (first["key"], first["state"]) == ("Build/weather/_/forecast", "passed"), first
+    assert {task["name"]: len(task["trials"]) for task in first["tasks"]} == {
+        "stations": 1,
+        "measure-harbour-celsius": 1,
+        "measure-harbour-fahrenheit": 1,
+        "measure-hill-celsius": 1,
+        "measure-airport-celsius": 1,
+        "measure-airport-fahrenheit": 1,
+        "calibrate": 2,
+        "report": 1,
+        "tidy": 1,
+    }
+    assert report.splitlines() == [
+        "Weather report",
+        "airport: 10 degrees celsius",
+        "airport: 50 degrees fahrenheit",
+        "harbour: 12 degrees celsius",
+        "harbour: 53 degrees fahrenheit",
+        "hill: 7 degrees celsius",
+        "3 stations, offset 0.3",
+    ]
+    assert (second["key"], second["state"]) == ("Build/weather/_/publish", "passed"), second
+    assert "told on the channel automatic, started by build" in told
 
 
 @pytest.mark.slow

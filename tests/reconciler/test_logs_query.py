@@ -16,6 +16,7 @@ from reconciler.execution.sandbox import bubblewrap
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
 from reconciler.model.job import Checkout, State
+from reconciler.passes import retention
 from reconciler.queries import logs
 from reconciler.queries.logs import Selection
 from reconciler.store import jobs
@@ -307,7 +308,7 @@ def test_a_claim_that_is_made_anew_gave_nothing_out(tmp_path: Path) -> None:
             number = jobs.create(write.connection, new, write.now, write.version)
             found = jobs.load(write.connection, number)
             assert found is not None
-            trials = [jobs.add_trial(write.connection, task.id, 1, 1.0, write.now) for task in found.tasks]
+            trials = [jobs.add_trial(write.connection, task.id, 1, {}, write.now) for task in found.tasks]
             for trial in trials:
                 assert jobs.claim(write.connection, trial, "Executor/local", "dead") == 1
             return number, trials
@@ -335,6 +336,78 @@ def test_a_claim_that_is_made_anew_gave_nothing_out(tmp_path: Path) -> None:
         assert await text(installation, number) == "==> b #1 run <==\n1\n==> a #1 run <==\n2\n"
 
     live(tmp_path, "{name: t, traits: [good], run: 'true'}", work)
+
+
+def test_a_trial_with_services_has_headings_and_its_own_script_first(tmp_path: Path) -> None:
+    """One script of it alone has none; a service that never began has no folder, and no log."""
+
+    async def work(installation: Installation) -> None:
+        database = installation.database
+        policy = {"name": "t", "services": [{"name": "db"}, {"name": "web"}]}
+        new = NewJob(KEY, {"tasks": [policy]}, "d", Checkout(), {}, {}, "User/alice")
+
+        def begun(write: Write) -> tuple[int, str]:
+            number = jobs.create(write.connection, new, write.now, write.version)
+            found = jobs.load(write.connection, number)
+            assert found is not None
+            trial = jobs.add_trial(write.connection, found.tasks[0].id, 1, policy, write.now)
+            assert jobs.claim(write.connection, trial, "Executor/local", "dead") == 1
+            _must(jobs.begin(write.connection, trial, 1, f"{trial}/1", write.now))
+            return number, trial
+
+        number, trial = await database.write(begun)
+        folder = installation.runs.log_path(f"{trial}/1").parent
+        (folder / "services" / "db").mkdir(parents=True)
+        (folder / "services" / "db" / "log").write_text("ready\n")
+        assert await text(installation, number) == ""
+        (folder / "log").write_text("own")
+        assert await text(installation, number) == "==> t #1 run <==\nown"
+        assert await text(installation, number, Selection(script="run")) == "own"
+        assert await text(installation, number, Selection("t", 1, "db")) == "ready\n"
+        await database.write(lambda w: jobs.finish(w.connection, trial, 1, ending, w.now))
+        whole = "==> t #1 run <==\nown\n==> t #1 db <==\nready\n==> t #1 web <==\n"
+        assert await text(installation, number) == whole
+        found = await logs.now(installation, number, WHOLE)
+        assert [part.script.name for part in found.parts] == ["run", "db", "web"]
+
+    ending = jobs.Ending(State.PASSED, None, None, 0, 3, {"db": 6})
+    live(tmp_path, "{name: t, traits: [good], run: 'true'}", work)
+
+
+def test_a_compressed_log_is_the_same_log(tmp_path: Path) -> None:
+    """To readers and followers, from any offset. The retention pass compresses what a kill left uncompressed."""
+    tasks = "\n".join(f"{{name: t{i}, traits: [good], run: 'seq {i}00000 {i}20000'}}" for i in (1, 2))
+
+    async def work(installation: Installation) -> None:
+        number = await trigger(installation)
+        stream = await followed(installation, number)
+        data = installation.settings.data
+
+        def packed() -> bool:
+            return len(list((data / "runs").glob("*/*/log.zst"))) == 2
+
+        await eventually(packed)
+        sides = [await text(installation, number, WHOLE, offset) for offset in (0, 77, 150_000)]
+        assert sides == [stream, stream[77:], stream[150_000:]]
+        assert await followed(installation, number, WHOLE, 150_000) == stream[150_000:]
+        found = await logs.now(installation, number, WHOLE)
+        for part in found.parts:
+            assert part.folder is not None
+            content = await text(installation, number, Selection(part.script.task))
+            (part.folder / "log.zst").unlink()
+            (part.folder / "log").write_text(content)
+            (part.folder / "raw").write_text("secret")
+        running = data / "runs" / "0199f000-0000-7000-8000-000000000000" / "1"
+        running.mkdir(parents=True)
+        (running / "log").write_text("x" * 100_000)
+        (running / "raw").write_text("x" * 100_000)
+        await retention.run(installation)
+        assert packed()
+        assert not list((data / "runs").glob(f"{found.parts[0].script.run}/raw"))
+        assert sorted(path.name for path in running.iterdir()) == ["log", "raw"]
+        assert await text(installation, number) == stream
+
+    live(tmp_path, tasks, work)
 
 
 def _must(done: bool) -> None:

@@ -82,8 +82,12 @@ def test_null_means_the_built_in(grow: Grow) -> None:
         ("{defaults: {Build: {disabled: 'no'}}}", 'p.yaml:4:37: disabled must be true or false, not "no"'),
         ("{defaults: {Build: {timeout_seconds: 1}}}", "p.yaml:4:44: timeout_seconds must be at least 10"),
         (
+            "{defaults: {Build: {steps: []}}}",
+            "p.yaml:4:27: `steps` is not yet carried out by this version; remove it",
+        ),
+        (
             "{defaults: {Build: {services: []}}}",
-            "p.yaml:4:27: `services` is not yet carried out by this version; remove it",
+            "p.yaml:4:27: `services` is a field of a task, not of a build; move it to a task or to task_defaults",
         ),
         (
             "{defaults: {Build: {environment_variables: {A: 1}}}}",
@@ -142,3 +146,12 @@ def test_tasks_of_a_default_find_their_texts_beside_the_default(grow: Grow) -> N
     sources = {"deep/p.yaml": sources.pop("p.yaml"), **sources}
     tree = grow(sources, texts={"deep/d.sh": "echo d\n"})
     assert [(task["name"], task["run"]) for task in effective(tree)["tasks"]] == [("d", "echo d\n")]
+
+
+def test_defaults_of_a_project_in_an_unreadable_file_stay_in_force_after_a_restart(grow: Grow) -> None:
+    """A tree grown afresh and one that saw the file break agree."""
+    good = {"Project/shop": {"defaults": {"Build": {"timeout_seconds": 100}}}, "Environment/shop/dev": {}}
+    whole = files("{defaults: {Build: {timeout_seconds: 100}}}", "{}", "")
+    broken = {**whole, "p.yaml": "kind: [\n"}
+    seen = grow({"p.yaml": broken["p.yaml"]}, in_force=good, onto=grow(whole, in_force=good))
+    assert [effective(tree)["timeout_seconds"] for tree in (seen, grow(broken, in_force=good))] == [100, 100]

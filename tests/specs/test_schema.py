@@ -25,13 +25,23 @@ RIGHT = [
     document("Repository", {"url": "https://e.org/x", "branch": None}, project="shop"),
     document("Build", {"tasks": [{"name": "a", "run": "x"}], "triggers": [{"type": "poll"}]}, project="shop"),
     document("Build", {"timeout_seconds": None}, project="shop", environment="dev"),
-    document("Executor", {"images": {"host": {"type": "host"}}}),
+    document("Executor", {"images": {"host": {"type": "host"}, "a*": {"type": "container"}}}),
+    document(
+        "Build",
+        {
+            "triggers": [{"type": "build", "builds": ["x"]}],
+            "tasks": [{"name": "a", "run": "x", "matrix": {"db": ["a"], "exclude": [{"db": "a"}]}}],
+        },
+        project="shop",
+    ),
 ]
 WRONG = [
     (document("Build", {"taks": []}), "'taks' was unexpected"),
     (document("Build", {"tasks": [{"name": "a", "run": "x", "neds": []}]}), "'neds' was unexpected"),
     (document("Build", {"triggers": [{"type": "poll", "interval": 3}]}), "'interval' was unexpected"),
     (document("Build", {"matrix": {}}), "'matrix' was unexpected"),
+    (document("Build", {"triggers": [{"type": "build"}]}), "'builds' is a required property"),
+    (document("Executor", {"images": {"a": {"type": "root"}}}), "'path' is a required property"),
     (document("Executor", {}, project="shop"), "'project' was unexpected"),
     (document("Project", {"defaults": {"Executor": {}}}), "'Executor' was unexpected"),
     (document("Project", {"defaults": {"Build": {"x": 1}}}), "'x' was unexpected"),

@@ -28,6 +28,13 @@ DOCUMENTS = [
     "Build\nmetadata: {name: two, project: shop, environment: dev}\nspec: {tasks: [{name: a, run: x}]}\n",
     "Build\nmetadata: {name: two, project: shop, environment: dev}\nspec: {repo: web}\n",
     "Build\nmetadata: {name: two}\nspec: {repo: web}\n",
+    "Build\nmetadata: {name: one, project: shop}\n"
+    "spec: {triggers: [{type: build, builds: [two]}], tasks: [{name: a, run: x}]}\n",
+    "Build\nmetadata: {name: two, project: shop}\n"
+    "spec: {triggers: [{type: build, builds: [one]}], tasks: [{name: a, run: x}]}\n",
+    "Build\nmetadata: {name: two, project: shop, environment: dev}\n"
+    "spec: {triggers: [{type: build, builds: [one, two]}], tasks: [{name: a, run: x}]}\n",
+    "Build\nmetadata: {name: one, project: shop}\nspec: {priority: x, tasks: [{name: a, run: x}]}\n",
     "Executor\nmetadata: {name: local}\n",
     "Executor\nmetadata: {name: local}\nspec: {max_load: x}\n",
     "Nothing\nmetadata: {name: x}\n",
@@ -52,6 +59,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "Project/shop": {"defaults": {"Build": {"timeout_seconds": 77}}},
     "Repository/shop/web": {"url": "https://e.org/x"},
     "Environment/shop/dev": {"defaults": {}},
+    "Build/shop/_/one": {"triggers": [{"type": "build", "builds": ["two"]}]},
 }
 IN_FORCE = st.sets(st.sampled_from(sorted(GOOD))).map(lambda keys: {key: GOOD[key] for key in keys})
 

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from reconciler.controllers.builds import BuildView, Head, SetTimer, decide, passes_filters
+from reconciler.controllers.follows import trigger_digest
+from reconciler.model.follow import Follow, Pass
 from reconciler.model.job import Checkout
 from reconciler.model.timer import Timer
 from specs.digest import digest
 
 NOW = datetime(2030, 6, 3, 12, 0, 30, tzinfo=UTC)
+CRM, ERP = "Build/shop/_/load-crm", "Build/shop/_/load-erp"
+AFTER = {"type": "build", "builds": ["load-crm", "load-erp"]}
 HOURLY = {"type": "schedule", "cron": "0 * * * *", "timezone": "UTC", "missed": "once"}
 
 
@@ -156,6 +160,74 @@ def test_inputs_come_from_the_trigger_over_the_defaults() -> None:
     spec = {"inputs": [{"id": "suite", "default": "fast"}, {"id": "level", "default": "1"}]}
     decision = decide(view({"type": "change", "inputs": {"suite": "slow"}}, spec=spec), NOW)
     assert decision.jobs[0].inputs == {"suite": "slow", "level": "1"}
+
+
+def following(
+    passes: dict[str, int], after: dict[str, int] | None = None, since: datetime = NOW - timedelta(hours=1)
+) -> dict[str, Any]:
+    """What a Build that follows two others looks at: job N passed N minutes after `since`."""
+    found = {key: Pass(number, since + timedelta(minutes=number)) for key, number in passes.items()}
+    return {
+        "timers": {0: Timer(0, trigger_digest(AFTER), since, None)},
+        "trigger_digests": {0: trigger_digest(AFTER)},
+        "follows": {0: Follow((CRM, ERP), found, after or {})},
+    }
+
+
+def test_a_follower_is_owed_a_job_when_each_has_passed() -> None:
+    """The start says which passes it came after, and moves the trigger's timer so that it is not made twice."""
+    (made,) = decide(view(AFTER | {"inputs": {"suite": "slow"}}, **following({CRM: 3, ERP: 5})), NOW).jobs
+    assert made.trigger == {"type": "build", "position": 0, "after": {CRM: 3, ERP: 5}}
+    assert made.inputs == {"suite": "slow"}
+    assert made.timer == Timer(0, trigger_digest(AFTER), NOW - timedelta(minutes=57), None)
+
+
+@pytest.mark.parametrize(
+    ("passes", "after"),
+    [
+        ({}, {}),
+        ({CRM: 3}, {}),
+        ({CRM: 3, ERP: 5}, {CRM: 3, ERP: 5}),
+        ({CRM: 9, ERP: 5}, {CRM: 3, ERP: 5}),
+        ({CRM: -3, ERP: 5}, {}),
+    ],
+)
+def test_a_follower_waits_for_each_to_pass_anew(passes: dict[str, int], after: dict[str, int]) -> None:
+    """None, one of two, the same again, one anew, one from before the trigger was first seen."""
+    decision = decide(view(AFTER, **following(passes, after)), NOW)
+    assert (decision.jobs, decision.timers, decision.wake_at) == ((), (), None)
+
+
+def test_what_passed_before_a_trigger_was_first_seen_does_not_count() -> None:
+    """The first look notes the moment; another list of names is another trigger."""
+    seen = SetTimer(Timer(0, trigger_digest(AFTER), NOW, None))
+    facts = following({CRM: 3, ERP: 5})
+    assert decide(view(AFTER, **(facts | {"timers": {}})), NOW).timers == (seen,)
+    other = {0: Timer(0, "another", NOW - timedelta(days=1), None)}
+    changed = decide(view(AFTER, **(facts | {"timers": other})), NOW)
+    assert (changed.jobs, changed.timers) == ((), (seen,))
+    assert trigger_digest(AFTER) == trigger_digest(
+        AFTER | {"inputs": {"a": "b"}, "builds": AFTER["builds"][::-1]}
+    )
+
+
+def test_a_disabled_follower_starts_nothing_and_is_owed_nothing_later() -> None:
+    """What passes meanwhile does not count: the trigger is seen for the first time again."""
+    facts = following({CRM: 3, ERP: 5})
+    decision = decide(view(AFTER, spec={"disabled": True}, **facts), NOW)
+    off = Timer(0, "", None, None)
+    assert (decision.jobs, decision.timers) == ((), (SetTimer(off),))
+    facts["timers"] = {0: off}
+    assert decide(view(AFTER, spec={"disabled": True}, **facts), NOW).timers == ()
+    assert decide(view(AFTER, **facts), NOW).jobs == ()
+
+
+def test_a_follower_waits_while_its_repository_cannot_be_read() -> None:
+    """The start stays owed and is looked at again."""
+    decision = decide(view(AFTER, spec={"repo": "web"}, **following({CRM: 3, ERP: 5})), NOW)
+    assert (decision.jobs, decision.timers) == ((), ())
+    assert decision.wake_at is not None
+    assert decision.wake_at > NOW
 
 
 def test_the_same_view_gives_the_same_decision() -> None:

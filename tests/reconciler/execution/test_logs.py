@@ -47,8 +47,8 @@ def test_cut_never_keeps_back_more_than_three_bytes(chunk):
     assert 0 <= len(chunk) - cut(chunk) <= 3
 
 
-async def _collect(path: Path, offset: int, ended: asyncio.Event) -> list[tuple[int, bytes]]:
-    return [found async for found in Logs().follow(path, offset, ended.is_set)]
+async def _collect(folder: Path, offset: int, ended: asyncio.Event) -> list[tuple[int, bytes]]:
+    return [found async for found in Logs().follow(folder, offset, ended.is_set)]
 
 
 def test_a_finished_log_is_read_from_any_offset(tmp_path):
@@ -58,12 +58,12 @@ def test_a_finished_log_is_read_from_any_offset(tmp_path):
     async def body() -> None:
         ended = asyncio.Event()
         ended.set()
-        assert await _collect(path, 4, ended) == [(10, b"456789")]
-        assert await _collect(path, 10, ended) == []
-        assert await _collect(path, 99, ended) == []
-        assert await Logs().read(path, 2, 3) == b"234"
-        assert await Logs().read(path, 50, 3) == b""
-        assert await Logs().size(path) == 10
+        assert await _collect(tmp_path, 4, ended) == [(10, b"456789")]
+        assert await _collect(tmp_path, 10, ended) == []
+        assert await _collect(tmp_path, 99, ended) == []
+        assert await Logs().read(tmp_path, 2, 3) == b"234"
+        assert await Logs().read(tmp_path, 50, 3) == b""
+        assert await Logs().size(tmp_path) == 10
 
     asyncio.run(body())
 
@@ -86,7 +86,7 @@ def test_large_logs_come_in_chunks_cut_at_characters(tmp_path):
     async def body() -> None:
         ended = asyncio.Event()
         ended.set()
-        found = await _collect(path, 0, ended)
+        found = await _collect(tmp_path, 0, ended)
         assert b"".join(chunk for _, chunk in found) == content
         assert all(len(chunk) <= CHUNK for _, chunk in found)
         for offset, chunk in found:
@@ -102,7 +102,7 @@ def test_an_unfinished_character_waits_for_its_rest_and_comes_at_the_end_anyway(
 
     async def body() -> None:
         ended = asyncio.Event()
-        stream = Logs().follow(path, 0, ended.is_set, poll=0.01)
+        stream = Logs().follow(tmp_path, 0, ended.is_set, poll=0.01)
         assert await anext(stream) == (1, b"a")
         following = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0.05)
@@ -127,7 +127,7 @@ def test_a_hundred_readers_see_every_byte_within_a_quarter_second(tmp_path):
 
         async def reader() -> int:
             last = 0
-            async for offset, _ in Logs().follow(path, 0, ended.is_set):
+            async for offset, _ in Logs().follow(tmp_path, 0, ended.is_set):
                 late.append(time.monotonic() - written[offset])
                 last = offset
             return last

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from reconciler.daemon import Daemon
 from reconciler.errors import Conflict, Stalled
 from reconciler.execution.sandbox import bubblewrap
 from reconciler.model.event import Actor
-from reconciler.model.job import Job, State
+from reconciler.model.job import State
 from reconciler.model.status import Health, Sync
 from reconciler.model.timer import Timer
 from reconciler.queries import jobs as job_queries
-from reconciler.queries import logs, schedules, why
-from reconciler.queries.logs import Selection
+from reconciler.queries import schedules, why
 from reconciler.store import jobs, resources, timers
 from tests.conftest import NewDatabase
+from tests.running import build, finished, live, text_of
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
 ALICE = Actor("User/alice")
@@ -32,44 +31,6 @@ KEY = "Build/shop/_/work"
 pytestmark = pytest.mark.skipif(
     bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
 )
-
-
-def build(body: str, *, name: str = "work") -> str:
-    head = f"apiVersion: steersman/v1\nkind: Build\nmetadata: {{name: {name}, project: shop}}\nspec:\n"
-    return head + "".join(f"  {line}\n" for line in body.splitlines())
-
-
-def live(
-    tmp_path: Path,
-    new_database: NewDatabase,
-    specs: str,
-    work: Callable[[Daemon, SpecRepository], Awaitable[None]],
-) -> None:
-    """A daemon on a repository with one file of specs."""
-    repo = SpecRepository(tmp_path / "specs")
-    repo.commit({"project.yaml": PROJECT, "work.yaml": specs})
-
-    async def run() -> None:
-        async with daemon(settings_for(repo, tmp_path / "data", database=new_database())) as running:
-            await asyncio.wait_for(work(running, repo), 60)
-
-    asyncio.run(run())
-
-
-async def finished(running: Daemon, number: int = 1) -> Job:
-    """Job NUMBER once it has ended."""
-
-    async def check() -> Job | None:
-        job = await running.installation.database.read(lambda c: jobs.load(c, number))
-        return job if job is not None and job.state.finished else None
-
-    job: Job = await eventually(check, 40)
-    return job
-
-
-async def text_of(running: Daemon, number: int = 1, **selection: Any) -> str:
-    chunks = [chunk async for chunk in logs.read(running.installation, number, Selection(**selection), 0)]
-    return b"".join(chunks).decode()
 
 
 def test_a_commit_becomes_a_finished_job(tmp_path: Path, new_database: NewDatabase) -> None:
@@ -176,9 +137,12 @@ def test_jobs_of_one_build_queue_unless_allowed_beside_each_other(
         installation = running.installation
         for _ in range(2):
             await commands.trigger(installation, KEY, {}, None, None, ALICE)
-        await eventually(lambda: installation.waits)
-        causes = (await why.why(installation, KEY))["causes"]
-        assert [cause["reason"] for cause in causes] == ["Concurrency"]
+
+        async def told() -> bool:
+            causes = (await why.why(installation, KEY))["causes"]
+            return [cause["reason"] for cause in causes] == ["Concurrency"]
+
+        await eventually(told)
         first, second = await finished(running, 1), await finished(running, 2)
         assert first.finished_at <= second.started_at  # type: ignore[operator]
 

@@ -56,7 +56,7 @@ async def with_trial(database: Database) -> tuple[int, str]:
         number = create(write)
         job = jobs.load(write.connection, number)
         assert job is not None
-        return number, jobs.add_trial(write.connection, job.tasks[0].id, 1, 1.0, write.now)
+        return number, jobs.add_trial(write.connection, job.tasks[0].id, 1, {}, write.now)
 
     return await database.write(make)
 

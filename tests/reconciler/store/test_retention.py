@@ -95,7 +95,7 @@ def make(
     job = jobs.load(connection, number)
     assert job is not None
     for index in range(trials_each):
-        trial = jobs.add_trial(connection, job.tasks[0].id, index + 1, 1.0, OLD)
+        trial = jobs.add_trial(connection, job.tasks[0].id, index + 1, {}, OLD)
         jobs.claim(connection, trial, "Executor/local", "x")
         jobs.begin(connection, trial, 1, f"{trial}/1", OLD)
         if finished_at is not None:
@@ -260,7 +260,7 @@ def script_row(trial: str) -> dict[str, Any]:
 
 
 def save(connection: Connection, trial: str, digest: str, expires: datetime, path: str = "a") -> None:
-    attachments.save(connection, trial, [(path, digest, 1)], OLD, expires)
+    attachments.save(connection, trial, [(path, digest, 1, False)], OLD, expires)
 
 
 def test_attachments_go_at_their_time_or_with_an_old_job(new_database: NewDatabase) -> None:

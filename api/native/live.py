@@ -1,0 +1,36 @@
+"""Server-sent events that stay alive: what the live routes of the native API wrap their messages in.
+
+Proxies and clients end a connection that is quiet for long, and a dead one is noticed by writing to it. It knows
+nothing of what is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from litestar.response import ServerSentEventMessage
+
+EVERY = 15.0
+_COMMENT = ServerSentEventMessage(data=None, comment="keep-alive")
+
+
+async def kept_alive(
+    messages: AsyncGenerator[ServerSentEventMessage, None], *, every: float = EVERY
+) -> AsyncGenerator[ServerSentEventMessage, None]:
+    """The messages, and a comment after each time of so many seconds without one."""
+    async with aclosing(messages):
+        while True:
+            coming = asyncio.ensure_future(anext(messages, None))
+            try:
+                while not (await asyncio.wait({coming}, timeout=every))[0]:
+                    yield _COMMENT
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.wait({coming})
+            message = coming.result()
+            if message is None:
+                return
+            yield message

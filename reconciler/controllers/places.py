@@ -1,0 +1,81 @@
+"""Which executors could run a trial at all, and in words why none could (cider-ci 5.7).
+
+Pure; called by `reconciler.controllers.dispatch`. Knows nothing of what is at work there now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from reconciler.model.queue import UNIT, Need
+from specs.executor import resolve_image
+from specs.globs import any_url_match
+
+
+@dataclass(frozen=True)
+class Place:
+    """An executor by its specification in force. `closed`: why nothing may start there now, (reason, message)."""
+
+    key: str
+    spec: Mapping[str, Any]
+    closed: tuple[str, str] | None = None
+
+    @cached_property
+    def traits(self) -> frozenset[str]:
+        """What it offers."""
+        return frozenset(self.spec.get("traits") or ())
+
+    @cached_property
+    def max_load(self) -> int:
+        """The most load at a time, in units."""
+        return int(float(self.spec.get("max_load") or 1) * UNIT + 0.5)
+
+    def accepts(self, url: str | None) -> bool:
+        """Does it run scripts of this repository?"""
+        patterns: Sequence[str] = self.spec.get("accepted_repositories") or ()
+        return url is None or not patterns or any_url_match(patterns, url)
+
+    def lacks(self, images: Iterable[str | None]) -> list[str]:
+        """Those of the images that it does not have."""
+        return [name or "the default one" for name in images if resolve_image(self.spec, name) is None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a trial waits."""
+
+    reason: str
+    message: str
+
+
+def fitting(need: Need, places: Iterable[Place]) -> tuple[Place, ...]:
+    """The places that could run it if nothing else did."""
+    return tuple(
+        place
+        for place in places
+        if need.traits <= place.traits
+        and need.load <= place.max_load
+        and place.accepts(need.url)
+        and not place.lacks(need.images)
+    )
+
+
+def unfit(need: Need, places: Sequence[Place]) -> Cause:
+    """Why no place could run it: the first thing that rules out all that were left."""
+    left = [place for place in places if need.traits <= place.traits]
+    if not left:
+        missing = ", ".join(sorted(need.traits)) or "none asked for"
+        return Cause("NoExecutor", f"no executor has the traits {missing}")
+    accepting = [place for place in left if place.accepts(need.url)]
+    if not accepting:
+        return Cause("NoExecutor", f"no executor with these traits accepts the repository {need.url}")
+    equipped = [place for place in accepting if not place.lacks(need.images)]
+    if not equipped:
+        images = ", ".join(accepting[0].lacks(need.images))
+        return Cause("NoExecutor", f"no executor that could run it has the image {images}")
+    most = max(place.max_load for place in equipped) / UNIT
+    load = need.load / UNIT
+    return Cause("NoExecutor", f"its load {load:g} is above the max_load {most:g} of every executor")

@@ -1,0 +1,247 @@
+"""Folders of a workspace that are kept between jobs by key (own-kinds, `cache`), as one compressed archive a key.
+
+Called by `execution.run` around a script (in a thread; all of this blocks). A key is written once and never changed; it
+belongs to one Build and one branch or tag, and is read from the Build's first branch where the own one has none, so
+that a branch cannot change what another one reads. Workspaces and archives are hostile: both are walked by directory
+descriptors without following any link. What is not used for longest goes first when the space is full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from reconciler.execution.attachments import walk
+from specs.globs import matches
+
+_FILES = re.compile(r"\{files:([^{}]*)\}")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 1 << 20
+_SUFFIX = ".tar.zst"
+_STALE = 86_400.0
+_DEPTH = 100
+
+
+class CacheError(Exception):
+    """A cache could not be kept or put back; the message is a sentence for the log. Never fails a script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """One entry of a task's `cache`, its key worked out. `scopes`: where it is looked for; the first is its own."""
+
+    scopes: tuple[str, ...]
+    key: str
+    paths: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        """Names of its archives, the own one first."""
+        return [
+            hashlib.sha256("\0".join((scope, self.key, *self.paths)).encode()).hexdigest() + _SUFFIX
+            for scope in self.scopes
+        ]
+
+
+def resolve(key: str, workspace: Path) -> str:
+    """A key with the content of the files that it names: `{files:GLOB}` becomes a digest of paths and contents."""
+    return _FILES.sub(lambda found: _content(workspace, found[1]), key)
+
+
+class Caches:
+    """The archives of one installation, in one directory of at most `limit` bytes."""
+
+    def __init__(self, directory: Path, limit: int) -> None:
+        self._directory = directory
+        self._limit = limit
+
+    def restore(self, workspace: Path, cache: Cache) -> bool:
+        """Put it back into a workspace; False where nothing is kept. CacheError when it cannot be read."""
+        for name in cache.names():
+            path = self._directory / name
+            try:
+                with path.open("rb") as file:
+                    os.utime(path)
+                    _unpack(file, workspace, cache.paths)
+            except FileNotFoundError:
+                continue
+            except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
+                path.unlink(missing_ok=True)
+                raise CacheError(f"the cache {cache.key} could not be put back: {error}") from error
+            return True
+        return False
+
+    def keep(self, workspace: Path, cache: Cache) -> bool:
+        """Keep it unless its key is there already. CacheError when it cannot be written, a full disk for one."""
+        place = self._directory / cache.names()[0]
+        if place.exists():
+            return False
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._directory)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                found = _pack(file, workspace, cache.paths, self._limit)
+                file.flush()
+                os.fsync(handle)
+            if not found:
+                raise CacheError(f"the cache {cache.key} was not kept: none of its paths is there")
+            Path(name).rename(place)
+        except (OSError, tarfile.TarError) as error:
+            raise CacheError(f"the cache {cache.key} was not kept: {error}") from error
+        finally:
+            Path(name).unlink(missing_ok=True)
+        self.clear()
+        return True
+
+    def clear(self, unused_since: float = 0.0) -> None:
+        """Remove what was not used since a moment (seconds since 1970), then the oldest while there is too much."""
+        found = []
+        for path in self._directory.iterdir() if self._directory.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                seen = path.stat()
+                if path.suffix != ".zst":
+                    if seen.st_mtime < time.time() - _STALE:  # what a killed daemon left half written
+                        path.unlink()
+                else:
+                    found.append((seen.st_mtime, seen.st_size, path))
+        total = 0
+        for used, size, path in sorted(found, reverse=True):
+            total += size
+            if total > self._limit or used < unused_since:
+                path.unlink(missing_ok=True)
+
+
+def _content(workspace: Path, pattern: str) -> str:
+    digest = hashlib.sha256()
+    for entry in walk(workspace, []):
+        if not matches(pattern, entry.path):
+            continue
+        with (
+            contextlib.suppress(OSError),
+            os.fdopen(os.open(entry.name, _FILE, dir_fd=entry.directory), "rb") as file,
+        ):
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                digest.update(entry.path.encode(errors="surrogateescape") + b"\0")
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _pack(file: IO[bytes], workspace: Path, paths: Sequence[str], limit: int) -> bool:
+    """Write what is below the paths; False if there is nothing."""
+    found, size = False, 0
+    with (
+        zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|") as archive,
+    ):
+        for path in paths:
+            for info, handle in _entries(workspace, path):
+                found = True
+                size += info.size
+                if size > limit:
+                    raise OSError(f"it is larger than {limit:,} bytes (cache_bytes)")
+                if handle is None:
+                    archive.addfile(info)
+                else:
+                    with os.fdopen(handle, "rb") as source:
+                        archive.addfile(info, source)
+    return found
+
+
+def _entries(workspace: Path, path: str) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
+    """Everything at and below a path of the workspace, with a descriptor for each regular file."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    root = os.open(workspace, _DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, _DIRECTORY, dir_fd=root)
+            os.close(root)
+            root = below
+        yield from _entry(root, "/".join(parts[:-1]), parts[-1])
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    finally:
+        os.close(root)
+
+
+def _entry(parent: int, above: str, name: str) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
+    path = f"{above}/{name}" if above else name
+    if above.count("/") > _DEPTH:
+        raise OSError(f"{path[:80]}… lies too deep")
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    info = tarfile.TarInfo(path)
+    info.mode, info.mtime = found.st_mode & 0o777, int(found.st_mtime)
+    if stat.S_ISDIR(found.st_mode):
+        info.type = tarfile.DIRTYPE
+        yield info, None
+        try:
+            below = os.open(name, _DIRECTORY, dir_fd=parent)
+        except OSError:
+            return
+        try:
+            for child in sorted(os.listdir(below)):  # noqa: PTH208  (a descriptor)
+                yield from _entry(below, path, child)
+        finally:
+            os.close(below)
+    elif stat.S_ISLNK(found.st_mode):
+        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=parent)
+        yield info, None
+    elif stat.S_ISREG(found.st_mode):
+        with contextlib.suppress(OSError):
+            handle = os.open(name, _FILE, dir_fd=parent)
+            info.size = os.fstat(handle).st_size
+            yield info, handle
+
+
+def _unpack(file: IO[bytes], workspace: Path, paths: Sequence[str]) -> None:
+    roots = [tuple(part for part in path.split("/") if part not in ("", ".")) for path in paths]
+    with (
+        zstandard.ZstdDecompressor().stream_reader(file) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
+        for info in archive:
+            parts = tuple(info.name.split("/"))
+            if ".." in parts or not any(parts[: len(root)] == root for root in roots):
+                raise tarfile.TarError(f"{info.name!r} lies outside of the cache's paths")
+            _put(workspace, parts, info, archive)
+
+
+def _put(workspace: Path, parts: Sequence[str], info: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+    """One member, below real directories only; what the checkout has already stays as it is."""
+    parent = os.open(workspace, _DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o755, dir_fd=parent)
+            below = os.open(part, _DIRECTORY, dir_fd=parent)
+            os.close(parent)
+            parent = below
+        with contextlib.suppress(FileExistsError):
+            _make(parent, parts[-1], info, archive)
+    finally:
+        os.close(parent)
+
+
+def _make(parent: int, name: str, info: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+    if info.isdir():
+        os.mkdir(name, info.mode | 0o700, dir_fd=parent)
+    elif info.issym():
+        os.symlink(info.linkname, name, dir_fd=parent)
+    elif info.isreg():
+        source = archive.extractfile(info)
+        with os.fdopen(os.open(name, _NEW, info.mode | 0o200, dir_fd=parent), "wb") as target:
+            while source is not None and (block := source.read(_BLOCK)):
+                target.write(block)
+            os.utime(target.fileno(), (info.mtime, info.mtime))

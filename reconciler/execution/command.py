@@ -1,0 +1,450 @@
+"""What is started for a trial: command line, environment, what it sees and how it is bounded (design 7.2, 7.3).
+
+Called by `execution.run` in a thread before a script starts. It writes files below the run folder and starts nothing.
+The script is the text in the specification, or a file of the checkout; parameters reach it as environment or files.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import Stalled, SteersmanError
+from reconciler.execution import containers, groups, sandbox
+from reconciler.execution.containers import Container, Service
+from reconciler.execution.supervisor import Command, cookie
+from reconciler.execution.workspace import Folder
+from reconciler.model.job import Job
+from reconciler.settings import Settings
+from reconciler.store.jobs import MAIN, LiveTrial
+from specs.executor import resolve_image
+
+LAUNCHER = Path(__file__).with_name("launch.sh")
+_INSIDE = "/run/steersman"
+_SCRIPT = f"{_INSIDE}/script"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class SandboxUnavailableError(SteersmanError):
+    """Scripts may not run here as things are."""
+
+
+class ScriptMissingError(SteersmanError):
+    """`script:` names a file that the checkout does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a trial runs: an executor's specification in force; `declared` False: the built-in `local`."""
+
+    key: str
+    spec: Mapping[str, Any]
+    declared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in."""
+
+    job: Job
+    trial: LiveTrial
+    place: Place
+    folder: Folder
+    run: Path
+    variables: Mapping[str, str]
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """The task's entry of the specification."""
+        return self.trial.policy
+
+    @property
+    def network(self) -> Any:
+        """`none` or `host`."""
+        return self.policy.get("network") or self.place.spec.get("network") or "host"
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Limits of one script; None: none. `notes` say which ones this machine does not offer."""
+
+    log_bytes: int
+    processes: int | None
+    memory_bytes: int | None
+    notes: tuple[str, ...] = ()
+
+
+def build(order: Order, settings: Settings) -> tuple[Command, tuple[str, ...]]:
+    """The command and sentences for the log. SteersmanError, OSError or ValueError where it cannot be."""
+    order.run.mkdir(parents=True, mode=0o700, exist_ok=True)
+    image = resolve_image(order.place.spec, order.policy.get("image"))
+    if image is None:
+        raise Stalled("NoImage", f"{order.place.key} has no image {order.policy.get('image')}")
+    bounds = _bounds(order.place.spec.get("limits") or {}, settings, contained=image["type"] == "container")
+    for name in ("outputs", "status"):
+        (order.run / name).touch(mode=0o600)
+    if image["type"] == "container":
+        return _contained(order, settings, image, bounds), bounds.notes
+    _steps(order, image)
+    _services(order, "run")
+    if _sandboxed(order.place, settings):
+        return _boxed(order, settings, image, bounds), bounds.notes
+    if image["type"] == "root":
+        raise Stalled(
+            "RootNeedsSandbox", f"the image {image['name']} is a root directory, which needs the sandbox"
+        )
+    return _bare(order, settings, bounds), bounds.notes
+
+
+def outputs_path(run: Path) -> Path:
+    """The host's path of $STEERSMAN_OUTPUTS."""
+    return run / "outputs"
+
+
+def server_secrets(settings: Settings) -> list[str]:
+    """What the daemon knows and an unsandboxed script could read: masked in its log."""
+    token = settings.data / "admin.token"
+    found = [token.read_text(encoding="utf-8").strip()] if token.exists() else []
+    found += [item.get_secret_value() for item in (settings.admin_token, settings.webhook_secret) if item]
+    found += [secret for host in settings.credentials.values() if (secret := host.secret())]
+    return found
+
+
+# -- the three ways
+
+
+def _bare(order: Order, settings: Settings, bounds: _Bounds) -> Command:
+    script = _script_file(order)
+    folder = order.folder
+    environment = _environment(order, settings) | {
+        "HOME": str(folder.home),
+        "TMPDIR": str(folder.tmp),
+        "STEERSMAN_WORKSPACE": str(folder.workspace),
+        "STEERSMAN_OUTPUTS": str(order.run / "outputs"),
+        "STEERSMAN_NEEDS": str(folder.needs),
+    }
+    argv = _launched(order, _interpreter(script, script), str(LAUNCHER), str(order.run))
+    (order.run / "raw").touch(mode=0o600)
+    return Command(
+        argv,
+        environment,
+        folder.workspace,
+        sandboxed=False,
+        log_limit=bounds.log_bytes,
+        masked=True,
+        groups=_groups(order, bounds),
+    )
+
+
+def _boxed(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _Bounds) -> Command:
+    folder, run = order.folder, order.run
+    script = _script_file(order)
+    inline = script.parent == run
+    inside = _SCRIPT if inline else f"{sandbox.WORKSPACE}/{script.relative_to(folder.workspace)}"
+    files = [(script, _SCRIPT)] if inline else []
+    outputs = [(run / "outputs", f"{_INSIDE}/outputs")]
+    argv = _interpreter(script, inside)
+    if _needs_launcher(order):
+        argv = _launched(order, argv, f"{_INSIDE}/launch", _INSIDE)
+        files += [
+            (LAUNCHER, f"{_INSIDE}/launch"),
+            *_inside(run, "steps/*"),
+            *_inside(run, "services/*/[!p]*"),
+        ]
+        outputs += [(run / "status", f"{_INSIDE}/status"), *_inside(run, "services/*/pipe")]
+    view = sandbox.View(
+        workspace=folder.workspace,
+        hidden=settings.data,
+        network=order.network,
+        readable=tuple(order.place.spec.get("readable") or ()),
+        writable=tuple(order.place.spec.get("writable") or ()),
+        files=tuple(files),
+        folders=((folder.needs, f"{_INSIDE}/needs"),) if folder.needs.is_dir() else (),
+        outputs=tuple(outputs),
+        tmp=folder.tmp,
+        home=folder.home,
+        root=_root(order, image),
+        installs=_installs(order),
+    )
+    environment = _environment(order, settings) | _paths_inside(sandbox.HOME)
+    wrapped = sandbox.wrap(argv, view)
+    entrances = _groups(order, bounds)
+    return Command(
+        wrapped if entrances else (*_prlimit(bounds), *wrapped),
+        environment,
+        folder.workspace,
+        sandboxed=True,
+        log_limit=bounds.log_bytes,
+        groups=entrances,
+    )
+
+
+def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _Bounds) -> Command:
+    folder, run = order.folder, order.run
+    script = _script_file(order)
+    inline = script.parent == run
+    inside = _SCRIPT if inline else f"{sandbox.WORKSPACE}/{script.relative_to(folder.workspace)}"
+    _steps(order, image)
+    mounts = [
+        (folder.workspace, sandbox.WORKSPACE, True),
+        (folder.tmp, "/tmp", True),  # noqa: S108  (the container's)
+        (folder.home, sandbox.HOME, True),
+        (LAUNCHER, f"{_INSIDE}/launch", False),
+        (run / "status", f"{_INSIDE}/status", True),
+        (run / "outputs", f"{_INSIDE}/outputs", True),
+        *((path, place, False) for path, place in _inside(run, "steps/*")),
+        *(((script, _SCRIPT, False),) if inline else ()),
+        *(((folder.needs, f"{_INSIDE}/needs", False),) if folder.needs.is_dir() else ()),
+        *sandbox.shown(order.place.spec, settings.data),
+    ]
+    container = Container(
+        run=run,
+        cookie=cookie(run),
+        image=image,
+        argv=("/bin/sh", f"{_INSIDE}/launch", _INSIDE, "environment", *_interpreter(script, inside)),
+        mounts=mounts,
+        network=order.network,
+        processes=bounds.processes,
+        memory_bytes=bounds.memory_bytes,
+        services=_container_services(order),
+    )
+    return Command(
+        containers.prepare(container),
+        _environment(order, settings) | _paths_inside(sandbox.HOME),
+        folder.workspace,
+        sandboxed=False,
+        log_limit=bounds.log_bytes,
+        own_environment=containers.own_environment(),
+    )
+
+
+# -- what is asked for
+
+
+def _needs_launcher(order: Order) -> bool:
+    return bool(order.policy.get("services") or _installs(order))
+
+
+def _installs(order: Order) -> bool:
+    return bool(order.policy.get("packages") or order.policy.get("repositories"))
+
+
+def _launched(order: Order, argv: tuple[str, ...], launcher: str, folder: str) -> tuple[str, ...]:
+    return ("/bin/sh", launcher, folder, *argv) if _needs_launcher(order) else argv
+
+
+def _steps(order: Order, image: Mapping[str, Any]) -> None:
+    """Argument lists that install repositories and packages, one file each; names are appended, never spliced."""
+    for number, words in enumerate(_installing(order, image)):
+        path = order.run / "steps" / f"{number:03}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
+
+
+def _installing(order: Order, image: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, source in (order.policy.get("repositories") or {}).items():
+        yield [*_list(image, "add_repository"), name, source]
+    if packages := order.policy.get("packages"):
+        yield [*_list(image, "install"), *packages]
+
+
+def _list(image: Mapping[str, Any], field: str) -> list[str]:
+    if image["type"] == "host":
+        raise Stalled("HostPackages", "packages are not installed on the host: name a root or container image")
+    words = image.get(field)
+    if not words:
+        raise Stalled(
+            "NoInstaller", f"the image {image['name']} has no `{field}`, which the task's packages need"
+        )
+    return list(words)
+
+
+def _services(order: Order, wanted: str) -> None:
+    """Files of services that run beside the script: RUN/services/NAME/{run,ready,environment,pipe}."""
+    for service in order.policy.get("services") or ():
+        _refuse_other(service, wanted)
+        folder = order.run / "services" / service["name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run").write_text(service["run"], encoding="utf-8")
+        if service.get("ready"):
+            (folder / "ready").write_text(service["ready"], encoding="utf-8")
+        lines = [
+            f"export {name}={shlex.quote(value)}\n"
+            for name, value in (service.get("environment_variables") or {}).items()
+        ]
+        (folder / "environment").write_text("".join(lines), encoding="utf-8")
+        _pipe(folder)
+
+
+def _container_services(order: Order) -> list[Service]:
+    found = []
+    for service in order.policy.get("services") or ():
+        _refuse_other(service, "image")
+        image = resolve_image(order.place.spec, service["image"])
+        if image is None or image["type"] != "container":
+            raise Stalled("NoImage", f"{order.place.key} has no container image {service['image']}")
+        folder = order.run / "services" / service["name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        _pipe(folder)
+        variables = service.get("environment_variables") or {}
+        found.append(Service(service["name"], image, service.get("ready"), variables))
+    return found
+
+
+def _refuse_other(service: Mapping[str, Any], wanted: str) -> None:
+    if not service.get(wanted):
+        told = (
+            "a service of a script on the host or in a root directory says `run`, one of a container `image`"
+        )
+        raise Stalled("ServiceForm", f"the service {service['name']} has no `{wanted}`: {told}")
+
+
+def _pipe(folder: Path) -> None:
+    pipe = folder / "pipe"
+    if not pipe.exists():
+        os.mkfifo(pipe, 0o600)
+
+
+def _inside(run: Path, pattern: str) -> Iterator[tuple[Path, str]]:
+    """Files of the run folder with their place inside."""
+    for path in sorted(run.glob(pattern)):
+        yield path, f"{_INSIDE}/{path.relative_to(run)}"
+
+
+def _paths_inside(home: str) -> dict[str, str]:
+    return {
+        "HOME": home,
+        "STEERSMAN_WORKSPACE": sandbox.WORKSPACE,
+        "STEERSMAN_OUTPUTS": f"{_INSIDE}/outputs",
+        "STEERSMAN_NEEDS": f"{_INSIDE}/needs",
+    }
+
+
+def _root(order: Order, image: Mapping[str, Any]) -> Path | None:
+    """The directory of a root image; a private copy where packages are to be installed."""
+    if image["type"] != "root":
+        if _installs(order):
+            raise Stalled(
+                "HostPackages", "packages are not installed on the host: name a root or container image"
+            )
+        return None
+    if not _installs(order):
+        return Path(image["path"])
+    done = subprocess.run(
+        ["cp", "-a", "--reflink=auto", "--", f"{image['path']}/.", str(order.folder.root)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise Stalled(
+            "RootCopy", f"the image {image['name']} could not be copied: {done.stderr.strip()[:500]}"
+        )
+    return order.folder.root
+
+
+# -- limits
+
+
+def _bounds(declared: Mapping[str, Any], settings: Settings, *, contained: bool) -> _Bounds:
+    log_bytes = min(int(declared.get("log_bytes") or settings.log_bytes), settings.log_bytes)
+    processes, memory = declared.get("processes") or 512, declared.get("memory_bytes")
+    notes = []
+    if memory is not None and not contained and "memory" not in groups.offered():
+        notes.append(f"limits.memory_bytes is not enforced on this machine: {groups.why_not()}")
+    return _Bounds(log_bytes, processes, memory, tuple(notes))
+
+
+def _groups(order: Order, bounds: _Bounds) -> tuple[str, ...]:
+    return groups.make(cookie(order.run), bounds.processes, bounds.memory_bytes)
+
+
+def _prlimit(bounds: _Bounds) -> tuple[str, ...]:
+    """Without control groups: an ordinary user's sandbox is bounded by its own count of processes."""
+    program = shutil.which("prlimit")
+    if program is None or bounds.processes is None or os.geteuid() == 0:
+        return ()
+    return (program, f"--nproc={bounds.processes}:{bounds.processes}", "--")
+
+
+def _sandboxed(place: Place, settings: Settings) -> bool:
+    wanted = place.spec.get("sandbox", "required")
+    if wanted == "required":
+        if sandbox.bubblewrap() is not None:
+            return True
+        if not place.declared and settings.allow_unsandboxed:
+            return False  # the undeclared executor, where bubblewrap is absent (design 14.5)
+        raise SandboxUnavailableError(
+            "SandboxUnavailable",
+            f"scripts are refused: {sandbox.why_not()}; install bubblewrap, or set allow_unsandboxed "
+            "(STEERSMAN_ALLOW_UNSANDBOXED=1) and `sandbox: off` on declared executors",
+        )
+    if not settings.allow_unsandboxed:
+        raise SandboxUnavailableError(
+            "SandboxUnavailable",
+            f"{place.key} says `sandbox: off`, which needs the setting allow_unsandboxed "
+            "(STEERSMAN_ALLOW_UNSANDBOXED=1)",
+        )
+    return False
+
+
+# -- script and environment
+
+
+def _script_file(order: Order) -> Path:
+    """The host path of the script: the inline text as a file of the run, or a file of the checkout."""
+    text = order.policy.get("run")
+    if text is not None:
+        path = order.run / "run.sh"
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+        return path
+    name, workspace = str(order.policy["script"]), order.folder.workspace
+    resolved = (workspace / name).resolve()
+    if not resolved.is_relative_to(workspace.resolve()) or not resolved.is_file():
+        raise ScriptMissingError("ScriptMissing", f"script {name} is not a file of the checkout")
+    return workspace / resolved.relative_to(workspace.resolve())
+
+
+def _interpreter(script: Path, inside: Path | str) -> tuple[str, ...]:
+    """A script that names its interpreter runs by itself, any other with `sh -e`."""
+    with script.open("rb") as file:
+        own = file.read(2) == b"#!" and os.access(script, os.X_OK)
+    return (str(inside),) if own else ("/bin/sh", "-e", str(inside))
+
+
+def _environment(order: Order, settings: Settings) -> dict[str, str]:
+    """What a script sees (own-kinds, escape-state 8.3); exactly this, nothing of the daemon's own."""
+    job, trial, policy = order.job, order.trial, order.policy
+    kind, project, environment, name = job.key.split("/", 3)
+    facts = {
+        "STEERSMAN_PROJECT": project,
+        "STEERSMAN_ENVIRONMENT": "" if environment == "_" else environment,
+        f"STEERSMAN_{kind.upper()}": name,
+        "STEERSMAN_JOB": str(job.number),
+        "STEERSMAN_EXECUTION_ID": job.id,
+        "STEERSMAN_TASK": trial.task,
+        "STEERSMAN_TRIAL": trial.id,
+        "STEERSMAN_ATTEMPT": str(trial.number),
+        "STEERSMAN_COMMIT": job.checkout.commit or "",
+        "STEERSMAN_BRANCH": job.checkout.branch or "",
+        "STEERSMAN_TAG": job.checkout.tag or "",
+        "STEERSMAN_TRIGGER": str(job.trigger.get("type", "")),
+        "STEERSMAN_DUE": str(job.trigger.get("due", "")),
+    }
+    base = {"PATH": _PATH, "LANG": "C.UTF-8", "CI": "true", "USER": "steersman", "TZ": settings.timezone}
+    own = {str(k): str(v) for k, v in (policy.get("environment_variables") or {}).items()}
+    matrix = {f"MATRIX_{name.upper()}": value for name, value in (policy.get("matrix") or {}).items()}
+    inputs = {f"INPUT_{name}": value for name, value in job.inputs.items()}
+    return base | own | matrix | inputs | dict(order.variables) | facts
+
+
+def service_names(policy: Mapping[str, Any]) -> list[str]:
+    """Names of the services of a task; the script itself is called `run`."""
+    return [service["name"] for service in policy.get("services") or () if service["name"] != MAIN]

@@ -1,0 +1,140 @@
+"""Builds the podman command lines of scripts whose image is a container, and removes what they leave (design 7.3).
+
+Called by `execution.command` before a script starts and by `execution.run` after its end. What is of a user's is
+an argument, a file, or standard input: never a part of a command's text, and no value of a variable is in an argv. It
+pulls nothing itself and knows no store.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import Stalled
+from reconciler.execution import sandbox
+
+LAUNCHER = Path(__file__).with_name("containers.sh")
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_OWN_SETTINGS = ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR", "CONTAINERS_CONF")
+_REMOVE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service of a script: its image, what is asked to see that it is ready, its variables."""
+
+    name: str
+    image: Mapping[str, Any]
+    ready: str | None
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A script's container. `argv` is run inside; `mounts` are (host path, place inside, writable)."""
+
+    run: Path
+    cookie: str
+    image: Mapping[str, Any]
+    argv: Sequence[str]
+    mounts: Sequence[tuple[Path, str, bool]]
+    network: str
+    processes: int | None
+    memory_bytes: int | None
+    services: Sequence[Service] = ()
+
+    @property
+    def name(self) -> str:
+        """What podman calls it."""
+        return f"steersman-{self.cookie[:24]}"
+
+
+def podman() -> str:
+    """Path of podman; Stalled with a sentence where there is none."""
+    found = shutil.which("podman") or shutil.which("podman", path=os.defpath)
+    if found is None:
+        raise Stalled(
+            "PodmanMissing", "the image is a container, which needs podman on this machine; install it"
+        )
+    return found
+
+
+def own_environment() -> dict[str, str]:
+    """What podman itself needs of the daemon's environment, and nothing else of it."""
+    own = {name: os.environ[name] for name in _OWN_SETTINGS if name in os.environ}
+    return {"PATH": os.defpath + ":/usr/sbin:/sbin", **own}
+
+
+def prepare(container: Container) -> tuple[str, ...]:
+    """The command line for the supervisor; notes below RUN/containers what is to be started and removed. Blocks."""
+    program = podman()
+    folder = container.run / "containers"
+    folder.mkdir(exist_ok=True)
+    names = [f"{container.name}-{service.name}" for service in container.services] + [container.name]
+    (folder / "names").write_text("\n".join(names) + "\n", encoding="utf-8")
+    network = container.network
+    for service in container.services:
+        place = folder / service.name
+        place.mkdir(exist_ok=True)
+        _write(place / "arguments", _service(container, service, network))
+        if service.ready is not None:
+            _write(place / "ready", ("/bin/sh", "-c", service.ready))
+        if network == "none":  # the first one has the network that the others share
+            network = f"container:{container.name}-{service.name}"
+    arguments = [*_common(container, container.name, container.image, network), "--interactive"]
+    for source, place_inside, writable in container.mounts:
+        arguments += ["--volume", _volume(source, place_inside, writable)]
+    arguments += ["--workdir", sandbox.WORKSPACE, "--entrypoint", container.argv[0]]
+    arguments += [
+        *container.image.get("arguments", ()),
+        str(container.image["reference"]),
+        *container.argv[1:],
+    ]
+    return ("/bin/sh", str(LAUNCHER), program, str(container.run), container.name, *arguments)
+
+
+def remove(run: Path) -> None:
+    """Remove what a run's containers left, if it had any: nothing else ends them once podman was killed. Blocks."""
+    names = run / "containers" / "names"
+    if not names.is_file():
+        return
+    argv = [podman(), "rm", "--force", "--time", "0", "--ignore", *names.read_text(encoding="utf-8").split()]
+    subprocess.run(
+        argv, env=own_environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=_REMOVE_SECONDS
+    )
+
+
+def _service(container: Container, service: Service, network: str) -> Iterator[str]:
+    yield from _common(container, f"{container.name}-{service.name}", service.image, network)
+    for name, value in service.environment.items():
+        yield from ("--env", f"{name}={value}")
+    yield from service.image.get("arguments", ())
+    yield str(service.image["reference"])
+
+
+def _common(container: Container, name: str, image: Mapping[str, Any], network: str) -> Iterator[str]:
+    yield from ("--rm", "--name", name, "--log-driver", "none", "--security-opt", "no-new-privileges")
+    yield from ("--label", f"steersman.run={container.cookie}", "--network", network)
+    if not network.startswith(("container:", "host")):
+        yield from ("--hostname", "steersman")
+    if image.get("arch"):
+        yield from ("--arch", _ARCHITECTURES.get(image["arch"], image["arch"]))
+    if container.processes is not None:
+        yield from ("--pids-limit", str(container.processes))
+    if container.memory_bytes is not None:
+        yield from ("--memory", str(container.memory_bytes), "--memory-swap", str(container.memory_bytes))
+
+
+def _volume(source: Path, place: str, writable: bool) -> str:
+    if ":" in str(source) or ":" in place:
+        raise Stalled("ContainerMount", f"{source} cannot be shown to a container: its path has a colon")
+    return f"{source}:{place}:{'rw' if writable else 'ro'}"
+
+
+def _write(path: Path, words: Sequence[str] | Iterator[str]) -> None:
+    path.write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Runs one script in a container, with its services in containers beside it, to its end. Started by supervisor.sh on the
+# host; standard input goes to the script's container. Nothing of a user's is part of this text.
+#
+#   containers.sh PODMAN RUN NAME ARGUMENT…
+#
+# ARGUMENTs are those of `podman run` for the script. RUN/containers/SERVICE/{arguments,ready} hold those of `podman run`
+# and `podman exec` for a service, each ended by NUL; containers are called NAME and NAME-SERVICE.
+
+podman=$1 run=$2 name=$3
+shift 3
+trap : HUP INT QUIT TERM
+
+tidy() {
+    [ -s "$run/containers/names" ] && xargs -a "$run/containers/names" "$podman" rm --force --time 0 --ignore >/dev/null 2>&1
+}
+give_up() {
+    echo "service $1" >>"$run/status"
+    echo "steersman: the service $1 $2" >&2
+    tidy
+    exit 1
+}
+
+for place in "$run"/containers/*/; do
+    place=${place%/} service=${place##*/}
+    [ -f "$place/arguments" ] || continue
+    xargs -0 -a "$place/arguments" "$podman" run </dev/null >"$run/services/$service/pipe" 2>&1 &
+    client=$! until=$(($(date +%s) + 60))
+    while [ "$("$podman" container inspect --format '{{.State.Running}}' "$name-$service" 2>/dev/null)" != true ]; do
+        kill -0 $client 2>/dev/null || give_up "$service" "ended before it was ready"
+        sleep 0.1
+    done
+    [ -f "$place/ready" ] || continue
+    while :; do
+        left=$((until - $(date +%s)))
+        [ $left -gt 0 ] || give_up "$service" "was not ready in 60 seconds"
+        timeout $left xargs -0 -a "$place/ready" "$podman" exec "$name-$service" >"$run/services/$service/pipe" 2>&1 </dev/null && break
+        kill -0 $client 2>/dev/null || give_up "$service" "ended before it was ready"
+        sleep 0.1
+    done
+done
+
+"$podman" run "$@"
+code=$?
+tidy
+exit $code

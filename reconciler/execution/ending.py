@@ -1,0 +1,145 @@
+"""How a trial's end is judged: exit status, limits, what the launcher told; and what is left of its run folder.
+
+Called by `execution.run` when a script has ended or could not start. Pure but for reading and tidying the run folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import SteersmanError
+from reconciler.execution.command import SandboxUnavailableError, ScriptMissingError
+from reconciler.execution.supervisor import Exit
+from reconciler.model.job import Reason, State
+from reconciler.store.jobs import MAIN, Ending
+
+_KEPT = ("log", "log.zst", "index", "end", "start", "exit", "services")
+_SMALL = 64 << 10
+
+
+class Stop:
+    """A request to end a trial; the first one counts."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.reason = Reason.CANCELLED
+        self.message: str | None = None
+
+    def ask(self, reason: Reason, message: str | None) -> None:
+        """End it, for this reason."""
+        if not self._event.is_set():
+            self.reason, self.message = reason, message
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Until somebody asks."""
+        await self._event.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of an end: the script's, None when it is lost; who forced it; sentences for the log."""
+
+    found: Exit | None
+    forced: Stop | None = None
+    notes: tuple[str, ...] = ()
+
+
+def judge(
+    verdict: Verdict, run: Path, sizes: Mapping[str, int], outputs: Mapping[str, str], *, out_of_memory: bool
+) -> Ending:
+    """The end as it is stored; `sizes` are those of the logs by name of script."""
+    told = _told(run)
+    state, reason, message = _state(verdict, told, sizes.get(MAIN, 0), out_of_memory=out_of_memory)
+    status = verdict.found.status if verdict.found is not None else None
+    services = {name: size for name, size in sizes.items() if name != MAIN}
+    failed = told[1] if told is not None and told[0] == "service" else None
+    return Ending(state, reason, message, status, sizes.get(MAIN, 0), services, failed, outputs)
+
+
+def refused(error: Exception) -> Ending:
+    """A trial that could not be started."""
+    if isinstance(error, SandboxUnavailableError):
+        return Ending(State.DEFECTIVE, Reason.SANDBOX_UNAVAILABLE, error.message)
+    if isinstance(error, ScriptMissingError):
+        return Ending(State.FAILED, Reason.SCRIPT_MISSING, error.message)
+    message = error.message if isinstance(error, SteersmanError) else str(error)
+    return Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message)
+
+
+def tidy(run: Path) -> None:
+    """After the end only the logs are kept, and what says that it has ended. Blocks."""
+    for path in run.iterdir() if run.is_dir() else ():
+        if path.name in _KEPT:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    services = run / "services"
+    for folder in services.iterdir() if services.is_dir() else ():
+        for path in folder.iterdir():
+            if path.name not in _KEPT:
+                path.unlink(missing_ok=True)
+
+
+def _state(
+    verdict: Verdict, told: tuple[str, str] | None, size: int, *, out_of_memory: bool
+) -> tuple[State, str | None, str | None]:
+    found, forced = verdict.found, verdict.forced
+    if forced is not None and (forced.reason is Reason.TIMEOUT or found is None or found.status != 0):
+        return _forced(forced)
+    if found is None:
+        return State.DEFECTIVE, Reason.LOST, "its process is gone without a status"
+    if found.over_limit:
+        message = f"its log grew beyond the limit of {size:,} bytes (log_bytes of the executor or the server)"
+        return State.FAILED, Reason.LOG_LIMIT, message
+    if found.log_failed:
+        message = "its log could not be written, most likely because the disk is full"
+        return State.DEFECTIVE, Reason.EXECUTOR_ERROR, message
+    if found.status != 0 and out_of_memory:
+        message = "it took more memory than limits.memory_bytes of its executor allows, and was ended"
+        return State.FAILED, Reason.MEMORY_LIMIT, message
+    if found.sandbox_failed:
+        message = "the sandbox could not be set up, the script did not run; the log says why"
+        return State.DEFECTIVE, Reason.EXECUTOR_ERROR, message
+    if told is not None and found.status != 0:
+        return _launch_failed(*told)
+    if found.status == 0:
+        return State.PASSED, None, None
+    return State.FAILED, Reason.EXIT_STATUS, None
+
+
+def _forced(stop: Stop) -> tuple[State, str | None, str | None]:
+    if stop.reason is Reason.TIMEOUT:
+        return State.DEFECTIVE, Reason.TIMEOUT, "it took longer than timeout_seconds"
+    if stop.reason is Reason.DISK_LIMIT:
+        return State.FAILED, Reason.DISK_LIMIT, stop.message
+    return State.ABORTED, stop.reason, stop.message
+
+
+def _launch_failed(what: str, name: str) -> tuple[State, str | None, str | None]:
+    if what == "service":
+        return State.DEFECTIVE, Reason.SERVICE, f"the service {name} was not ready; its log says more"
+    if what == "install":
+        return State.DEFECTIVE, Reason.INSTALL, "the task's packages could not be installed; the log says why"
+    return State.DEFECTIVE, Reason.EXECUTOR_ERROR, "the container could not be started; the log says why"
+
+
+def _told(run: Path) -> tuple[str, str] | None:
+    """What kept a script from starting, by the launcher: (`service`, name), (`install`, ""), (`container`, "")."""
+    try:
+        with (run / "status").open("rb") as file:
+            words = file.read(_SMALL).decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    for word in words:
+        what, _, name = word.partition(" ")
+        if what in ("service", "install"):
+            return what, name
+    contained = (run / "containers").is_dir()
+    return ("container", "") if contained and "started" not in words else None

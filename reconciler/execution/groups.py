@@ -1,0 +1,170 @@
+"""Control groups that bound the processes and memory of one script, where the system offers them (design 7.2).
+
+Called by `execution.run`: `make` before a script starts, `supervisor.sh` puts the script in, `finish` after. Both
+versions of the kernel's interface; without rights to make groups (no root, nothing delegated) there are none, and
+`why_not` says so. It never signals anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+_PREFIX = "steersman-"
+_OURS = "steersman-daemon"
+_NEEDED = ("pids", "memory")
+_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """Where groups can be made: folder by controller; `unified`: one folder serves all."""
+
+    folders: Mapping[str, Path]
+    unified: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a group saw: `out_of_memory`, a process was ended because the limit on memory was reached."""
+
+    out_of_memory: bool
+
+
+def offered() -> frozenset[str]:
+    """Of `pids` and `memory` those that can be bounded here."""
+    return frozenset(_tree().folders)
+
+
+def why_not() -> str:
+    """Why some of them cannot; empty when all can."""
+    return _tree().why
+
+
+def make(name: str, processes: int | None, memory_bytes: int | None) -> tuple[str, ...]:
+    """Make the groups of one script; the files that a process writes 0 into to enter them. Blocks briefly."""
+    tree = _tree()
+    wanted = {"pids": processes, "memory": memory_bytes}
+    entrances: dict[str, None] = {}
+    for controller, limit in wanted.items():
+        if limit is None or controller not in tree.folders:
+            continue
+        group = tree.folders[controller] / f"{_PREFIX}{name}"
+        group.mkdir(exist_ok=True)
+        _bound(group, controller, limit, tree.unified)
+        entrances[str(group / "cgroup.procs")] = None
+    return tuple(entrances)
+
+
+def finish(name: str) -> Outcome:
+    """Remove the groups of a script that has ended; they may have been made by an earlier daemon. Blocks briefly."""
+    tree = _tree()
+    killed = False
+    for folder in dict.fromkeys(tree.folders.values()):
+        group = folder / f"{_PREFIX}{name}"
+        if group.is_dir():
+            killed = killed or _killed(group)
+            _remove(group)
+    return Outcome(killed)
+
+
+@cache
+def _tree() -> _Tree:
+    try:
+        mounted = {}
+        for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
+            _, controllers, path = line.split(":", 2)
+            mounted[controllers] = path.lstrip("/")
+        if (_ROOT / "cgroup.controllers").is_file():
+            return _unified(_ROOT / mounted.get("", ""))
+        return _separate(mounted)
+    except (OSError, ValueError) as error:
+        return _Tree({}, False, f"control groups cannot be used here: {error}")
+
+
+def _separate(mounted: Mapping[str, str]) -> _Tree:
+    """One hierarchy a controller (version 1)."""
+    folders, missing = {}, []
+    for controller in _NEEDED:
+        path = mounted.get(controller)
+        folder = None if path is None else _ROOT / controller / path
+        if folder is not None and _can_make(folder):
+            folders[controller] = folder
+        else:
+            missing.append(controller)
+    why = f"no control group for {' and '.join(missing)} can be made here" if missing else ""
+    return _Tree(folders, False, why)
+
+
+def _unified(own: Path) -> _Tree:
+    """One hierarchy for all (version 2): a group with processes cannot hand controllers down, so ours moves aside."""
+    if own.name == _OURS:  # an earlier daemon's move, inherited by a restart in place
+        own = own.parent
+    ours = own / _OURS
+    ours.mkdir(exist_ok=True)
+    for pid in (own / "cgroup.procs").read_text(encoding="ascii").split():
+        (ours / "cgroup.procs").write_text(pid, encoding="ascii")
+    offered = (own / "cgroup.controllers").read_text(encoding="ascii").split()
+    found = [controller for controller in _NEEDED if controller in offered]
+    (own / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in found), encoding="ascii")
+    missing = [controller for controller in _NEEDED if controller not in found]
+    why = f"no control group for {' and '.join(missing)} can be made here" if missing else ""
+    return _Tree(dict.fromkeys(found, own), True, why)
+
+
+def _can_make(folder: Path) -> bool:
+    trial = folder / f"{_PREFIX}probe-{os.getpid()}"
+    try:
+        trial.mkdir(exist_ok=True)
+        trial.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _bound(group: Path, controller: str, limit: int, unified: bool) -> None:
+    if controller == "pids":
+        _set(group, "pids.max", limit)
+        return
+    if unified:
+        _set(group, "memory.max", limit)
+        with contextlib.suppress(OSError):  # where there is no swap there is no such file
+            _set(group, "memory.swap.max", 0)
+        return
+    _set(group, "memory.limit_in_bytes", limit)
+    with contextlib.suppress(OSError):
+        _set(group, "memory.memsw.limit_in_bytes", limit)
+
+
+def _set(group: Path, name: str, value: int) -> None:
+    (group / name).write_text(str(value), encoding="ascii")
+
+
+def _killed(group: Path) -> bool:
+    for name in ("memory.events", "memory.oom_control"):
+        with contextlib.suppress(OSError):
+            for line in (group / name).read_text(encoding="ascii").splitlines():
+                word, _, number = line.partition(" ")
+                if word == "oom_kill" and number.strip() != "0":
+                    return True
+    return False
+
+
+def _remove(group: Path) -> None:
+    """The kernel lets go of a group shortly after its last process has ended."""
+    for _ in range(_TRIES):
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return

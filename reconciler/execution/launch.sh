@@ -1,0 +1,62 @@
+#!/bin/sh
+# Runs inside of a sandbox or container, before the script: reads the environment, installs packages, starts services
+# and waits for them. Nothing of a user's is part of this text: it comes as files below FOLDER and as arguments.
+#
+#   launch.sh FOLDER [environment] COMMAND [ARGUMENT…]
+#
+# FOLDER holds: status (written here: started, install, service NAME), steps/N (argument lists, each ended by NUL),
+# services/NAME/{run,ready,environment,pipe}. With the word `environment` the variables come by standard input.
+
+folder=$1
+shift
+if [ "$1" = environment ]; then
+    shift
+    eval "$(cat)"
+    exec </dev/null
+fi
+echo started >"$folder/status"
+
+say() { echo "steersman: $1" >&2; }
+give_up() {
+    echo "$1" >>"$folder/status"
+    say "$2"
+    exit 1
+}
+
+for step in "$folder"/steps/*; do
+    [ -f "$step" ] || continue
+    xargs -0 env <"$step" || give_up install "installing what the task asks for has failed"
+done
+
+service() (
+    [ -f "$1/environment" ] && . "$1/environment"
+    exec /bin/sh -e "$1/$2"
+) </dev/null
+
+# A service is ready when its command has passed, which is asked again and again for a minute in all.
+await() {
+    name=${1##*/} until=$(($(date +%s) + 60))
+    while :; do
+        service "$1" ready >"$1/pipe" 2>&1 &
+        asked=$!
+        while kill -0 $asked 2>/dev/null; do
+            [ "$(date +%s)" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
+            sleep 0.05
+        done
+        wait $asked && return
+        kill -0 "$2" 2>/dev/null || give_up "service $name" "the service $name ended before it was ready"
+        [ "$(date +%s)" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
+        sleep 0.1
+    done
+}
+
+for place in "$folder"/services/*; do
+    [ -p "$place/pipe" ] || continue
+    service "$place" run >"$place/pipe" 2>&1 &
+    pids="$pids $place:$!"
+done
+for pair in $pids; do
+    [ -f "${pair%:*}/ready" ] && await "${pair%:*}" "${pair##*:}"
+done
+
+exec "$@"

@@ -1,0 +1,207 @@
+"""Masks secret values in what scripts print, as a stream.
+
+`execution.recorder` gives a `Masker` the values of one script and feeds it the raw output. What comes out depends on
+the whole input alone, never on how it was cut: what could be the beginning of a value is held back until it is known,
+nothing else. It reads and writes no file, and no value is ever part of an error or of a representation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
+
+MASK = b"***"
+SHORTEST = 4
+_ENDS = b"\r\n"
+_HEAD = 8
+_WIDTHS = (64, 76)  # at which base64 is wrapped: PEM, MIME and coreutils
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def patterns(values: Iterable[str | bytes]) -> frozenset[bytes]:
+    """All forms of the values that are masked, each at least four characters long.
+
+    A value stands for itself and, when it has several lines, for each of them, as it is and without the blanks
+    around it; each of these also for its usual encodings. Shorter ones would mask half of every log, so they are not
+    masked: a secret of one to three characters is none. Line ends around a value are no part of it, so that the lines
+    of a log stay lines.
+    """
+    parts = {part for value in values for part in _parts(_bytes(value))}
+    forms = {form.strip(_ENDS) for part in parts if _length(part) >= SHORTEST for form in _forms(part)}
+    return frozenset(form for form in forms if _length(form) >= SHORTEST)
+
+
+class Masker:
+    """Replaces every occurrence of the values, and of their encodings, by `***`; values that overlap by a single one.
+
+    Of one place the longest match counts. One Masker goes through one log, once; `again` makes a fresh one.
+    """
+
+    __slots__ = ("_all", "_any", "_beginnings", "_covered", "_held", "_longest", "_sorted")
+
+    def __init__(self, values: Iterable[str | bytes]) -> None:
+        found = sorted(patterns(values))
+        self._sorted = found
+        self._longest = max(map(len, found), default=0)
+        self._all = _automaton(found)
+        self._any = _automaton(found, MatchKind.LeftmostFirst)
+        self._beginnings = _automaton({pattern[:_HEAD] for pattern in found if len(pattern) > _HEAD})
+        self._held = b""
+        self._covered = 0
+
+    def again(self) -> Masker:
+        """The same values at the beginning of a log."""
+        fresh = object.__new__(Masker)
+        fresh._sorted, fresh._longest = self._sorted, self._longest
+        fresh._all, fresh._any, fresh._beginnings = self._all, self._any, self._beginnings
+        fresh._held, fresh._covered = b"", 0
+        return fresh
+
+    @property
+    def held(self) -> int | None:
+        """Bytes that are held back: a fresh Masker that begins with them goes on as this one would.
+
+        None: none would, as they belong to a value that has been told already.
+        """
+        return None if self._covered else len(self._held)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The masked form of what is certain by now."""
+        return self._take(chunk, last=False)
+
+    def flush(self) -> bytes:
+        """The rest, when there is no more input."""
+        return self._take(b"", last=True)
+
+    def _take(self, chunk: bytes, *, last: bool) -> bytes:
+        text = self._held + chunk if self._held else bytes(chunk)
+        cut = len(text) if last else self._border(text)
+        # what begins behind the border may be part of something longer: it is found again with the next chunk
+        found = [place for place in self._occurrences(text) if place[0] < cut]
+        pieces: list[bytes] = []
+        at = self._covered
+        for start, end in _merged(found, self._covered):
+            if start >= self._covered:
+                pieces += (text[at:start], MASK)
+            at = end
+        pieces.append(text[at:cut])
+        self._held, self._covered = text[cut:], max(0, at - cut)
+        return b"".join(pieces)
+
+    def _occurrences(self, text: bytes) -> list[tuple[int, int]]:
+        """(start, end) of all, also of those that overlap. Most texts have none: that is found out ten times faster."""
+        if self._all is None or self._any is None or not self._any.find_matches_as_indexes(text):
+            return []
+        return [(start, end) for _, start, end in self._all.find_matches_as_indexes(text, overlapping=True)]
+
+    def _border(self, text: bytes) -> int:
+        """Where the longest ending that is a proper beginning of a pattern starts; the end when there is none."""
+        if self._all is None:
+            return len(text)
+        first = max(0, len(text) - self._longest + 1)
+        window = text[first:]
+        near = range(max(0, len(window) - _HEAD), len(window))
+        far: set[int] = set()
+        if self._beginnings is not None:
+            matches = self._beginnings.find_matches_as_indexes(window, overlapping=True)
+            far = {start for _, start, _ in matches}
+        for start in sorted(far.union(near)):
+            if self._begins(window[start:]):
+                return first + start
+        return len(text)
+
+    def _begins(self, ending: bytes) -> bool:
+        place = bisect_right(self._sorted, ending)
+        return place < len(self._sorted) and self._sorted[place].startswith(ending)
+
+
+def _merged(found: list[tuple[int, int]], covered: int) -> Iterator[tuple[int, int]]:
+    """Occurrences in order, those that overlap as one. What begins before `covered` joins what was told before."""
+    end = covered
+    start: int | None = 0 if covered else None
+    for begin, stop in sorted(found):
+        if start is not None and begin < end:
+            end = max(end, stop)
+            continue
+        if start is not None:
+            yield start, end
+        start, end = begin, stop
+    if start is not None:
+        yield start, end
+
+
+def _automaton(found: Iterable[bytes], kind: MatchKind = MatchKind.Standard) -> BytesAhoCorasick | None:
+    words = sorted(found)
+    return BytesAhoCorasick(words, matchkind=kind) if words else None
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
+
+
+def _length(value: bytes) -> int:
+    """In characters; what is no UTF-8 counts by bytes."""
+    return len(value.decode("utf-8", "surrogateescape"))
+
+
+def _parts(value: bytes) -> set[bytes]:
+    lines = value.splitlines()
+    return {value, value.strip(_ENDS), value.strip(), *lines, *(line.strip() for line in lines)}
+
+
+def _forms(value: bytes) -> Iterator[bytes]:
+    yield value
+    yield from _base64(value)
+    yield value.hex().encode()
+    yield value.hex().upper().encode()
+    yield from _percent(value)
+    yield from _json(value)
+    yield value.replace(b"'", b"'\\''")
+    yield value.replace(b"'", b"'\"'\"'")
+
+
+def _base64(value: bytes) -> Iterator[bytes]:
+    """What a value alone decides of an encoding that it is a part of: three ways to lie among groups of six bits.
+
+    With what follows it at the end of the encoding, with and without padding; in both alphabets; from the beginning
+    also wrapped into lines.
+    """
+    for before, foreign in ((0, 0), (1, 2), (2, 3)):
+        whole = b64encode(bytes(before) + value)
+        decided = (before + len(value)) * 8 // 6
+        for form in (whole[foreign:decided], whole[foreign:].rstrip(b"="), whole[foreign:]):
+            yield form
+            yield form.translate(_URL_SAFE)
+    whole = b64encode(value)
+    for width in _WIDTHS:
+        if len(whole) > width:
+            yield from (whole[start : start + width] for start in range(0, len(whole), width))
+
+
+def _percent(value: bytes) -> Iterator[bytes]:
+    for form in (
+        quote(value, safe=""),
+        quote(value, safe="/"),
+        quote(value, safe="!~*'()"),
+        quote_plus(value),
+    ):
+        yield form.encode()
+        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form).encode()
+
+
+def _json(value: bytes) -> Iterator[bytes]:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return
+    for ascii_only in (False, True):
+        form = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        for escaped in (form, re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found[0][2:].upper(), form)):
+            yield escaped.encode()
+            yield escaped.replace("/", "\\/").encode()

@@ -1,0 +1,24 @@
+"""What a `build` trigger of a Build looks at: the Builds that it follows and their last passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A job that passed, and when."""
+
+    number: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """`keys` are followed; `passes`: the newest of each that has one; `after`: those that the last start came after."""
+
+    keys: tuple[str, ...]
+    passes: Mapping[str, Pass]
+    after: Mapping[str, int]

@@ -1,0 +1,163 @@
+"""Secret values in logs: all their usual encodings, wherever the stream is cut."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import shlex
+import subprocess
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from reconciler.execution.masking import MASK, Masker, patterns
+
+SECRET = "s3cret/+'\"ü value?"
+KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\n\tabcdefgh  \n}\n-----END KEY-----\n"
+
+
+def masked(text: bytes, *values: str | bytes, cuts: tuple[int, ...] = ()) -> bytes:
+    masker = Masker(values)
+    borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    chunks = [text[start:end] for start, end in itertools.pairwise(borders)]
+    return b"".join(masker.feed(chunk) for chunk in chunks) + masker.flush()
+
+
+def reference(text: bytes, values: list[bytes]) -> bytes:
+    """By definition: every byte of every occurrence; occurrences that overlap are one."""
+    places = sorted(
+        (start, start + len(form))
+        for form in patterns(values)
+        for start in range(len(text))
+        if text.startswith(form, start)
+    )
+    joined: list[tuple[int, int]] = []
+    for start, end in places:
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    result, at = b"", 0
+    for start, end in joined:
+        result += text[at:start] + MASK
+        at = end
+    return result + text[at:]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET,
+        SECRET.encode().hex(),
+        SECRET.encode().hex().upper(),
+        quote(SECRET),
+        quote(SECRET, safe=""),
+        quote_plus(SECRET),
+        "s3cret%2f%2b%27%22%c3%bc%20value%3f",
+        json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        json.dumps(SECRET)[1:-1].replace("u00fc", "u00FC").replace("/", "\\/"),
+        shlex.quote(SECRET)[1:-1],
+        SECRET.replace("'", "'\\''"),
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.urlsafe_b64encode(SECRET.encode()).decode(),
+        base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
+    ],
+)
+def test_every_usual_encoding_is_masked(form: str) -> None:
+    assert masked(f"a={form};".encode(), SECRET) == b"a=***;"
+
+
+@pytest.mark.parametrize("before", range(7))
+@pytest.mark.parametrize("after", range(4))
+def test_base64_is_masked_wherever_the_value_lies_in_it(before: int, after: int) -> None:
+    whole = base64.b64encode(b"x" * before + SECRET.encode() + b"y" * after)
+    shown = masked(whole, SECRET)
+    assert shown.count(MASK) == 1
+    # left are the neighbours, a character that belongs to both on each side, and the padding
+    left = len(base64.b64encode(b"x" * before)) + len(base64.b64encode(b"y" * after))
+    assert len(shown) - len(MASK) <= left + 4
+
+
+def test_what_real_programs_print_is_masked() -> None:
+    """`base64` wraps at 76 characters; `set -x` quotes; `od` and `xxd` are not among the usual encodings."""
+    value = "It's 100 % sëcret: " + "x7/" * 40
+    script = 'printf %s "$V" | base64; printf %s "$V" | base64 -w64; set -x; : "$V"'
+    done = subprocess.run(["sh", "-c", script], env={"V": value}, capture_output=True, check=True)
+    shown = masked(done.stdout + done.stderr, value)
+    assert shown.replace(MASK, b"").replace(b"+ :", b"").strip().strip(b"'").strip() == b""
+
+
+def test_lines_of_a_value_are_masked_alone() -> None:
+    """As they are and without their blanks; lines shorter than four characters are left alone."""
+    text = "MIIEvQIBADANBgkq|abcdefgh|-----END KEY-----|}|" + base64.b64encode(b"MIIEvQIBADANBgkq").decode()
+    assert masked(text.encode(), KEY) == b"***|***|***|}|***"
+    assert masked(KEY.strip().encode() + b"\n", KEY) == b"***\n"
+    assert masked(KEY.encode(), KEY) == b"***\n"
+
+
+def test_short_values_are_not_masked() -> None:
+    assert frozenset() == patterns(["", "abc", b"\n", "äöü", "a\nb"])
+    assert masked("abc ä".encode(), "abc", "ä") == b"abc \xc3\xa4"
+    assert masked(b"abcd abc", "abcd") == b"*** abc"
+
+
+def test_the_longest_value_counts_and_overlapping_values_are_one() -> None:
+    values = ("abcd", "abcdefgh", "efghij", "zzzz")
+    assert masked(b"abcdefghX", *values) == b"***X"
+    assert masked(b"abcdefghijX", *values) == b"***X"
+    assert masked(b"abcdefgX", *values) == b"***efgX"
+    assert masked(b"zzzzzzzzzzz", *values) == b"***"
+    assert masked(b"abcdzzzz", *values) == b"******"
+
+
+def test_bytes_that_are_no_text_are_masked() -> None:
+    value = b"\xff\x00\xfe\x80pass"
+    assert masked(b"\x00" + value + b"\xff", value) == b"\x00***\xff"
+    assert masked(value.hex().encode(), value) == b"***"
+
+
+@given(some.data())
+def test_what_comes_out_depends_on_the_whole_input_only(data: some.DataObject) -> None:
+    letters = some.sampled_from([b"a", b"b", b"\n", b"'"])
+    word = some.lists(letters, min_size=4, max_size=9).map(b"".join)
+    values = data.draw(some.lists(word, max_size=4))
+    forms = sorted(patterns(values))
+    piece = letters if not forms else letters | some.sampled_from(forms)
+    text = b"".join(data.draw(some.lists(piece, max_size=12)))
+    cuts = tuple(data.draw(some.lists(some.integers(0, len(text)), max_size=12)))
+    assert reference(text, values) == masked(text, *values, cuts=cuts)
+
+
+@given(some.data())
+def test_only_the_beginning_of_a_value_is_held_back(data: some.DataObject) -> None:
+    """And a fresh Masker that begins at a safe border goes on alike."""
+    word = some.text("ab", min_size=4, max_size=7)
+    values = data.draw(some.lists(word, min_size=1, max_size=4))
+    text = data.draw(some.text("ab", max_size=30)).encode()
+    rest = data.draw(some.text("ab", max_size=30)).encode()
+    masker = Masker(values)
+    shown = masker.feed(text)
+    held = masker.held
+    if held is not None:
+        tail = text[len(text) - held :]
+        assert not tail or any(form.startswith(tail) and form != tail for form in patterns(values))
+        fresh = masker.again()
+        assert masked(text + rest, *values) == shown + fresh.feed(tail + rest) + fresh.flush()
+    assert masked(text + rest, *values) == shown + masker.feed(rest) + masker.flush()
+
+
+def test_a_long_value_that_nearly_matches_is_found_out() -> None:
+    """Values of many kilobytes, line by line and as a whole, byte by byte and at once."""
+    value = "".join(f"{n:05d}" for n in range(4000))
+    text = f"<{value}><{value[:-1]}!><{value[:10_000]}".encode()
+    expected = f"<***><{value[:-1]}!><{value[:10_000]}".encode()
+    assert expected == masked(text, value)
+    assert expected == masked(text, value, cuts=tuple(range(0, len(text), 97)))
+
+
+def test_a_masker_shows_no_value() -> None:
+    assert SECRET not in repr(Masker([SECRET]))

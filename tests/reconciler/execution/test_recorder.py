@@ -1,0 +1,329 @@
+"""The recorder of a script's log: killed anywhere, on a full disk, beside a fast writer, and idle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from structlog.testing import capture_logs
+
+from reconciler.execution import timeline
+from reconciler.execution.masking import Masker
+from reconciler.execution.recorder import Recorder
+from tests.support import eventually
+
+SECRETS = ("secret", "retsec99", "line one\nline two\n")
+OUTPUT = b"a secret, the retsec99 secretsec99\nline one\nline two\n" + b"x" * 30 + b" secre"
+SHOWN = b"a ***, the *** ***\n***\n" + b"x" * 30 + b" secre"
+NOTES = ("no file matches out/**", "it says\nsecret")
+ENDING = b"\nsteersman: no file matches out/**\nsteersman: it says ***\n"
+
+
+@contextlib.asynccontextmanager
+async def following(recorder: Recorder) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(recorder.follow())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def whole(output: bytes) -> bytes:
+    masker = Masker(SECRETS)
+    return masker.feed(output) + masker.flush()
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def test_the_expected_text_is_the_masked_one() -> None:
+    assert whole(OUTPUT) == SHOWN
+
+
+def test_raw_output_becomes_a_masked_log_while_it_grows(tmp_path: Path) -> None:
+    """What could be a secret's beginning waits; the raw output and all of the helper files go at the end."""
+    log, raw = tmp_path / "log", tmp_path / "raw"
+
+    async def work() -> None:
+        recorder = Recorder(tmp_path, Masker(SECRETS))
+        async with following(recorder):
+            for end in (1, 4, 12, 40, len(OUTPUT)):
+                raw.write_bytes(OUTPUT[:end])
+                shown = Masker(SECRETS).feed(OUTPUT[:end])
+                await eventually(lambda shown=shown: content(log) == shown)
+        assert SHOWN.removesuffix(b"secre") == content(log)
+        assert len(SHOWN) == await recorder.finish()
+        assert content(log) == SHOWN
+        assert log.stat().st_mode & 0o777 == 0o600
+        assert sorted(os.listdir(tmp_path)) == ["index", "log"]
+        assert len(SHOWN) == await Recorder(tmp_path, Masker(SECRETS)).finish()
+
+    asyncio.run(work())
+
+
+def test_a_plain_log_is_not_copied(tmp_path: Path) -> None:
+    """It is indexed by time, from where it began to grow."""
+    log = tmp_path / "log"
+
+    async def work() -> None:
+        recorder = Recorder(tmp_path, None)
+        async with following(recorder):
+            log.write_bytes(b"one\n")
+            await eventually(lambda: len(timeline.load(tmp_path)) == 1)
+            await asyncio.sleep(1.1)
+            with log.open("ab") as file:
+                file.write(b"two\n")
+            await eventually(lambda: len(timeline.load(tmp_path)) == 2)
+        assert [(entry.log, entry.raw) for entry in timeline.load(tmp_path)] == [(0, 0), (4, 4)]
+        assert await recorder.finish() == 8
+        assert content(log) == b"one\ntwo\n"
+        await asyncio.sleep(1.1)
+        again = Recorder(tmp_path, None)
+        async with following(again):
+            with log.open("ab") as file:
+                file.write(b"three\n")
+            await eventually(lambda: len(timeline.load(tmp_path)) == 3)
+        # when it came is not known: nobody looked
+        assert [entry.log for entry in timeline.load(tmp_path)] == [0, 4, 4]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_notes_are_lines_and_never_twice(tmp_path: Path, masked: bool) -> None:
+    """Also when they are given again, in part or in other words."""
+    (tmp_path / ("raw" if masked else "log")).write_bytes(b"no end")
+
+    async def work() -> None:
+        size = await Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(["a password", "b"])
+        shown = b"no end\nsteersman: a ***word\nsteersman: b\n"
+        expected = shown if masked else shown.replace(b"***", b"pass")
+        assert (len(expected), expected) == (size, content(tmp_path / "log"))
+        for notes in (["a password", "b"], ["c"], []):
+            assert size == await Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(notes)
+            assert expected == content(tmp_path / "log")
+
+    asyncio.run(work())
+
+
+def test_a_script_that_left_nothing_has_no_log(tmp_path: Path) -> None:
+    async def work() -> None:
+        assert await Recorder(tmp_path / "none", Masker(["pass"])).finish() == 0
+        assert not (tmp_path / "none").exists()
+        assert await Recorder(tmp_path / "none", None).finish(["x"]) == 13
+        assert content(tmp_path / "none" / "log") == b"steersman: x\n"
+
+    asyncio.run(work())
+
+
+def test_raw_output_is_never_shown_without_its_masker(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"secret")
+    with pytest.raises(ValueError, match="finish it with the script's Masker"):
+        asyncio.run(Recorder(tmp_path, None).finish())
+    assert content(tmp_path / "log") == b""
+
+
+def test_a_full_disk_is_told_once_and_waited_for(tmp_path: Path) -> None:
+    """Nothing is lost; the end is an error that can be tried again."""
+    log, raw = tmp_path / "log", tmp_path / "raw"
+    log.symlink_to("/dev/full")
+    raw.write_bytes(OUTPUT)
+
+    async def work() -> None:
+        recorder = Recorder(tmp_path, Masker(SECRETS))
+        with pytest.raises(OSError, match="No space"):
+            await recorder.finish(NOTES)
+        assert content(raw) == OUTPUT
+        with capture_logs() as said:
+            async with following(recorder):
+                await asyncio.sleep(0.9)
+                log.unlink()
+                shown = Masker(SECRETS).feed(OUTPUT)
+                await eventually(lambda: content(log) == shown)
+                await asyncio.sleep(0.1)
+        assert [entry["event"] for entry in said] == ["log-not-written", "log-written-again"]
+        assert len(SHOWN + ENDING) == await recorder.finish(NOTES)
+        assert content(log) == SHOWN + ENDING
+
+    asyncio.run(work())
+
+
+# Runs the recorder in a child that is killed at the Nth line of its code. A write of it may stop half way.
+_VICTIM = """
+import asyncio, os, signal, sys, threading
+from pathlib import Path
+from reconciler.execution import recorder, timeline
+from reconciler.execution.masking import Masker
+
+folder, secrets, notes = Path(sys.argv[1]), eval(sys.argv[2]), eval(sys.argv[3])
+recorder._CHUNK, timeline.EVERY = 16, 0
+FILES = {recorder.__file__, timeline.__file__}
+
+def run(last, half, finish):
+    left = last
+    def trace(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_filename not in FILES:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    write = os.write
+    def torn(handle, data):
+        if half and left <= 3:
+            write(handle, bytes(data)[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(handle, data)
+    os.write = torn
+    threading.settrace(trace)
+    mine = recorder.Recorder(folder, Masker(secrets))
+    async def work():
+        while await asyncio.to_thread(mine._tail.advance):
+            pass
+        if finish:
+            await mine.finish(notes)
+    asyncio.run(work())
+
+for order in sys.stdin:
+    last, half, finish = map(int, order.split())
+    child = os.fork()
+    if not child:
+        run(last or 10**9, half, finish)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@contextlib.contextmanager
+def victims(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", _VICTIM, str(folder), repr(SECRETS), repr(NOTES)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+def order(process: subprocess.Popen[str], last: int, half: int, finish: int) -> bool:
+    """True: it came to its end. What it does otherwise must be being killed."""
+    process.stdin.write(f"{last} {half} {finish}\n")
+    process.stdin.flush()
+    code = int(process.stdout.readline())
+    assert code in (0, -signal.SIGKILL)
+    return code == 0
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_line_neither_loses_nor_doubles_a_byte(tmp_path: Path) -> None:
+    """At every line of the recorder, and in the middle of each write; what was shown stays, and the index is right."""
+    log, raw = tmp_path / "log", tmp_path / "raw"
+    kills = 0
+
+    def killed(last: int, half: int, finish: int) -> bool:
+        before = content(log)
+        done = order(process, last, half, finish)
+        assert content(log).startswith(before)
+        assert (SHOWN + ENDING).startswith(content(log))
+        return done
+
+    with victims(tmp_path) as process:
+        for half in (0, 1):
+            last = done = 0
+            while not done:
+                last += 1 + half
+                for path in tmp_path.iterdir():
+                    path.unlink()
+                raw.write_bytes(OUTPUT[: last % len(OUTPUT)])
+                killed(last, half, 0)
+                raw.write_bytes(OUTPUT)
+                done = killed(last, half, 1)
+                kills += not done
+                killed(last * 7 % 40 + 1, 0, 1)
+                assert killed(0, 0, 1)
+                assert content(log) == SHOWN + ENDING
+                assert not raw.exists()
+                for entry in timeline.load(tmp_path):
+                    assert SHOWN[entry.log :] == whole(OUTPUT[entry.raw :])
+    assert kills > 150
+
+
+@pytest.mark.slow
+def test_recorders_that_are_killed_beside_a_running_script_lose_nothing(tmp_path: Path) -> None:
+    """A real writer, real processes, no order among them; at last one that lives."""
+    code = (
+        "import asyncio, sys; from pathlib import Path; from reconciler.execution.masking import Masker; "
+        "from reconciler.execution.recorder import Recorder; "
+        f"asyncio.run(Recorder(Path(sys.argv[1]), Masker({SECRETS!r})).follow())"
+    )
+    script = (
+        'i=0; while [ $i -lt 60000 ]; do echo "line $i with a secret and secre"; i=$((i+1)); done >>"$0/raw"'
+    )
+    seen = b""
+    with subprocess.Popen(["sh", "-c", script, str(tmp_path)]) as writer:
+        round_ = 0
+        while writer.poll() is None or round_ < 8:
+            round_ += 1
+            victim = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+            time.sleep(0.25 + 0.037 * (round_ % 9))
+            victim.kill()
+            victim.wait()
+            now = content(tmp_path / "log")
+            assert now.startswith(seen)
+            seen = now
+    assert seen
+    expected = b"".join(b"line %d with a *** and secre\n" % i for i in range(60000))
+    assert len(expected) == asyncio.run(Recorder(tmp_path, Masker(SECRETS)).finish())
+    assert expected == content(tmp_path / "log")
+
+
+def test_a_recorder_that_is_let_go_has_written_its_step(tmp_path: Path) -> None:
+    """Another one may take the folder up at once."""
+
+    async def work() -> None:
+        for _ in range(20):
+            with (tmp_path / "raw").open("ab") as file:
+                file.write(OUTPUT * 3000)
+            async with following(Recorder(tmp_path, Masker(SECRETS))):
+                await asyncio.sleep(0.09)
+        output = content(tmp_path / "raw")
+        await Recorder(tmp_path, Masker(SECRETS)).finish()
+        assert whole(output) == content(tmp_path / "log")
+
+    asyncio.run(work())
+
+
+def test_a_hundred_idle_scripts_cost_nearly_nothing(tmp_path: Path) -> None:
+    """Their files are looked at together, no thread is woken for them, and they hold no file open."""
+
+    async def work() -> None:
+        tasks = []
+        for number in range(100):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            (folder / "raw").touch()
+            tasks.append(asyncio.create_task(Recorder(folder, Masker(SECRETS)).follow()))
+        await asyncio.sleep(0.2)
+        process = psutil.Process(os.getpid())
+        files = process.num_fds()
+        before, switches = time.process_time(), process.num_ctx_switches().voluntary
+        await asyncio.sleep(2)
+        assert time.process_time() - before < 0.1  # five times what is asked for, on any machine
+        assert process.num_ctx_switches().voluntary - switches < 200
+        assert files == process.num_fds()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(work())
