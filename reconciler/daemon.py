@@ -19,6 +19,7 @@ from typing import TextIO
 import structlog
 
 from reconciler.apply import jobs as apply
+from reconciler.apply.jobs import Outcome
 from reconciler.controllers.builds import looks
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
@@ -30,13 +31,14 @@ from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.job import State
 from reconciler.passes import dispatch, routes
+from reconciler.passes import jobs as job_passes
 from reconciler.settings import HostCredentials, Settings
 from reconciler.source.git import Credentials, Mirror
 from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.watch import git_dir_of, local_path, watch
 from reconciler.store import jobs, migrate, ownership, resources, sources, tokens
-from reconciler.store.database import Database, connect
+from reconciler.store.database import Database, Write, connect
 from reconciler.store.snapshot import Snapshot, View
 from reconciler.store.tokens import Token
 
@@ -91,7 +93,7 @@ class Daemon:
         source = await self._source()
         store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
         await asyncio.to_thread(store.clear_unfinished)
-        runs = Runs(settings, database, mirrors, store, apply.advance, self.loop.wake)
+        runs = Runs(settings, database, mirrors, store, self, self.loop.wake)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(
             settings,
@@ -173,6 +175,20 @@ class Daemon:
         if folder is not None:
             wake = lambda: self.loop.wake("source")  # noqa: E731
             self._tasks.append(asyncio.create_task(watch(folder, wake, self._stop), name="watch"))
+
+    def advance(self, write: Write, job: int) -> Outcome | None:
+        """A trial begins or ends in this transaction: its job goes on."""
+        return apply.advance(write, job)
+
+    def begun(self, job: int, key: str) -> None:
+        """A script of a job has begun: its limit is looked at, its Build shows it."""
+        job_passes.begun(self.installation, job, key)
+
+    async def settle(self, job: int, outcome: Outcome | None) -> None:
+        """It has, and this follows."""
+        at = await job_passes.settle(self.installation, outcome)
+        if at is not None:
+            self.loop.wake(f"job/{job}", at)
 
     async def _pass(self, name: str) -> datetime | None:
         return await routes.run(self.installation, name)

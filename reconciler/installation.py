@@ -35,6 +35,7 @@ class Installation:
     """`wake(name, at=None)` queues a name, `run_now(name)` also waits for its pass, `oldest()` waits longest.
 
     `queue`: unfinished jobs as of the last dispatch, up to `queue_version` (None: to be read whole);
+    `shown`: when a Build was last woken to show a job's end, by the monotonic clock;
     `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why.
     """
 
@@ -58,4 +59,5 @@ class Installation:
     queue: Queue = field(default_factory=Queue)
     queue_version: int | None = None
     followers: Mapping[str, tuple[str, ...]] | None = None
+    shown: dict[str, float] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -68,17 +68,31 @@ def insert(write: Write, new: NewJob) -> int:
     return number
 
 
-def advance(write: Write, number: int) -> tuple[Job, JobDecision] | None:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A job as it was, and what was decided and stored."""
+
+    job: Job
+    decision: JobDecision
+
+    @property
+    def finished(self) -> bool:
+        """It has ended, by now."""
+        moves = self.decision.moves
+        return self.job.state.finished or any(m.entity == "job" and m.state.finished for m in moves)
+
+
+def advance(write: Write, number: int) -> Outcome | None:
     """Decide on one job and store the outcome, until nothing more follows from it."""
     decision = JobDecision()
     for _ in range(10):
-        job = rows.load(write.connection, number)
+        job = rows.load(write.connection, number, scripts=False)
         if job is None:
             return None
         decision = controller.decide(job, write.now)
         _carry_out(write, job, decision)
-        if not any(move.entity == "job" and not move.state.finished for move in decision.moves):
-            return job, decision  # what a job's new state asks for is decided at once, all else is already
+        if not any(move.entity == "job" and move.state is State.ABORTING for move in decision.moves):
+            return Outcome(job, decision)  # what an abort asks for is decided at once, all else is already
     raise RuntimeError(f"job {number} does not settle")
 
 

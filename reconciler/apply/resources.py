@@ -88,7 +88,7 @@ def _forget_timers(write: Write, old: Resource | None, new: Resource) -> None:
 
 def _schedules(spec: Mapping[str, Any] | None) -> list[int]:
     triggers = (spec or {}).get("triggers") or ()
-    return [position for position, trigger in enumerate(triggers) if trigger["type"] == "schedule"]
+    return [position for position, trigger in enumerate(triggers) if trigger["type"] in ("schedule", "build")]
 
 
 def _wake(

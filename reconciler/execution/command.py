@@ -130,7 +130,8 @@ def _bare(order: Order, settings: Settings, bounds: _Bounds) -> Command:
         "STEERSMAN_NEEDS": str(folder.needs),
     }
     argv = _launched(order, _interpreter(script, script), str(LAUNCHER), str(order.run))
-    (order.run / "raw").touch(mode=0o600)
+    for log_folder in (order.run, *(order.run / "services" / name for name in service_names(order.policy))):
+        (log_folder / "raw").touch(mode=0o600)
     return Command(
         argv,
         environment,
@@ -256,7 +257,9 @@ def _installing(order: Order, image: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _list(image: Mapping[str, Any], field: str) -> list[str]:
     if image["type"] == "host":
-        raise Stalled("HostPackages", "packages are not installed on the host: name a root or container image")
+        raise Stalled(
+            "HostPackages", "packages are not installed on the host: name a root or container image"
+        )
     words = image.get(field)
     if not words:
         raise Stalled(

@@ -24,10 +24,15 @@ give_up() {
 for place in "$run"/containers/*/; do
     place=${place%/} service=${place##*/}
     [ -f "$place/arguments" ] || continue
-    xargs -0 -a "$place/arguments" "$podman" run </dev/null >"$run/services/$service/pipe" 2>&1 &
-    client=$! until=$(($(date +%s) + 60))
+    # The pipe stays open after its end: without a writer the drain would go, and the next to write wait for ever.
+    (
+        xargs -0 -a "$place/arguments" "$podman" run </dev/null
+        : >"$place/ended"
+        while :; do sleep 3600; done
+    ) >"$run/services/$service/pipe" 2>&1 &
+    until=$(($(date +%s) + 60))
     while [ "$("$podman" container inspect --format '{{.State.Running}}' "$name-$service" 2>/dev/null)" != true ]; do
-        kill -0 $client 2>/dev/null || give_up "$service" "ended before it was ready"
+        [ -f "$place/ended" ] && give_up "$service" "ended before it was ready"
         sleep 0.1
     done
     [ -f "$place/ready" ] || continue
@@ -35,7 +40,7 @@ for place in "$run"/containers/*/; do
         left=$((until - $(date +%s)))
         [ $left -gt 0 ] || give_up "$service" "was not ready in 60 seconds"
         timeout $left xargs -0 -a "$place/ready" "$podman" exec "$name-$service" >"$run/services/$service/pipe" 2>&1 </dev/null && break
-        kill -0 $client 2>/dev/null || give_up "$service" "ended before it was ready"
+        [ -f "$place/ended" ] && give_up "$service" "ended before it was ready"
         sleep 0.1
     done
 done

@@ -4,7 +4,7 @@
 #
 #   launch.sh FOLDER [environment] COMMAND [ARGUMENT…]
 #
-# FOLDER holds: status (written here: started, install, service NAME), steps/N (argument lists, each ended by NUL),
+# FOLDER holds: status (written here: started, install, service NAME, ended NAME), steps/N (argument lists, each ended by NUL),
 # services/NAME/{run,ready,environment,pipe}. With the word `environment` the variables come by standard input.
 
 folder=$1
@@ -23,6 +23,12 @@ give_up() {
     exit 1
 }
 
+# One that has ended but was not waited for yet is still there for `kill -0`.
+alive() {
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
+    case ${stat##*) } in [ZX]*) return 1 ;; esac
+}
+
 for step in "$folder"/steps/*; do
     [ -f "$step" ] || continue
     xargs -0 env <"$step" || give_up install "installing what the task asks for has failed"
@@ -33,18 +39,34 @@ service() (
     exec /bin/sh -e "$1/$2"
 ) </dev/null
 
+# Its pipe stays open after its end: without a writer the drain would go, and the next to write would wait for ever.
+start() {
+    (
+        service "$1" run
+        echo "ended ${1##*/}" >>"$folder/status"
+        while :; do sleep 3600; done
+    ) >"$1/pipe" 2>&1 &
+}
+
+ended() {
+    while read -r word; do
+        [ "$word" = "ended $1" ] && return
+    done <"$folder/status"
+    return 1
+}
+
 # A service is ready when its command has passed, which is asked again and again for a minute in all.
 await() {
     name=${1##*/} until=$(($(date +%s) + 60))
     while :; do
         service "$1" ready >"$1/pipe" 2>&1 &
         asked=$!
-        while kill -0 $asked 2>/dev/null; do
+        while alive $asked; do
             [ "$(date +%s)" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
             sleep 0.05
         done
         wait $asked && return
-        kill -0 "$2" 2>/dev/null || give_up "service $name" "the service $name ended before it was ready"
+        ended "$name" && give_up "service $name" "the service $name ended before it was ready"
         [ "$(date +%s)" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
         sleep 0.1
     done
@@ -52,11 +74,10 @@ await() {
 
 for place in "$folder"/services/*; do
     [ -p "$place/pipe" ] || continue
-    service "$place" run >"$place/pipe" 2>&1 &
-    pids="$pids $place:$!"
+    start "$place"
 done
-for pair in $pids; do
-    [ -f "${pair%:*}/ready" ] && await "${pair%:*}" "${pair##*:}"
+for place in "$folder"/services/*; do
+    [ -f "$place/ready" ] && await "$place"
 done
 
 exec "$@"

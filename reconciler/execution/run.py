@@ -13,8 +13,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -35,6 +36,7 @@ from reconciler.settings import Settings
 from reconciler.source.mirrors import Mirrors
 from reconciler.store import attachments as attachment_rows
 from reconciler.store import jobs as rows
+from reconciler.store.attachments import Attachment
 from reconciler.store.database import Database, Write
 from reconciler.store.jobs import Ending, LiveTrial
 
@@ -44,14 +46,26 @@ _EMBEDDED = "embedded@"
 _RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-Advance = Callable[[Write, int], object]
+
+
+class Progress(Protocol):
+    """How a job goes on; carried out by what lies above."""
+
+    def advance(self, write: Write, job: int) -> Any:
+        """Decide on a job inside a transaction; what was decided."""
+
+    def begun(self, job: int, key: str) -> None:
+        """One of its scripts begins."""
+
+    async def settle(self, job: int, outcome: Any) -> None:
+        """What follows from it, after the commit."""
 
 
 class Runs:
     """All trials at work in this process.
 
-    `advance(write, job)` lets a job go on in the very transaction that ends one of its trials; `wake(name)` is called
-    after each stored start and end, and when the disk has room again.
+    `progress` lets a job go on in the very transaction in which one of its trials begins or ends; `wake(name)` is
+    called when there is room again.
     """
 
     def __init__(
@@ -60,14 +74,14 @@ class Runs:
         database: Database,
         mirrors: Mirrors,
         store: AttachmentStore,
-        advance: Advance,
+        progress: Progress,
         wake: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._database = database
         self._mirrors = mirrors
         self._store = store
-        self._advance = advance
+        self._progress = progress
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, Stop] = {}
@@ -110,7 +124,6 @@ class Runs:
         for current in await self._database.read(lambda c: rows.live_trials(c, trial)):
             if trial not in self._tasks and current.state is State.ABORTING:
                 await self._finish(current, current.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
-                self._wake(f"job/{current.job}")
 
     @property
     def active(self) -> int:
@@ -146,8 +159,6 @@ class Runs:
         self._stops.pop(trial.id, None)
         self._cached.pop(trial.id, None)
         self._disk.forget(trial.id)
-        if not task.cancelled():
-            self._wake(f"job/{trial.job}")
 
     async def _guarded(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
         """A fault of ours, or of the machine, ends this trial only, and is told."""
@@ -171,11 +182,15 @@ class Runs:
         folder = self._folder(trial, epoch)
         run = f"{trial.id}/{epoch}"
         try:
-            job = await self._steadily(lambda: self._database.read(lambda c: rows.load(c, trial.job)))
-            if job is None or not await self._prepared(trial, folder, job.checkout):
+            needy = bool(trial.policy.get("needs"))
+            load = (
+                partial(rows.load, number=trial.job) if needy else partial(rows.load_alone, number=trial.job)
+            )
+            job = await self._steadily(lambda: self._database.read(load))
+            if job is None or not await self._checked_out(trial, folder, job.checkout):
                 await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
-            made, notes = await self._command(job, trial, epoch, place, folder)
+            made, notes = await self._command(job, replace(trial, epoch=epoch), place, folder)
         except WorkspaceError as error:
             await self._finish(trial, epoch, Ending(State.DEFECTIVE, error.reason, error.message), ())
         except (SteersmanError, OSError, ValueError) as error:
@@ -183,13 +198,14 @@ class Runs:
         else:
             if await self._begin(trial, epoch, run):
                 handle = supervisor.start(self._runs / run, made)
-                self._wake(f"job/{trial.job}")
                 await self._watch(replace(trial, epoch=epoch), handle, place, notes)
         finally:
             await self._leave(folder)
 
-    async def _prepared(self, trial: LiveTrial, folder: Folder, checkout: Checkout) -> bool:
-        """Make the workspace, unless the trial is stopped meanwhile."""
+    async def _checked_out(self, trial: LiveTrial, folder: Folder, checkout: Checkout) -> bool:
+        """Make the workspace from a commit, if there is one, unless the trial is stopped meanwhile."""
+        if checkout.commit is None:
+            return True
         making = asyncio.ensure_future(workspace.prepare(folder, checkout, self._mirrors))
         stopping = asyncio.ensure_future(self._stops[trial.id].wait())
         try:
@@ -203,31 +219,31 @@ class Runs:
             stopping.cancel()
 
     async def _command(
-        self, job: Job, trial: LiveTrial, epoch: int, place: Place, folder: Folder
+        self, job: Job, trial: LiveTrial, place: Place, folder: Folder
     ) -> tuple[Command, tuple[str, ...]]:
         """What is started, with all that it finds in its workspace."""
         givers = handover.givers(job, trial.policy.get("needs") or ())
-        if givers:
-            files = await self._database.read(
-                lambda c: attachment_rows.of_trials(c, [giver.id for giver in givers.values()])
-            )
-            share = place.spec.get("sandbox", "required") == "required"
-            await asyncio.to_thread(handover.place, folder.needs, files, self._store, share=share)
-        notes = await asyncio.to_thread(self._restore, job, trial, folder)
-        order = Order(
-            job, trial, place, folder, self._runs / trial.id / str(epoch), handover.variables(givers)
-        )
-        made, more = await asyncio.to_thread(command.build, order, self._settings)
+        chosen = [giver.id for giver in givers.values()]
+        files = await self._database.read(lambda c: attachment_rows.of_trials(c, chosen)) if chosen else []
+        order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers))
+        return await asyncio.to_thread(self._set_up, order, files)
+
+    def _set_up(self, order: Order, files: Sequence[Attachment]) -> tuple[Command, tuple[str, ...]]:
+        """All that is not a checkout, in one go. Blocks."""
+        if order.job.checkout.commit is None:
+            workspace.make_empty(order.folder)
+        share = order.place.spec.get("sandbox", "required") == "required"
+        handover.place(order.folder.needs, files, self._store, share=share)
+        notes = self._restore(order.job, order.trial, order.folder)
+        made, more = command.build(order, self._settings)
         return made, (*notes, *more)
 
     async def _begin(self, trial: LiveTrial, epoch: int, run: str) -> bool:
         def claim(write: Write) -> bool:
-            if not rows.begin(write.connection, trial.id, epoch, run, write.now):
-                return False
-            rows.touch(write.connection, trial.job, write.version)
-            return True
+            return rows.begin(write.connection, trial.id, epoch, run, write.now, write.version)
 
         if await self._persist(claim):
+            self._progress.begun(trial.job, trial.key)
             return True
         await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
         return False
@@ -312,12 +328,12 @@ class Runs:
     def _recorders(self, trial: LiveTrial) -> dict[str, Recorder]:
         """Who keeps the logs of a trial's scripts, by name of script."""
         run = self._run(trial)
-        masked = (run / "raw").exists()
-        masker = Masker(command.server_secrets(self._settings)) if masked else None
-        found = {rows.MAIN: Recorder(run, masker)}
-        for name in service_names(trial.policy):
-            found[name] = Recorder(run / "services" / name, masker)
-        return found
+        folders = {rows.MAIN: run} | {name: run / "services" / name for name in service_names(trial.policy)}
+        return {name: Recorder(folder, self._masker(folder)) for name, folder in folders.items()}
+
+    def _masker(self, folder: Path) -> Masker | None:
+        """What an unsandboxed script could have read of the daemon is masked; its raw output is there until the end."""
+        return Masker(command.server_secrets(self._settings)) if (folder / "raw").exists() else None
 
     def _run(self, trial: LiveTrial) -> Path:
         return self._runs / trial.id / str(trial.epoch)
@@ -327,9 +343,7 @@ class Runs:
     async def _conclude(self, trial: LiveTrial, verdict: Verdict, recorders: Mapping[str, Recorder]) -> None:
         """Keep what it left, complete its logs, store the end. Every step may be done again after a kill."""
         run, folder = self._run(trial), self._folder(trial, trial.epoch)
-        await asyncio.to_thread(containers.remove, run)
-        bounded = await asyncio.to_thread(groups.finish, supervisor.cookie(run))
-        outputs = await asyncio.to_thread(handover.read_outputs, command.outputs_path(run))
+        bounded, outputs = await asyncio.to_thread(_left, run)
         kept, complaints = await self._keep(trial, verdict, folder)
         notes = (*verdict.notes, *outputs.complaints, *complaints)
         sizes = {}
@@ -339,7 +353,7 @@ class Runs:
         await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)
-        await asyncio.to_thread(_after, run, list(recorders))
+        await asyncio.to_thread(_after, run, list(recorders), folder)
 
     async def _keep(self, trial: LiveTrial, verdict: Verdict, folder: Folder) -> tuple[list[Kept], list[str]]:
         patterns = list(trial.policy.get("attachments") or ())
@@ -374,16 +388,25 @@ class Runs:
     async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Sequence[Kept]) -> None:
         expires = timedelta(days=self._settings.retention_days)
 
-        def store(write: Write) -> None:
+        def store(write: Write, *, go_on: bool) -> Any:
             connection = write.connection
             if rows.finish(connection, trial.id, epoch, ending, write.now) is None:
-                return
+                return None
             files = [(item.path, item.digest, item.size, item.executable) for item in kept]
             attachment_rows.save(connection, trial.id, files, write.now, write.now + expires)
+            if go_on:
+                return self._progress.advance(write, trial.job)
             rows.touch(connection, trial.job, write.version)
-            self._advance(write, trial.job)
+            return None
 
-        await self._persist(store)
+        try:
+            outcome = await self._persist(partial(store, go_on=True))
+        except Exception as error:  # what is wrong with its job must not keep a trial's end from being stored
+            log.error("job-not-advanced", job=trial.job, exc_info=error)
+            await self._persist(partial(store, go_on=False))
+            self._wake(f"job/{trial.job}")
+            return
+        await self._progress.settle(trial.job, outcome)
 
     async def _leave(self, folder: Folder) -> None:
         """Remove what it worked in, unless the daemon stops and the script goes on in it."""
@@ -444,8 +467,15 @@ def _instance(data: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def _after(run: Path, scripts: Sequence[str]) -> None:
+def _left(run: Path) -> tuple[groups.Outcome, handover.Outputs]:
+    """What an ended script left beside its workspace: containers and groups, which go, and its outputs. Blocks."""
+    containers.remove(run)
+    return groups.finish(supervisor.cookie(run)), handover.read_outputs(command.outputs_path(run))
+
+
+def _after(run: Path, scripts: Sequence[str], folder: Folder) -> None:
     """What is no more needed goes; large logs are compressed. Blocks."""
+    workspace.remove_now(folder.path)
     tidy(run)
     for name in scripts:
         compress(run if name == rows.MAIN else run / "services" / name)

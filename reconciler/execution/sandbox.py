@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _INSTALL_RIGHTS = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP",
 )  # fmt: skip
 _KEPT = 60
+_ETC = threading.Lock()
 _REFUSED = ("/proc", "/sys/fs/cgroup", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh")
 
 
@@ -183,9 +185,15 @@ def _installing() -> tuple[str, ...]:
     return (*as_root, *(word for right in _INSTALL_RIGHTS for word in ("--cap-add", right)))
 
 
+def _etc(hidden: Path, network: str) -> Path:
+    """The copy of /etc, looked after once a minute; the first trials of a daemon wait for one, and do not each make it."""
+    with _ETC:
+        return _etc_now(hidden, network, int(time.monotonic() // _KEPT))
+
+
 @lru_cache(maxsize=4)
-def _etc(hidden: Path, network: str, _minute: int) -> Path:
-    """The copy of /etc, looked after once a minute: comparing it takes a hundred looks at the disk."""
+def _etc_now(hidden: Path, network: str, _minute: int) -> Path:
+    """Comparing it takes a hundred looks at the disk."""
     return etc.copy(hidden.absolute() / "sandbox", network=network == "host")
 
 
@@ -197,7 +205,7 @@ def _settled() -> tuple[str, ...]:
 def _machine(view: View) -> Iterator[str]:
     """The machine's programs and libraries, and of its /etc what programs need."""
     yield from _system()
-    yield from ("--ro-bind", str(_etc(view.hidden, view.network, int(time.monotonic() // _KEPT))), "/etc")
+    yield from ("--ro-bind", str(_etc(view.hidden, view.network)), "/etc")
 
 
 def _root(root: Path, view: View) -> Iterator[str]:

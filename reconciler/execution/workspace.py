@@ -58,10 +58,10 @@ class Folder:
 
 async def prepare(folder: Folder, checkout: Checkout, mirrors: Mirrors) -> None:
     """Make the workspace anew; what an interrupted attempt left is removed first."""
-    await remove(folder.path)
-    await asyncio.to_thread(_make, folder, checkout.commit is None)
     if checkout.url is None or checkout.commit is None:
+        await asyncio.to_thread(make_empty, folder)
         return
+    await asyncio.to_thread(_make, folder)
     try:
         await _steadily(folder.workspace, checkout.url, checkout.commit, checkout.branch, mirrors)
     except UnknownCommit as error:
@@ -86,13 +86,18 @@ async def _steadily(directory: Path, url: str, commit: str, branch: str | None, 
             await asyncio.sleep(pause)
 
 
-def _make(folder: Folder, empty: bool) -> None:
+def make_empty(folder: Folder) -> None:
+    """The same without a checkout. Blocks."""
+    _make(folder)
+    folder.workspace.mkdir(0o700)
+
+
+def _make(folder: Folder) -> None:
+    remove_now(folder.path)
     folder.path.mkdir(0o700, parents=True)
     folder.tmp.mkdir()
     folder.tmp.chmod(0o1777)
     folder.home.mkdir(0o700)
-    if empty:
-        folder.workspace.mkdir(0o700)
 
 
 def usage(path: Path) -> int:
@@ -117,13 +122,16 @@ def usage(path: Path) -> int:
 
 async def remove(directory: Path) -> None:
     """Delete a workspace, also one that a script made hard to delete."""
-    await asyncio.to_thread(_remove, directory)
+    await asyncio.to_thread(remove_now, directory)
 
 
-def _remove(directory: Path) -> None:
-    try:
-        directory.rmdir()  # nothing there, or nothing in it, is the common case
-    except FileNotFoundError:
-        return
-    except OSError:
-        leftovers.remove([directory])
+def remove_now(directory: Path) -> None:
+    """The same. Blocks."""
+    for name in ("workspace", "tmp", "home", ""):  # nothing in them is a common case
+        try:
+            (directory / name).rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            leftovers.remove([directory])
+            return

@@ -11,23 +11,26 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from reconciler.model.event import Actor, Event, Recorded
 from reconciler.store.tables import Instant, events, meta
 
 GENESIS = "0" * 64
+_LAST = select(func.max(events.c.seq)).scalar_subquery().label("last")
+_HEAD = select(meta.c.version, meta.c.chain_head, _LAST)
+_LOCKED_HEAD = select(meta.c.version, meta.c.chain_head, _LAST).with_for_update(of=meta)
+_ADVANCE = update(meta).values(version=bindparam("new_version"), chain_head=bindparam("head"))
 
 
 def lock(connection: Connection) -> tuple[int, str, int]:
-    """Take the write lock of the whole store; gives (version, chain head, last event number)."""
-    if connection.dialect.name == "sqlite":
-        connection.execute(update(meta).values(leader_epoch=meta.c.leader_epoch))
-        row = connection.execute(select(meta.c.version, meta.c.chain_head)).one()
-    else:
-        row = connection.execute(select(meta.c.version, meta.c.chain_head).with_for_update()).one()
-    last = connection.execute(select(func.max(events.c.seq))).scalar()
-    return row.version, row.chain_head, last or 0
+    """Take the write lock of the whole store; gives (version, chain head, last event number).
+
+    On SQLite the transaction has it from its beginning.
+    """
+    query = _HEAD if connection.dialect.name == "sqlite" else _LOCKED_HEAD
+    row = connection.execute(query).one()
+    return row.version, row.chain_head, row.last or 0
 
 
 def version(connection: Connection) -> int:
@@ -58,7 +61,7 @@ def append(connection: Connection, event: Event, actor: Actor, at: datetime, hea
 
 def advance(connection: Connection, version: int, head: str) -> None:
     """The last statement of a transaction."""
-    connection.execute(update(meta).values(version=version, chain_head=head))
+    connection.execute(_ADVANCE, {"new_version": version, "head": head})
 
 
 def link(  # noqa: PLR0913  - the columns of one record

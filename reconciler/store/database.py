@@ -26,6 +26,7 @@ from reconciler.store import chain
 
 T = TypeVar("T")
 _READERS = 3
+_WRITES = "steersman_writes"
 _json = msgspec.json
 
 
@@ -56,6 +57,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._immediate = engine.execution_options(**{_WRITES: True})
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._listeners: list[Callable[[int, Recorded | None], None]] = []
@@ -100,7 +102,7 @@ class Database:
         await asyncio.to_thread(self._close)
 
     def _write(self, work: Callable[[Write], T], actor: Actor) -> tuple[T, Write, Recorded | None]:
-        with _explained(), self._engine.begin() as connection:
+        with _explained(), self._immediate.begin() as connection:
             return _transaction(connection, work, actor)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
@@ -186,4 +188,6 @@ def _pragmas(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    """A write takes SQLite's lock at once: one that reads first could not be let in later."""
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

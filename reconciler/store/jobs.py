@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, Text, Update, and_, bindparam, case, func, insert, select, update
 
 from reconciler.model.job import (
     JOB_MOVES,
@@ -45,6 +46,7 @@ _LIVE_TRIAL = trials.c.finished_at.is_(None)
 
 # Statements of the hot paths are built once: building costs more than running them.
 _JOBS = select(jobs, specifications.c.data).select_from(jobs.join(specifications))
+_JOB = _JOBS.where(jobs.c.number == bindparam("number"))
 _BELOW = trials.join(tasks)
 _OF_JOBS = tasks.c.job.in_(bindparam("numbers", expanding=True))
 _TASKS = select(tasks).where(_OF_JOBS).order_by(tasks.c.job, tasks.c.position)
@@ -74,6 +76,76 @@ _LIVE_TRIALS = (
     .where(_LIVE_TRIAL)
     .order_by(tasks.c.job, tasks.c.position)
 )
+_TOUCH = update(jobs).where(jobs.c.number == bindparam("of")).values(version=bindparam("to"))
+_CLAIM = (
+    update(trials)
+    .where(trials.c.id == bindparam("of"), trials.c.state == State.PENDING.value)
+    .values(
+        state=State.DISPATCHING.value,
+        executor=bindparam("by"),
+        worker=bindparam("on"),
+        epoch=trials.c.epoch + 1,
+    )
+    .returning(trials.c.epoch)
+)
+_BEGIN = (
+    update(trials)
+    .where(
+        trials.c.id == bindparam("of"),
+        trials.c.epoch == bindparam("claim"),
+        trials.c.state == State.DISPATCHING.value,
+    )
+    .values(state=State.EXECUTING.value, started_at=bindparam("now", type_=Instant))
+)
+_BEGIN_SCRIPTS = (
+    update(scripts)
+    .where(scripts.c.trial == bindparam("of"))
+    .values(
+        state=State.EXECUTING.value,
+        started_at=bindparam("now", type_=Instant),
+        run=case(
+            (scripts.c.name == MAIN, bindparam("folder", type_=Text)),
+            else_=bindparam("folder", type_=Text).concat("/services/").concat(scripts.c.name),
+        ),
+    )
+)
+_ITS_TASK = select(trials.c.task).where(trials.c.id == bindparam("of")).scalar_subquery()
+_ITS_JOB = (
+    select(tasks.c.job)
+    .select_from(tasks.join(trials))
+    .where(trials.c.id == bindparam("of"))
+    .scalar_subquery()
+)
+_BEGIN_TASK = (
+    update(tasks)
+    .where(tasks.c.id == _ITS_TASK, tasks.c.state == State.PENDING.value)
+    .values(state=State.EXECUTING.value, reason=None)
+)
+_PENDING_JOB = jobs.c.state == State.PENDING.value
+_BEGIN_JOB = (
+    update(jobs)
+    .where(jobs.c.number == _ITS_JOB)
+    .values(
+        state=case((_PENDING_JOB, State.EXECUTING.value), else_=jobs.c.state),
+        started_at=func.coalesce(jobs.c.started_at, bindparam("now", type_=Instant)),
+        version=bindparam("to"),
+    )
+)
+_HELD = select(trials.c.state, trials.c.reason).where(
+    trials.c.id == bindparam("of"), trials.c.epoch == bindparam("claim"), _LIVE_TRIAL
+)
+_END_SCRIPTS = (
+    update(scripts)
+    .where(scripts.c.trial == bindparam("of"), scripts.c.finished_at.is_(None))
+    .values(
+        state=bindparam("to"),
+        reason=bindparam("why"),
+        exit_status=bindparam("status"),
+        log_offset=bindparam("size"),
+        finished_at=bindparam("now", type_=Instant),
+    )
+)
+_END_SERVICE = _END_SCRIPTS.where(scripts.c.name == bindparam("called"))
 _LIVE_TRIALS_BY_ID = _LIVE_TRIALS.where(trials.c.id == bindparam("trial_id"))
 
 
@@ -128,10 +200,16 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
     return number
 
 
-def load(connection: Connection, number: int) -> Job | None:
-    """One job with tasks, trials and scripts."""
-    row = connection.execute(_JOBS.where(jobs.c.number == number)).one_or_none()
-    return None if row is None else _job(row, _tasks_of(connection, [number]).get(number, ()))
+def load(connection: Connection, number: int, *, scripts: bool = True) -> Job | None:
+    """One job with tasks and trials, and their scripts."""
+    row = connection.execute(_JOB, {"number": number}).one_or_none()
+    return None if row is None else _job(row, _tasks_of(connection, [number], scripts).get(number, ()))
+
+
+def load_alone(connection: Connection, number: int) -> Job | None:
+    """One job without its tasks."""
+    row = connection.execute(_JOB, {"number": number}).one_or_none()
+    return None if row is None else _job(row, ())
 
 
 def by_id(connection: Connection, job_id: str) -> int | None:
@@ -234,20 +312,30 @@ def move(
     **values: Any,
 ) -> bool:
     """Set a state along the table of moves; a reason alone may change too. False: the row is not where it must be."""
+    statement = _move(entity, state, tuple(sorted(values)))
+    given = {f"new_{name}": value for name, value in values.items()}
+    return connection.execute(statement, {"row": row_id, "why": reason, "now": now, **given}).rowcount == 1
+
+
+@cache
+def _move(entity: str, state: State, more: tuple[str, ...]) -> Update:
+    """The statement of one kind of move, with the states that it may start from: built once, as it is run often."""
     table, moves = _TABLES[entity]
     allowed = origins(moves, state) | ({state} if not state.finished else frozenset())
-    values |= {"state": state.value, "reason": reason}
+    now = bindparam("now", type_=Instant)
+    values: dict[str, Any] = {"state": state.value, "reason": bindparam("why")}
+    values |= {name: bindparam(f"new_{name}") for name in more}
     if entity != "task" and state.finished:
         values["finished_at"] = now
     if entity == "job" and state is State.EXECUTING:
-        values["started_at"] = func.coalesce(jobs.c.started_at, _instant(now))
-    where = and_(table.c.id == row_id, table.c.state.in_([origin.value for origin in allowed]))
-    return connection.execute(update(table).where(where).values(**values)).rowcount == 1
+        values["started_at"] = func.coalesce(jobs.c.started_at, now)
+    where = and_(table.c.id == bindparam("row"), table.c.state.in_([origin.value for origin in allowed]))
+    return update(table).where(where).values(**values)
 
 
 def touch(connection: Connection, number: int, version: int) -> None:
     """Note that a job, or anything below it, changed in this transaction."""
-    connection.execute(update(jobs).where(jobs.c.number == number).values(version=version))
+    connection.execute(_TOUCH, {"of": number, "to": version})
 
 
 def add_trial(
@@ -277,12 +365,7 @@ def add_trial(
 
 def claim(connection: Connection, trial: str, executor: str, worker: str) -> int | None:
     """`pending → dispatching` for one executor; the new epoch, or None if somebody else was first."""
-    changed = connection.execute(
-        update(trials)
-        .where(trials.c.id == trial, trials.c.state == State.PENDING.value)
-        .values(state=State.DISPATCHING.value, executor=executor, worker=worker, epoch=trials.c.epoch + 1)
-        .returning(trials.c.epoch)
-    ).scalar()
+    changed = connection.execute(_CLAIM, {"of": trial, "by": executor, "on": worker}).scalar()
     return None if changed is None else int(changed)
 
 
@@ -308,21 +391,16 @@ def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int 
     return int(changed)
 
 
-def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetime) -> bool:
-    """`dispatching → executing` right before the script starts; exactly one row or nothing may start."""
-    changed = connection.execute(
-        update(trials)
-        .where(trials.c.id == trial, trials.c.epoch == epoch, trials.c.state == State.DISPATCHING.value)
-        .values(state=State.EXECUTING.value, started_at=now)
-    )
-    if changed.rowcount != 1:
+def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetime, version: int) -> bool:
+    """`dispatching → executing` right before the script starts; exactly one row or nothing may start.
+
+    With it its task and its job are executing, if they were pending (cider-ci 5.1, 5.2).
+    """
+    if connection.execute(_BEGIN, {"of": trial, "claim": epoch, "now": now}).rowcount != 1:
         return False
-    place = case((scripts.c.name == MAIN, run), else_=literal(f"{run}/services/").concat(scripts.c.name))
-    connection.execute(
-        update(scripts)
-        .where(scripts.c.trial == trial)
-        .values(state=State.EXECUTING.value, started_at=now, run=place)
-    )
+    connection.execute(_BEGIN_SCRIPTS, {"of": trial, "now": now, "folder": run})
+    connection.execute(_BEGIN_TASK, {"of": trial})
+    connection.execute(_BEGIN_JOB, {"of": trial, "now": now, "to": version})
     return True
 
 
@@ -345,11 +423,7 @@ class Ending:
 
 def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: datetime) -> State | None:
     """Store the end of a claim; the state it got (a cancelled one is `aborted` unless it passed), None if not ours."""
-    row = connection.execute(
-        select(trials.c.state, trials.c.reason).where(
-            trials.c.id == trial, trials.c.epoch == epoch, _LIVE_TRIAL
-        )
-    ).one_or_none()
+    row = connection.execute(_HELD, {"of": trial, "claim": epoch}).one_or_none()
     if row is None:
         return None
     state, reason = ending.state, ending.reason
@@ -360,30 +434,16 @@ def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: 
         more["outputs"] = dict(ending.outputs)
     if not move(connection, "trial", trial, state, reason, now, **more):
         raise RuntimeError(f"trial {trial} cannot go from {row.state} to {state}")
+    end = {"of": trial, "now": now}
     for name, size in ending.services.items():
         failed = name == ending.failed
-        _end_script(
-            connection,
-            (scripts.c.trial == trial) & (scripts.c.name == name),
-            state=(State.DEFECTIVE if failed else State.PASSED).value,
-            reason=reason if failed else None,
-            log_offset=size,
-            finished_at=now,
-        )
-    _end_script(
-        connection,
-        scripts.c.trial == trial,
-        state=state.value,
-        reason=reason,
-        exit_status=ending.exit_status,
-        log_offset=ending.log_size,
-        finished_at=now,
-    )
+        to = (State.DEFECTIVE if failed else State.PASSED).value
+        why = reason if failed else None
+        more = {"called": name, "to": to, "why": why, "status": None, "size": size}
+        connection.execute(_END_SERVICE, {**end, **more})
+    outcome = {"to": state.value, "why": reason, "status": ending.exit_status, "size": ending.log_size}
+    connection.execute(_END_SCRIPTS, {**end, **outcome})
     return state
-
-
-def _end_script(connection: Connection, chosen: Any, **values: Any) -> None:
-    connection.execute(update(scripts).where(chosen, scripts.c.finished_at.is_(None)).values(**values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,10 +584,6 @@ def _log_script(row: Any) -> LogScript:
     )
 
 
-def _instant(now: datetime) -> Any:
-    return literal(now, Instant)
-
-
 def _next_number(connection: Connection) -> int:
     changed = connection.execute(
         update(numbers)
@@ -552,12 +608,14 @@ def _task_row(job_id: str, number: int, position: int, policy: Mapping[str, Any]
     }
 
 
-def _tasks_of(connection: Connection, job_numbers: Sequence[int]) -> dict[int, tuple[Task, ...]]:
+def _tasks_of(
+    connection: Connection, job_numbers: Sequence[int], with_scripts: bool = True
+) -> dict[int, tuple[Task, ...]]:
     found: dict[int, list[Task]] = {}
     asked = {"numbers": list(job_numbers)}
     of_task: dict[str, list[Trial]] = {}
     of_trial: dict[str, list[Script]] = {}
-    for row in connection.execute(_SCRIPTS, asked):
+    for row in connection.execute(_SCRIPTS, asked) if with_scripts else ():
         of_trial.setdefault(row.trial, []).append(_script(row))
     for row in connection.execute(_TRIALS, asked):
         of_task.setdefault(row.task, []).append(_trial(row, of_trial.get(row.id, [])))

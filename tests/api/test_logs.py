@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import socket
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -352,8 +351,6 @@ def test_a_stream_that_breaks_says_so() -> None:
 
 def test_a_live_stream_can_begin_at_a_time(logs: Api, big: str) -> None:
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    began = time.monotonic()
     with logs.client.stream("GET", f"{big}/stream", params={"since": later}) as answer:
         lines = [line for line in answer.iter_lines() if line]
     assert lines[0] == "event: end"
-    assert time.monotonic() - began < 15
