@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 STAMP := $(VENV)/.installed
 
-.PHONY: install run demo examples test lint bench wheel clean
+.PHONY: install run demo examples test lint bench sweep wheel clean
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ test: install lint
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+# Kills the daemon before and after each commit, spawn and rename there is: half an hour on two cores.
+sweep: install
+	$(BIN)/python -m tests.crash
 
 wheel: install
 	$(BIN)/python -m build --wheel

@@ -29,7 +29,7 @@ from reconciler.execution.command import Place
 from reconciler.execution.run import Runs
 from reconciler.installation import Installation
 from reconciler.loop import Loop
-from reconciler.model.job import State
+from reconciler.model.job import Job, State
 from reconciler.passes import dispatch, routes
 from reconciler.passes import jobs as job_passes
 from reconciler.settings import HostCredentials, Settings
@@ -164,7 +164,7 @@ class Daemon:
         taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)
-        for name in ("source", "jobs", "dispatch", "retention"):
+        for name in ("source", "jobs", job_passes.LIMITS, "dispatch", "retention"):
             self.loop.wake(name)
         for key, resource in installation.snapshot.current.resources.items():
             if looks(resource):
@@ -180,9 +180,9 @@ class Daemon:
         """A trial begins or ends in this transaction: its job goes on."""
         return apply.advance(write, job)
 
-    def begun(self, job: int, key: str) -> None:
-        """A script of a job has begun: its limit is looked at, its Build shows it."""
-        job_passes.begun(self.installation, job, key)
+    def begun(self, job: Job) -> None:
+        """A script of a job has begun."""
+        job_passes.begun(self.installation, job)
 
     async def settle(self, job: int, outcome: Outcome | None) -> None:
         """It has, and this follows."""

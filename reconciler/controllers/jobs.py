@@ -37,12 +37,13 @@ class NewTrial:
 
 @dataclass(frozen=True, slots=True)
 class JobDecision:
-    """Moves in order, trials to make, trials whose scripts must be ended, and when to look again."""
+    """Moves in order, trials to make, trials whose scripts must be ended; when to look again, and its time limit."""
 
     moves: tuple[Move, ...] = ()
     trials: tuple[NewTrial, ...] = ()
     stop: tuple[str, ...] = ()
     wake_at: datetime | None = None
+    deadline: datetime | None = None
 
 
 Verdict = tuple[State, str | None]
@@ -54,8 +55,8 @@ def decide(job: Job, now: datetime) -> JobDecision:
         return JobDecision()
     if job.state is State.ABORTING:
         return _abort(job)
-    deadline = _deadline(job)
-    if deadline is not None and deadline <= now:
+    limit = deadline(job)
+    if limit is not None and limit <= now:
         return _overdue(job)
     moves: list[Move] = []
     trials: list[NewTrial] = []
@@ -70,12 +71,13 @@ def decide(job: Job, now: datetime) -> JobDecision:
     state, reason = evaluate([found.counted for found in seen.values()], started=job.started_at is not None)
     if (state, reason) != (job.state, job.reason):
         moves.append(Move("job", job.id, state, reason))
-    looks = [found.look_at for found in seen.values() if found.look_at] + ([deadline] if deadline else [])
+    looks = [found.look_at for found in seen.values() if found.look_at]
     return JobDecision(
         tuple(moves),
         tuple(trials),
         _to_stop(job, moves),
         None if state.finished else min(looks, default=None),
+        None if state.finished else limit,
     )
 
 
@@ -243,7 +245,8 @@ def _to_stop(job: Job, moves: Sequence[Move]) -> tuple[str, ...]:
     return tuple(trial.id for trial in _live(job) if trial.state is State.ABORTING or trial.id in ending)
 
 
-def _deadline(job: Job) -> datetime | None:
+def deadline(job: Job) -> datetime | None:
+    """When a job's own time is up, counted from its first script; None: not begun, or no limit."""
     seconds = job.specification.get("timeout_seconds")
     if job.started_at is None or seconds is None:
         return None

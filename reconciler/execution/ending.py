@@ -1,12 +1,11 @@
-"""How a trial's end is judged: exit status, limits, what the launcher told; and what is left of its run folder.
+"""How a trial's end is judged: exit status, limits, what the launcher told.
 
-Called by `execution.run` when a script has ended or could not start. Pure but for reading and tidying the run folder.
+Called by `execution.run` when a script has ended or could not start. Pure but for reading the run folder.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from reconciler.execution.supervisor import Exit
 from reconciler.model.job import Reason, State
 from reconciler.store.jobs import MAIN, Ending
 
-_KEPT = ("log", "log.zst", "index", "end", "start", "exit", "services")
 _SMALL = 64 << 10
 
 
@@ -69,22 +67,6 @@ def refused(error: Exception) -> Ending:
         return Ending(State.FAILED, Reason.SCRIPT_MISSING, error.message)
     message = error.message if isinstance(error, SteersmanError) else str(error)
     return Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message)
-
-
-def tidy(run: Path) -> None:
-    """After the end only the logs are kept, and what says that it has ended. Blocks."""
-    for path in run.iterdir() if run.is_dir() else ():
-        if path.name in _KEPT:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    services = run / "services"
-    for folder in services.iterdir() if services.is_dir() else ():
-        for path in folder.iterdir():
-            if path.name not in _KEPT:
-                path.unlink(missing_ok=True)
 
 
 def _state(

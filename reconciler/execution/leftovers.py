@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -24,11 +25,16 @@ _TRIAL = re.compile(_ID)
 _WORKSPACE = re.compile(rf"({_ID})-([0-9]{{1,9}})")
 _AGED = 86_400.0
 _AT_ONCE = 500
+_KEPT = frozenset(("log", "log.zst", "index", "end", "start", "exit", "services"))
+_HALF_MADE = ("attachments/unfinished", "caches", "sandbox")
 
 
 def sweep(data: Path, live: Mapping[str, int]) -> list[Path]:
-    """Remove the workspaces of claims that are not `live` (trial → epoch); gives those that are gone now."""
-    left = []
+    """Remove the workspaces of claims that are not `live` (trial → epoch), and what was half made when the daemon died.
+
+    Gives those that are gone now.
+    """
+    left = [path for folder in _HALF_MADE for path in _entries(data / folder) if path.name.startswith("tmp")]
     for path in _entries(data / "workspaces"):
         found = _WORKSPACE.fullmatch(path.name)
         if found is not None and live.get(found[1]) != int(found[2]):
@@ -49,16 +55,31 @@ def loose_logs(data: Path) -> list[str]:
 
 
 def settle_logs(data: Path, runs: Sequence[str]) -> int:
-    """Compress the logs of scripts that have ended; gives how many. Raw output that is still there goes."""
+    """Tidy what scripts that have ended left, and compress their logs; gives how many."""
     count = 0
     for run in runs:
         folder = data / "runs" / run
         try:
-            (folder / "raw").unlink(missing_ok=True)
+            tidy(folder)
             count += archive.compress(folder)
         except OSError as error:
             log.warning("log-not-compressed", folder=str(folder), error=str(error))
     return count
+
+
+def tidy(run: Path) -> None:
+    """After the end only the logs are kept, and what says that it has ended. Blocks."""
+    for path in _entries(run):
+        if path.name in _KEPT:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    for folder in _entries(run / "services"):
+        for path in _entries(folder):
+            if path.name not in _KEPT:
+                path.unlink(missing_ok=True)
 
 
 def remove(paths: Sequence[Path]) -> list[Path]:
@@ -88,7 +109,8 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _is_loose(folder: Path) -> bool:
-    return _size(folder / "log") >= archive.WORTH or os.path.lexists(folder / "raw")
+    names = {path.name for path in _entries(folder)}
+    return not names <= _KEPT or _size(folder / "log") >= archive.WORTH
 
 
 def _size(path: Path) -> int:

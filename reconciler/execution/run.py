@@ -26,7 +26,8 @@ from reconciler.execution.attachments import AttachmentStore, Kept
 from reconciler.execution.caches import Cache, CacheError, Caches, resolve
 from reconciler.execution.command import Order, Place, service_names
 from reconciler.execution.disk import DiskGuard
-from reconciler.execution.ending import Stop, Verdict, judge, refused, tidy
+from reconciler.execution.ending import Stop, Verdict, judge, refused
+from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
 from reconciler.execution.recorder import Recorder
 from reconciler.execution.supervisor import Command, Exit, Lost, NotStarted, Supervised
@@ -54,7 +55,7 @@ class Progress(Protocol):
     def advance(self, write: Write, job: int) -> Any:
         """Decide on a job inside a transaction; what was decided."""
 
-    def begun(self, job: int, key: str) -> None:
+    def begun(self, job: Job) -> None:
         """One of its scripts begins."""
 
     async def settle(self, job: int, outcome: Any) -> None:
@@ -197,6 +198,7 @@ class Runs:
             await self._finish(trial, epoch, refused(error), ())
         else:
             if await self._begin(trial, epoch, run):
+                self._progress.begun(job)
                 handle = supervisor.start(self._runs / run, made)
                 await self._watch(replace(trial, epoch=epoch), handle, place, notes)
         finally:
@@ -243,7 +245,6 @@ class Runs:
             return rows.begin(write.connection, trial.id, epoch, run, write.now, write.version)
 
         if await self._persist(claim):
-            self._progress.begun(trial.job, trial.key)
             return True
         await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
         return False
@@ -253,6 +254,7 @@ class Runs:
         run = self._runs / trial.id / str(trial.epoch)
         found = await asyncio.to_thread(self._found, trial, run)
         if isinstance(found, NotStarted):
+            await asyncio.to_thread(_undo, run, self._folder(trial, trial.epoch))
             if trial.state is State.ABORTING:
                 await self._finish(trial, trial.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
@@ -410,7 +412,7 @@ class Runs:
 
     async def _leave(self, folder: Folder) -> None:
         """Remove what it worked in, unless the daemon stops and the script goes on in it."""
-        if not _cancelled():
+        if not _cancelled() and folder.path.exists():
             await workspace.remove(folder.path)
 
     # -- caches
@@ -471,6 +473,13 @@ def _left(run: Path) -> tuple[groups.Outcome, handover.Outputs]:
     """What an ended script left beside its workspace: containers and groups, which go, and its outputs. Blocks."""
     containers.remove(run)
     return groups.finish(supervisor.cookie(run)), handover.read_outputs(command.outputs_path(run))
+
+
+def _undo(run: Path, folder: Folder) -> None:
+    """What was prepared for a claim that never started goes; RUN/start stays, so that it never will. Blocks."""
+    workspace.remove_now(folder.path)
+    groups.finish(supervisor.cookie(run))
+    tidy(run)
 
 
 def _after(run: Path, scripts: Sequence[str], folder: Folder) -> None:

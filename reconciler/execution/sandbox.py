@@ -186,7 +186,7 @@ def _installing() -> tuple[str, ...]:
 
 
 def _etc(hidden: Path, network: str) -> Path:
-    """The copy of /etc, looked after once a minute; the first trials of a daemon wait for one, and do not each make it."""
+    """The copy of /etc, looked after once a minute; the first trials wait for one, and do not each make it."""
     with _ETC:
         return _etc_now(hidden, network, int(time.monotonic() // _KEPT))
 

@@ -30,11 +30,8 @@ async def run(installation: Installation) -> None:
 
 def places_of(installation: Installation) -> dict[str, Place]:
     """Executors in force; without any declared one there is `local` (own-kinds, "Executor")."""
-    declared = {
-        key: Place(key, resource.spec)
-        for key, resource in installation.snapshot.current.resources.items()
-        if resource.kind == "Executor" and resource.spec is not None
-    }
+    found = installation.snapshot.current.executors
+    declared = {key: Place(key, resource.spec or {}) for key, resource in found.items()}
     return declared or {LOCAL: builtin()}
 
 

@@ -1,4 +1,4 @@
-"""The passes of `job/NUMBER` and of `jobs` (all live ones): states move on, limits are kept."""
+"""The passes of `job/NUMBER`, of `jobs` (all live ones) and of `limits` (those whose time is up)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from datetime import datetime, timedelta
 
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Outcome
+from reconciler.controllers import jobs as controller
 from reconciler.installation import Installation
+from reconciler.model.job import Job
 from reconciler.passes import builds
 from reconciler.store import jobs as rows
 
+LIMITS = "limits"
 _REST = timedelta(seconds=0.25)  # a Build that many jobs end of shows them a few times a second
 
 
 async def run(installation: Installation, number: int) -> datetime | None:
-    """One look at one job; gives the time of its limit."""
+    """One look at one job; gives the time of the next. What has nothing to store is only read."""
+    job = await installation.database.read(lambda c: rows.load(c, number, scripts=False))
+    if job is None:
+        return None
+    decision = controller.decide(job, installation.now())
+    if not decision.moves and not decision.trials:
+        return await settle(installation, Outcome(job, decision))
     return await settle(installation, await installation.database.write(lambda w: apply.advance(w, number)))
 
 
@@ -38,16 +47,35 @@ async def settle(installation: Installation, outcome: Outcome | None) -> datetim
         installation.wake(key, installation.now() + _REST)
     if outcome.finished:
         builds.wake_after(installation, key)
+    if outcome.decision.deadline is not None:
+        installation.wake(LIMITS, outcome.decision.deadline)
     return outcome.decision.wake_at
 
 
-def begun(installation: Installation, number: int, key: str) -> None:
-    """A script has begun: its Build shows it, and its job's limit is looked for; neither is urgent."""
-    for name in (key, f"job/{number}"):
-        installation.wake(name, installation.now() + _REST)
+def begun(installation: Installation, job: Job) -> None:
+    """A script of a job has begun: its Build shows it soon, and its time runs."""
+    now = installation.now()
+    installation.wake(job.key, now + _REST)
+    seconds = job.specification.get("timeout_seconds")
+    if seconds is not None:
+        installation.wake(LIMITS, now + timedelta(seconds=float(seconds)))
 
 
 async def run_all(installation: Installation) -> None:
     """Queue every live job."""
     for job in await installation.database.read(rows.live):
         installation.wake(f"job/{job.number}")
+
+
+async def run_limits(installation: Installation) -> datetime | None:
+    """Queue the jobs whose time is up; gives when the next one's is. One name for all: few ever need it."""
+    now = installation.now()
+    limits = {
+        job.number: limit
+        for job in await installation.database.read(rows.live)
+        if (limit := controller.deadline(job)) is not None
+    }
+    for number, limit in limits.items():
+        if limit <= now:
+            installation.wake(f"job/{number}")
+    return min((limit for limit in limits.values() if limit > now), default=None)

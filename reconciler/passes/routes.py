@@ -17,6 +17,8 @@ async def run(installation: Installation, name: str) -> datetime | None:
         await dispatch.run(installation)
     elif name == "jobs":
         await jobs.run_all(installation)
+    elif name == jobs.LIMITS:
+        return await jobs.run_limits(installation)
     elif name == "resync":
         return await _resync(installation)
     elif name == "retention":

@@ -9,9 +9,8 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -24,7 +23,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 def prepare(url: str, *, may_migrate: bool) -> bool:
     """Blocking; at start. True if something was migrated. Refuses an old PostgreSQL and a newer database."""
-    engine = create_engine(url, **_options(url))
+    engine = _engine(url)
     try:
         with engine.connect() as connection:
             current = _current(connection)
@@ -79,8 +78,17 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _options(url: str) -> dict[str, Any]:
-    return {"connect_args": {"timeout": 5}} if url.startswith("sqlite") else {}
+def _engine(url: str) -> Engine:
+    """On SQLite with one transaction over all tables: the driver would commit each of them by itself."""
+    if not url.startswith("sqlite"):
+        return create_engine(url)
+    engine = create_engine(url, connect_args={"timeout": 5, "isolation_level": None})
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 def _copy(database: Path, revision: str) -> None:

@@ -19,6 +19,15 @@ class View:
     version: int = 0
     resources: Mapping[str, Resource] = field(default_factory=dict)
     source: Source | None = None
+    _executors: Mapping[str, Resource] | None = None
+
+    @property
+    def executors(self) -> Mapping[str, Resource]:
+        """The declared Executors in force: dispatch asks at every end of a script."""
+        if self._executors is None:
+            found = {k: r for k, r in self.resources.items() if r.kind == "Executor" and r.spec is not None}
+            object.__setattr__(self, "_executors", found)
+        return self._executors or {}
 
     def with_changes(
         self,
@@ -29,11 +38,14 @@ class View:
     ) -> View:
         """The state after a commit."""
         resources = dict(self.resources)
+        same_executors = True
         for resource in upserts:
             resources[resource.key] = resource
+            same_executors &= resource.kind != "Executor"
         for key in removals:
             resources.pop(key, None)
-        return View(version, resources, source or self.source)
+            same_executors &= not key.startswith("Executor/")
+        return View(version, resources, source or self.source, self._executors if same_executors else None)
 
 
 class Snapshot:

@@ -1,7 +1,7 @@
 """Plays the scenario against a daemon that dies, and starts it again: what a team and its supervisor do.
 
-`play` is called by `tests.crash.sweep`, once a run. A commit is made once. A call whose answer was lost is repeated only
-where the store shows that it had no effect. It judges nothing: what came of it is read by `tests.crash.outcome`.
+`play` is called by `tests.crash.sweep`, once a run. A commit is made once. A call whose answer was lost is repeated
+only where the store shows that it had no effect. It judges nothing: what came of it is read by `tests.crash.outcome`.
 """
 
 from __future__ import annotations

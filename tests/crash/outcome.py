@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from reconciler.execution import groups
 from reconciler.execution.supervisor import cookie
 from tests.crash.drive import Drive, Job
 from tests.crash.scenario import World
@@ -93,7 +95,7 @@ def compare(expected: Outcome, actual: Outcome) -> Faults:
     for script, text in expected.logs.items():
         got = actual.logs.get(script, b"")
         if got != text:
-            common = len(os.path.commonprefix([text, got]))
+            common = _common(text, got)
             faults.missing_bytes += max(len(text), len(got)) - common
             faults.logs.append(
                 f"{script}: equal up to {common}, then {got[common:][:60]!r} for {text[common:][:60]!r}"
@@ -110,6 +112,12 @@ def left_behind(world: World) -> list[str]:
     runs = [path for path in (world.data / "runs").glob("*/*") if path.is_dir()]
     cookies = {cookie(run) for run in runs}
     return [*_files(world.data, runs), *_processes(world, cookies), *_groups(cookies), *_database(world.data)]
+
+
+def clear(world: World) -> None:
+    """Remove what a faulty run left outside of its folder."""
+    for run in (world.data / "runs").glob("*/*"):
+        groups.finish(cookie(run))
 
 
 def _shape(drive: Drive, job: Job, detail: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +156,12 @@ def _place(jobs: Mapping[str, Job], line: list[str]) -> tuple[str, int, str, str
     return build, job.ordinal if job is not None else 0, task, attempt
 
 
+def _common(one: bytes, other: bytes) -> int:
+    """How many bytes two texts have in common from their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
 def _count(faults: Faults, what: str, expected: Mapping[Any, int], actual: Mapping[Any, int]) -> None:
     for place in sorted(expected.keys() | actual.keys()):
         wanted, found = expected.get(place, 0), actual.get(place, 0)
@@ -167,13 +181,6 @@ def _stable(plan: Mapping[str, Any]) -> Any:
 
 def _files(data: Path, runs: list[Path]) -> Iterator[str]:
     yield from (f"workspace {path.name}" for path in (data / "workspaces").iterdir())
-    yield from (
-        f"half kept attachment {path.name}" for path in (data / "attachments" / "unfinished").iterdir()
-    )
-    caches = data / "caches"
-    for path in caches.iterdir() if caches.is_dir() else ():
-        if not path.name.endswith(".tar.zst"):
-            yield f"half kept cache {path.name}"
     for run in runs:
         yield from (f"{path.relative_to(data)}" for path in run.iterdir() if path.name not in _KEPT)
         for path in run.glob("services/*/*"):
@@ -182,8 +189,9 @@ def _files(data: Path, runs: list[Path]) -> Iterator[str]:
         if (run / "log").exists() and (run / "log.zst").exists():
             yield f"{run.relative_to(data)} has its log twice"
     for path in data.rglob("*"):
-        if path.suffix in (".tmp", ".new") or path.name.endswith((".lock",)) and path.parent != data:
-            yield f"{path.relative_to(data)}"
+        half = path.suffix in (".tmp", ".new") or re.match(r"tmp.|fresh", path.name) is not None
+        if half or (path.suffix == ".lock" and path.parent != data):
+            yield f"half made: {path.relative_to(data)}"
 
 
 def _processes(world: World, cookies: set[str]) -> Iterator[str]:

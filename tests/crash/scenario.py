@@ -6,10 +6,9 @@ does anything else, and prints a known text; nothing in it depends on time, on l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.support import PROJECT, SpecRepository
 
@@ -38,7 +37,8 @@ _WIDE = (
     ),
     _task(
         "row",
-        'cat "$STEERSMAN_NEEDS"/prepare/plan.txt; echo "$MATRIX_SIDE $MATRIX_LEVEL $OUTPUT_prepare_colour" | tee row.txt',
+        'cat "$STEERSMAN_NEEDS"/prepare/plan.txt; '
+        'echo "$MATRIX_SIDE $MATRIX_LEVEL $OUTPUT_prepare_colour" | tee row.txt',
         needs=["prepare"],
         matrix={"side": ["left", "right"], "level": ["1", "2", "3"]},
         attachments=["row.txt"],
@@ -197,8 +197,6 @@ class World:
 
 def _texts(documents: Mapping[str, list[dict[str, Any]]]) -> dict[str, str]:
     """As YAML, of which JSON is a part."""
-    import json
-
     return {
         name: "".join(f"---\n{json.dumps(document, indent=1)}\n" for document in found)
         for name, found in documents.items()

@@ -108,7 +108,7 @@ def test_the_limit_of_a_job_is_a_time_to_look_again() -> None:
     """Controllers read no clock; what they want later is data."""
     running = task("a", trial(1, S.EXECUTING, task="a"), state=S.EXECUTING)
     started = job(running, state=S.EXECUTING, started_at=NOW)
-    assert decide(started, NOW).wake_at == NOW + timedelta(seconds=60)
+    assert decide(started, NOW).deadline == NOW + timedelta(seconds=60)
 
 
 def test_a_cancelled_job_that_passed_all_the_same_has_passed() -> None:

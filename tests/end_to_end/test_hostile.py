@@ -1,0 +1,334 @@
+"""Scripts that mean harm, in a real daemon as root and as an ordinary user: stopped, told, and nobody else is harmed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from reconciler.execution import groups, supervisor
+from reconciler.execution.sandbox import bubblewrap
+from tests import ordinary
+from tests.ordinary import Arrangement, User, until
+from tests.support import PROJECT, Process, SpecRepository
+
+pytestmark = pytest.mark.skipif(
+    bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
+)
+MIB = 1 << 20
+HOOK = "the-hook-secret-of-the-daemon"
+MARK = "31337"
+LIMITS = {"processes": 64, "memory_bytes": 96 * MIB, "disk_bytes": 32 * MIB, "log_bytes": MIB}
+TIGHT = {"traits": ["tight"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A script and what becomes of it: the task's state and reason, a text of its error, a text of its log."""
+
+    script: str
+    state: str = "passed"
+    reason: str | None = None
+    error: str = ""
+    told: str = ""
+    task: dict[str, Any] | None = None
+
+
+# -- what it looks for: every hit is a line `leak …`
+
+LOOK = r"""
+seen() { if cat "$1" >/dev/null 2>&1 || ls "$1"/* >/dev/null 2>&1; then echo "leak $1"; fi; }
+"""
+DATA = r"""
+for name in . admin.token steersman.db instance lock runs workspaces attachments mirrors sandbox; do
+    seen "@DATA@/$name"
+done
+seen "@DATA@.err"
+seen "@DATA@.ready"
+for root in /proc/1/root /proc/$PPID/root /proc/self/root; do
+    seen "$root/@DATA@"
+    seen "$root/@DATA@/admin.token"
+done
+find / -xdev \( -name admin.token -o -name steersman.db \) 2>/dev/null | sed 's/^/leak /'
+for handle in /proc/self/fd/*; do
+    case $(readlink "$handle") in *@DATA@*) echo "leak $handle" ;; esac
+done
+"""
+ENVIRONMENT = r"""
+for file in /proc/*/environ; do
+    tr '\0' '\n' <"$file" 2>/dev/null | grep -e the-hook -e STEERSMAN_READY -e STEERSMAN_WEBHOOK | sed 's/^/leak /' || true
+done
+cat /proc/*/cmdline 2>/dev/null | tr '\0' '\n' | grep -e serve -e supervisor.sh | sed 's/^/leak /' || true
+env | grep -e the-hook -e PYTHONPATH | sed 's/^/leak /' || true
+test "$(ls -d /proc/[0-9]* | wc -l)" -lt 12 || echo "leak processes"
+kill -9 -1 2>/dev/null || true
+"""
+ROOT = r"""
+for path in /root /root/.ssh /root/.bashrc /etc/shadow /etc/ssh /etc/sudoers /home/* /var/lib /var/log /srv /mnt /media /boot; do
+    [ "$path" = /home/steersman ] || seen "$path"
+done
+"""
+RIGHTS = r"""
+not() { if "$@" >/dev/null 2>&1; then echo "leak $*"; fi; }
+put() { if echo "$1" 2>/dev/null >"$2"; then echo "leak $2"; fi; }
+not mount -t tmpfs none /mnt
+not mount --bind /tmp /usr
+not mount -o remount,rw /
+not umount /proc
+not unshare --mount mount -o remount,bind,rw /usr
+not chroot / true
+not mknod disk b 254 0
+not hostname owned
+not date -s 2001-01-01
+not nsenter -t 1 -n -m true
+not chown 12345 .
+put owned /usr/bin/owned
+put owned /etc/passwd
+put '|/workspace/owned' /proc/sys/kernel/core_pattern
+put 1 /proc/sys/vm/drop_caches
+put owned /proc/sys/kernel/hostname
+put b /proc/sysrq-trigger
+put 1 /sys/kernel/profiling
+grep -q '^CapEff:.0000000000000000$' /proc/self/status || echo "leak capabilities"
+cp /bin/sh shell
+chmod 6755 shell
+./shell -p -c 'id -u' >ids
+test "$(cat ids)" = "$(id -u)" || echo "leak setuid"
+python3 - <<'END'
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for pid in (os.getppid(), 1):
+    if libc.ptrace(16, pid, 0, 0) == 0 and pid == 1:
+        print("leak ptrace", pid)
+for number in range(3, 64):
+    try:
+        print("leak descriptor", number, os.readlink(f"/proc/self/fd/{number}")) if number != 3 else None
+    except OSError:
+        pass
+END
+"""
+# -- what it does to the machine
+
+FORKS = rf"trap '' TERM; (trap '' TERM; setsid sleep {MARK}01 &); while :; do sleep {MARK}01 & wait; done"
+LEFT = rf"(setsid sleep {MARK}02 >/dev/null 2>&1 &); (nohup sleep {MARK}02 &); sleep {MARK}02 & echo gone"
+BOMB = rf"bomb() {{ sleep {MARK}03 & bomb | bomb & }}; trap '' TERM; echo begun; bomb; wait; while :; do bomb; done"
+GIGABYTE = "head -c 1G /dev/zero"
+DISK = "for place in . $HOME /tmp; do head -c 16M /dev/zero >$place/fill; done; sleep 60"
+UNLINKED = "exec 3>fill; rm fill; head -c 64M /dev/zero >&3; sleep 60"
+BY_OUTPUTS = 'head -c 64M /dev/zero >"$STEERSMAN_OUTPUTS"; sleep 60'
+DEEP_DISK = """python3 -c '
+import os
+for _ in range(3000):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+open("fill", "wb").write(bytes(64 << 20))
+'; sleep 60"""
+HOG = "python3 -c 'held = bytearray(256 << 20); print(len(held))'"
+# -- what it prints and leaves
+
+OUTPUTS_LINK = 'rm -f "$STEERSMAN_OUTPUTS" || ln -sf /etc/passwd "$STEERSMAN_OUTPUTS" || echo kept'
+OUTPUTS_LARGE = 'echo a=1 >"$STEERSMAN_OUTPUTS"; head -c 3M /dev/zero | tr "\\0" x >>"$STEERSMAN_OUTPUTS"'
+OUTPUTS_ODD = r"""printf 'good=1\nPATH\nLD_PRELOAD\0=x\n=x\na b=c\n\377=1\nnul=\0\nlast=$(id)\n' >"$STEERSMAN_OUTPUTS" """
+CLOSED = "echo before; exec >&- 2>&-; sleep 0.3; exit 3"
+BINARY = r"""printf '\033]0;owned\007\033[2J\033[31mred\033[0m \000\377\376<script>alert(1)</script>\r\n\342\200\256'"""
+UNREADABLE = "mkdir -p out/in; echo x >out/in/file; chmod 0 out/in out . $HOME /tmp 2>/dev/null || true"
+NAMES = r"""
+mkdir out
+cd out
+echo plain >plain.txt
+python3 - <<'END'
+import os, socket
+for name in (b"new\nline", b"esc\x1b[2J", b"no-utf8-\xff", "turn\u202e".encode(), b"-rf", b"quote\"'", b"back\\slash", b"x" * 255):
+    open(name, "w").write("x")
+os.mkfifo("pipe")
+socket.socket(socket.AF_UNIX).bind("socket")
+os.link("plain.txt", "hard.txt")
+for name, target in (("passwd", "/etc/passwd"), ("token", "@DATA@/admin.token"), ("root", "/"), ("up", "../.."), ("self", "self")):
+    os.symlink(target, name)
+END
+"""
+NAMED = {
+    "out/plain.txt", "out/hard.txt", "out/-rf", "out/quote\"'", "out/back\\slash", "out/" + "x" * 255, "out/turn\u202e",
+}  # fmt: skip
+CASES = {
+    "data": Case(LOOK + DATA),
+    "environment": Case(LOOK + ENVIRONMENT),
+    "root": Case(LOOK + ROOT),
+    "rights": Case(RIGHTS),
+    "forks": Case(FORKS, "defective", "timeout", task={"timeout_seconds": 1}),
+    "background": Case(LEFT, told="gone\n"),
+    "gigabyte": Case(GIGABYTE, "failed", "log-limit", "beyond the limit of 1,048,576 bytes", task=TIGHT),
+    "disk": Case(DISK, "failed", "disk-limit", "beyond limits.disk_bytes", task=TIGHT),
+    "unlinked": Case(UNLINKED, "failed", "disk-limit", "beyond limits.disk_bytes", task=TIGHT),
+    "disk-by-outputs": Case(BY_OUTPUTS, "failed", "disk-limit", "beyond limits.disk_bytes", task=TIGHT),
+    "deep-disk": Case(DEEP_DISK, "failed", "disk-limit", "beyond limits.disk_bytes", task=TIGHT),
+    "outputs-link": Case(OUTPUTS_LINK, told="kept"),
+    "outputs-large": Case(OUTPUTS_LARGE, told="steersman: its outputs were not read: they are larger than"),
+    "outputs-odd": Case(OUTPUTS_ODD, told="steersman: line 7 of its outputs is not NAME=value"),
+    "closed": Case(CLOSED, "failed", "exit-status", told="before\n"),
+    "unreadable": Case(UNREADABLE, told="steersman: ", task={"attachments": ["out/**"]}),
+    "names": Case(NAMES, told="steersman: attachment", task={"attachments": ["out/**"]}),
+}
+NEIGHBOUR = "echo own >note; sleep 0.3; (sleep 0.1; cat note) | cat; test $(ls | wc -l) = 1"
+
+
+def build(name: str, **task: Any) -> dict[str, Any]:
+    """A Build of one task, several of which may run side by side."""
+    return {
+        "apiVersion": "steersman/v1",
+        "kind": "Build",
+        "metadata": {"name": name, "project": "shop"},
+        "spec": {"concurrency": "allow", "tasks": [{"name": "main", "timeout_seconds": 120, **task}]},
+    }
+
+
+def executor(name: str, **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "steersman/v1", "kind": "Executor", "metadata": {"name": name}, "spec": spec}
+
+
+@dataclass
+class Place:
+    """A daemon as one user; `mounts` are those of the machine before."""
+
+    running: Process
+    user: User
+    base: Path
+    mounts: str
+
+    @property
+    def data(self) -> Path:
+        return self.base / "data"
+
+    def trigger(self, name: str) -> int:
+        with self.running.client() as client:
+            made = client.post("/reconciler/trigger", json={"key": f"Build/shop/_/{name}"})
+            assert made.status_code == 202, made.text
+            number: int = made.json()["number"]
+            return number
+
+    def ended(self, number: int) -> tuple[dict[str, Any], str]:
+        """A job that has ended, and its log; odd bytes as surrogates."""
+        job = self.running.job(number, "passed", "failed", "defective", "aborted", seconds=120)
+        return job, self.log(number)
+
+    def log(self, number: int) -> str:
+        with self.running.client() as client:
+            return client.get(f"/reconciler/jobs/{number}/log").content.decode("utf-8", "surrogateescape")
+
+    def attachments(self, number: int) -> dict[str, bytes]:
+        with self.running.client() as client:
+            items = client.get(f"/reconciler/jobs/{number}/attachments").json()["items"]
+            return {item["path"]: (self.data / "attachments" / item["digest"][:2] / item["digest"][2:]).read_bytes()
+                    for item in items}  # fmt: skip
+
+    def health(self) -> str:
+        with self.running.client() as client:
+            word: str = client.get("/health").json()["status"]
+            return word
+
+    def left(self) -> list[str]:
+        """What trials should not have left: folders, groups, processes, mounts."""
+        found = [str(path) for path in (self.data / "workspaces").iterdir()]
+        for run in (self.data / "runs").glob("*/*"):
+            cookie = supervisor.cookie(run)
+            found += [f"process {pid}" for pid in supervisor.sweep(cookie)]
+            found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/steersman-{cookie}")]
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or ()
+            if any(word.startswith(MARK) for word in words) and process.is_running():
+                found.append(f"process {process.pid} {words}")
+        return found if Path("/proc/self/mounts").read_text() == self.mounts else [*found, "mounts"]
+
+    def clean(self) -> None:
+        """Nothing is left, in a moment."""
+        until(lambda: not self.left() or None, 20)
+        assert self.health() == "ok"
+        assert self.running.popen.poll() is None
+
+
+@pytest.fixture(scope="module", params=ordinary.users(), ids=lambda user: user.name)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One daemon a user, with a Build for every script."""
+    user: User = request.param
+    if user.uid is not None and ordinary.trouble():
+        pytest.skip(f"no daemon can be started as an ordinary user: {ordinary.trouble()}")
+    base = tmp_path_factory.mktemp("hostile")
+    repo = SpecRepository(base / "specs")
+    code = SpecRepository(base / "code")
+    code.write({"a.txt": "a"})
+    (code.path / "deps").symlink_to(base / "outside")
+    code.commit()
+    (base / "outside").mkdir()
+    data = str(base / "data")
+    specs = [
+        executor("local", max_load=16),
+        executor("tight", max_load=8, traits=["tight"], limits=LIMITS),
+        *(build(name, run=case.script.replace("@DATA@", data), **(case.task or {})) for name, case in CASES.items()),
+        *special(base),
+    ]
+    repo.commit({"project.yaml": PROJECT, "all.yaml": "\n---\n".join(json.dumps(spec) for spec in specs)})
+    environment = {"STEERSMAN_STOP_GRACE_SECONDS": "1", "STEERSMAN_WEBHOOK_SECRET": HOOK}
+    mounts = Path("/proc/self/mounts").read_text()
+    with ordinary.running(repo.path, base / "data", Arrangement(user), **environment) as running:
+        running.wait_for(lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == repo.head())
+        yield Place(running, user, base, mounts)
+    assert ordinary.of(base / "data") == []
+
+
+def special(base: Path) -> list[dict[str, Any]]:
+    """Builds of the tests that do more than look at an end."""
+    cached = {"cache": [{"key": "k", "paths": ["deps", "more/deps"]}]}
+    turned = f"mkdir -p more; ln -sfn {base}/outside deps; ln -sfn {base}/outside more/deps; ln -sfn / more/root; ls -A deps/"
+    return [
+        build("neighbour", run=NEIGHBOUR),
+        build("hog", run=HOG, traits=["tight"]),
+        build("bomb", run=BOMB, traits=["tight"]),
+        build("secretive", run="echo theirs >neighbours-secret; touch /tmp/neighbours-tmp ~/neighbours-home; sleep 2"),
+        build("prying", run="find / -name 'neighbours-*' 2>/dev/null || true"),
+        build("deep", run=DEEP, attachments=["**/x"]),
+        build("turned", run=turned, **cached),
+        build("filled", run="mkdir -p deps more/deps; echo cached >deps/file; echo 2 >more/deps/file", cache=[{"key": "l", "paths": ["deps"]}]),
+        {
+            **build("linked", run="ls -l deps; cat deps/file", cache=[{"key": "l", "paths": ["deps"]}]),
+        },
+    ]  # fmt: skip
+
+
+DEEP = """python3 -c '
+import os
+for _ in range(100_000):
+    os.mkdir("d")
+    os.chdir("d")
+open("x", "w").write("x")
+'"""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_hostile_script_is_stopped_and_told_and_harms_nobody(place: Place, name: str) -> None:
+    """It ends as it should, a neighbour passes meanwhile, nothing of the daemon's is shown, nothing is left."""
+    case = CASES[name]
+    number, beside = place.trigger(name), place.trigger("neighbour")
+    job, log = place.ended(number)
+    (trial,) = job["tasks"][0]["trials"]
+    assert (job["state"], job["reason"]) == (case.state, case.reason), (trial["error"], log[-2000:])
+    assert case.error in (trial["error"] or "")
+    assert case.told in log
+    assert [line for line in log.splitlines() if line.startswith("leak ")] == []
+    assert place.running.token not in log
+    assert HOOK not in log.replace("leak", "")
+    neighbour, said = place.ended(beside)
+    assert (neighbour["state"], said) == ("passed", "own\n")
+    place.clean()
