@@ -102,8 +102,6 @@ class RootImage(Spec):
     """The command that installs packages; their names are appended as arguments."""
     add_repository: list[Argument] = Field(default_factory=list)
     """The command that adds a package source; its name and its text are appended as arguments."""
-    arch: Arch | None = None
-    """The architecture of the file system; without it, the host's."""
 
 
 class ContainerImage(Spec):

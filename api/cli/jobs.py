@@ -103,7 +103,7 @@ def job(number: Number, server: Server = None, token: Token = None, output: Outp
     for task in body["tasks"]:
         rows.append((task["name"], task["state"], task["reason"], "", ""))
         for trial in task["trials"]:
-            status = next((s["exit_status"] for s in trial["scripts"]), None)
+            status = next((s["exit_status"] for s in trial["scripts"] if s["name"] == "run"), None)
             note = trial["error"] or trial["waits_for"] or ""
             rows.append((f"  #{trial['number']}", trial["state"], trial["reason"], status, note))
     show_table(("TASK", "STATE", "REASON", "EXIT", "NOTE"), rows)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from reconciler.controllers.turns import Assignment
 from reconciler.execution.command import Place
 from reconciler.installation import Installation
+from reconciler.model.job import Job
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
 from reconciler.store.jobs import LiveTrial
@@ -18,18 +19,21 @@ async def start(
     """Claim the chosen trials and begin them; gives the jobs of those that were no longer to be had."""
     worker = installation.runs.worker
 
-    def claim(write: Write) -> tuple[list[LiveTrial], list[int]]:
-        claimed: list[LiveTrial] = []
+    def claim(write: Write) -> tuple[list[tuple[LiveTrial, Job]], list[int]]:
+        claimed: list[tuple[LiveTrial, Job]] = []
         missed = []
         for chosen in assignments:
             if rows.claim(write.connection, chosen.trial, chosen.executor, worker) is None:
                 missed.append(chosen.job)
             else:
                 rows.touch(write.connection, chosen.job, write.version)
-                claimed += rows.live_trials(write.connection, chosen.trial)
+                for trial in rows.live_trials(write.connection, chosen.trial):
+                    whole = bool(trial.policy.get("needs"))  # only then is more than the job itself looked at
+                    job = rows.load(write.connection, trial.job, tasks=whole)
+                    claimed += [(trial, job)] if job is not None else []
         return claimed, missed
 
     claimed, missed = await installation.database.write(claim)
-    for trial in claimed:
-        installation.runs.begin(trial, trial.epoch, places[trial.executor or ""])
+    for trial, job in claimed:
+        installation.runs.begin(trial, job, places[trial.executor or ""])
     return missed

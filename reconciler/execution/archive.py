@@ -10,6 +10,7 @@ Seekable format: https://github.com/facebook/zstd/blob/dev/contrib/seekable_form
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -31,6 +32,8 @@ _HEAD = Struct("<II")
 _ENTRY = Struct("<II")
 _FOOT = Struct("<IBI")
 _CHECKSUMS = 0x80
+_LOCK = threading.Lock()
+_AT_WORK: set[Path] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,20 @@ def compress(folder: Path) -> bool:
 
     Small logs stay as they are, and so does one that is not complete. It can be killed anywhere and done again.
     OSError when there is no room for it; the log is not changed then. The folder's other traces of the end go as well.
+    False as well while another thread is at it.
     """
+    with _LOCK:
+        if folder in _AT_WORK:
+            return False
+        _AT_WORK.add(folder)
+    try:
+        return _compress(folder)
+    finally:
+        with _LOCK:
+            _AT_WORK.discard(folder)
+
+
+def _compress(folder: Path) -> bool:
     log, packed, temporary = folder / "log", folder / NAME, folder / f"{NAME}.tmp"
     temporary.unlink(missing_ok=True)
     if (folder / "raw").exists():

@@ -1,21 +1,23 @@
 """Watches over the disk: what one trial may take of it, and what must stay free for all.
 
 `execution.run` names the trials at work; one task looks at them, often at the disk as a whole (which costs nothing) and
-at a single trial's folder as often as its size allows. It ends trials through a function that it is given and knows
-neither processes nor store.
+at a single trial as often as its size allows: its folders, and files that it has unlinked but keeps open. It ends
+trials through a function that it is given and knows no store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from reconciler.execution import processes
 from reconciler.execution.workspace import usage
 from reconciler.model.job import Reason
 
@@ -30,8 +32,9 @@ StopTrial = Callable[[str, Reason, str], object]
 
 @dataclass
 class _Watched:
-    path: Path
+    paths: Sequence[Path]
     limit: int | None
+    supervisor: int | None = None
     look_at: float = 0.0
     asked: bool = False
 
@@ -47,9 +50,14 @@ class DiskGuard:
         self._watched: dict[str, _Watched] = {}
         self.closed: tuple[str, str] | None = None
 
-    def watch(self, trial: str, path: Path, limit: int | None) -> None:
-        """Mind a trial's folder; `limit` in bytes, None: only the disk's end."""
-        self._watched[trial] = _Watched(path, limit)
+    def watch(
+        self, trial: str, paths: Sequence[Path], limit: int | None, supervisor: int | None = None
+    ) -> None:
+        """Mind what a trial can fill: folders and files, and what the processes below `supervisor` keep open.
+
+        `limit` in bytes, None: only the disk's end.
+        """
+        self._watched[trial] = _Watched(paths, limit, supervisor)
 
     def forget(self, trial: str) -> None:
         """It has ended."""
@@ -90,7 +98,7 @@ class DiskGuard:
     async def _end_largest(self, free: int) -> None:
         """Whoever takes most of a disk that is nearly full is ended, one at a look."""
         sizes = {
-            trial: await asyncio.to_thread(usage, watched.path)
+            trial: await asyncio.to_thread(_taken, watched)
             for trial, watched in list(self._watched.items())
             if not watched.asked
         }
@@ -104,7 +112,7 @@ class DiskGuard:
 
     async def _bound(self, trial: str, watched: _Watched, limit: int) -> None:
         began = time.monotonic()
-        size = await asyncio.to_thread(usage, watched.path)
+        size = await asyncio.to_thread(_taken, watched)
         watched.look_at = time.monotonic() + max(_LOOK_SECONDS, (time.monotonic() - began) * _COST)
         if size > limit and not watched.asked:
             watched.asked = True
@@ -112,6 +120,30 @@ class DiskGuard:
                 f"its workspace, home and /tmp grew to {size:,} bytes, beyond limits.disk_bytes ({limit:,})"
             )
             self._stop(trial, Reason.DISK_LIMIT, told)
+
+
+def _taken(watched: _Watched) -> int:
+    """Bytes of a trial, by name and without one. Blocks."""
+    named = sum(usage(path) for path in watched.paths)
+    return named if watched.supervisor is None else named + _unlinked(watched.supervisor)
+
+
+def _unlinked(supervisor: int) -> int:
+    """Bytes of files on a disk that have no name any more, but are held open below a supervisor."""
+    found: dict[tuple[int, int], int] = {}
+    for pid in processes.descendants(processes.everything(), supervisor):
+        try:
+            handles = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208  (a hot path)
+        except OSError:
+            continue  # ended meanwhile
+        for handle in handles:
+            try:
+                seen = os.stat(f"/proc/{pid}/fd/{handle}")  # noqa: PTH116  (a hot path)
+            except OSError:
+                continue
+            if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 0:
+                found[seen.st_dev, seen.st_ino] = seen.st_blocks * 512
+    return sum(found.values())
 
 
 def _free(path: Path, reserve: int) -> tuple[int, int]:

@@ -78,7 +78,7 @@ class Recorder:
         fast = True
         while fast:
             begun = self._tail.seen
-            while await _to_the_end(self._tail.advance):
+            while await to_the_end(self._tail.advance):
                 pass
             fast = self._masked and self._tail.seen - begun >= _FAST
             await asyncio.sleep(_SOON if fast else 0)
@@ -91,10 +91,14 @@ class Recorder:
         OSError when something could not be written: it can be done again. ValueError: there is raw output and no
         masker.
         """
-        return await _to_the_end(lambda: self._tail.finish(notes))
+        return await to_the_end(lambda: self.finish_now(notes))
+
+    def finish_now(self, notes: Sequence[str] = ()) -> int:
+        """The same; blocks. Nobody may be following."""
+        return self._tail.finish(notes)
 
 
-async def _to_the_end(work: Callable[[], T]) -> T:
+async def to_the_end(work: Callable[[], T]) -> T:
     """In a thread; cancelled, it still waits for it: the log must not be written by two at a time."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:

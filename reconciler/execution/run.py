@@ -29,7 +29,7 @@ from reconciler.execution.disk import DiskGuard
 from reconciler.execution.ending import Stop, Verdict, judge, refused
 from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
-from reconciler.execution.recorder import Recorder
+from reconciler.execution.recorder import Recorder, to_the_end
 from reconciler.execution.supervisor import Command, Exit, Lost, NotStarted, Supervised
 from reconciler.execution.workspace import Folder, WorkspaceError
 from reconciler.model.job import Checkout, Job, Reason, State
@@ -95,9 +95,9 @@ class Runs:
             settings.data, settings.disk_reserve_bytes, self.stop, lambda: wake("dispatch")
         )
 
-    def begin(self, trial: LiveTrial, epoch: int, place: Place) -> None:
-        """Start a claimed trial in the background."""
-        self._spawn(trial, self._fresh(trial, epoch, place))
+    def begin(self, trial: LiveTrial, job: Job, place: Place) -> None:
+        """Start a claimed trial in the background; `job` with its tasks where this one needs any."""
+        self._spawn(trial, self._fresh(trial, job, place))
 
     def stop(self, trial: str, reason: Reason = Reason.CANCELLED, message: str | None = None) -> bool:
         """End a trial's processes (TERM, then KILL); False if it is not at work here."""
@@ -179,28 +179,22 @@ class Runs:
 
     # -- from the claim to the end
 
-    async def _fresh(self, trial: LiveTrial, epoch: int, place: Place) -> None:
-        folder = self._folder(trial, epoch)
-        run = f"{trial.id}/{epoch}"
+    async def _fresh(self, trial: LiveTrial, job: Job, place: Place) -> None:
+        folder, epoch = self._folder(trial, trial.epoch), trial.epoch
         try:
-            needy = bool(trial.policy.get("needs"))
-            load = (
-                partial(rows.load, number=trial.job) if needy else partial(rows.load_alone, number=trial.job)
-            )
-            job = await self._steadily(lambda: self._database.read(load))
-            if job is None or not await self._checked_out(trial, folder, job.checkout):
+            if not await self._checked_out(trial, folder, job.checkout):
                 await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
-            made, notes = await self._command(job, replace(trial, epoch=epoch), place, folder)
+            made, notes = await self._command(job, trial, place, folder)
         except WorkspaceError as error:
             await self._finish(trial, epoch, Ending(State.DEFECTIVE, error.reason, error.message), ())
         except (SteersmanError, OSError, ValueError) as error:
             await self._finish(trial, epoch, refused(error), ())
         else:
-            if await self._begin(trial, epoch, run):
+            if await self._begin(trial, f"{trial.id}/{epoch}"):
                 self._progress.begun(job)
-                handle = supervisor.start(self._runs / run, made)
-                await self._watch(replace(trial, epoch=epoch), handle, place, notes)
+                handle = supervisor.start(self._run(trial), made)
+                await self._watch(trial, handle, place, notes)
         finally:
             await self._leave(folder)
 
@@ -240,13 +234,13 @@ class Runs:
         made, more = command.build(order, self._settings)
         return made, (*notes, *more)
 
-    async def _begin(self, trial: LiveTrial, epoch: int, run: str) -> bool:
+    async def _begin(self, trial: LiveTrial, run: str) -> bool:
         def claim(write: Write) -> bool:
-            return rows.begin(write.connection, trial.id, epoch, run, write.now, write.version)
+            return rows.begin(write.connection, trial.id, trial.epoch, run, write.now, write.version)
 
         if await self._persist(claim):
             return True
-        await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
+        await self._finish(trial, trial.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
         return False
 
     async def _again(self, trial: LiveTrial, place: Place) -> None:
@@ -258,11 +252,9 @@ class Runs:
             if trial.state is State.ABORTING:
                 await self._finish(trial, trial.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
-            epoch = await self._persist(
-                lambda w: rows.reclaim(w.connection, trial.id, trial.epoch, self.worker)
-            )
-            if epoch is not None:
-                await self._fresh(trial, epoch, place)
+            claim = partial(_reclaim, trial, self.worker)
+            if (again := await self._persist(claim)) is not None:
+                await self._fresh(again[0], again[1], place)
             return
         try:
             if isinstance(found, Supervised):
@@ -295,7 +287,12 @@ class Runs:
         stop = self._stops[trial.id]
         recorders = self._recorders(trial)
         disk_bytes = (place.spec.get("limits") or {}).get("disk_bytes")
-        self._disk.watch(trial.id, self._folder(trial, trial.epoch).path, disk_bytes)
+        fillable = (
+            self._folder(trial, trial.epoch).path,
+            command.outputs_path(handle.run),
+            handle.run / "status",
+        )
+        self._disk.watch(trial.id, fillable, disk_bytes, handle.pid)
         recording = [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
         waiting = asyncio.ensure_future(supervisor.wait(handle))
         stopping = asyncio.ensure_future(stop.wait())
@@ -344,46 +341,42 @@ class Runs:
 
     async def _conclude(self, trial: LiveTrial, verdict: Verdict, recorders: Mapping[str, Recorder]) -> None:
         """Keep what it left, complete its logs, store the end. Every step may be done again after a kill."""
-        run, folder = self._run(trial), self._folder(trial, trial.epoch)
-        bounded, outputs = await asyncio.to_thread(_left, run)
-        kept, complaints = await self._keep(trial, verdict, folder)
-        notes = (*verdict.notes, *outputs.complaints, *complaints)
-        sizes = {}
-        for name, recorder in recorders.items():
-            sizes[name] = await self._completed(recorder, notes if name == rows.MAIN else ())
-        ending = judge(verdict, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
+        folder = self._folder(trial, trial.epoch)
+        gather = partial(self._gather, trial, verdict, recorders, folder)
+        ending, kept = await self._patiently(gather)
         await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)
-        await asyncio.to_thread(_after, run, list(recorders), folder)
+        await asyncio.to_thread(_after, self._run(trial), list(recorders), folder)
 
-    async def _keep(self, trial: LiveTrial, verdict: Verdict, folder: Folder) -> tuple[list[Kept], list[str]]:
+    def _gather(
+        self, trial: LiveTrial, verdict: Verdict, recorders: Mapping[str, Recorder], folder: Folder
+    ) -> tuple[Ending, list[Kept]]:
+        """Everything that an ended script left, and how it is judged. Blocks."""
+        run = self._run(trial)
+        containers.remove(run)
+        bounded = groups.finish(supervisor.cookie(run))
+        outputs = handover.read_outputs(command.outputs_path(run))
+        kept: list[Kept] = []
+        complaints: list[str] = []
         patterns = list(trial.policy.get("attachments") or ())
-        if not patterns or verdict.found is None or not folder.workspace.is_dir():
-            return [], []
-        return await self._patiently(lambda: self._store.keep(folder.workspace, patterns), "attachments")
+        if patterns and verdict.found is not None and folder.workspace.is_dir():
+            kept, complaints = self._store.keep(folder.workspace, patterns)
+        notes = (*verdict.notes, *outputs.complaints, *complaints)
+        sizes = {name: r.finish_now(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
+        ending = judge(verdict, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
+        return ending, kept
 
-    async def _completed(self, recorder: Recorder, notes: Sequence[str]) -> int:
-        """The log's size, once all of it is there: a full disk is waited for."""
-        delay = _RETRY_SECONDS
-        while True:
-            try:
-                return await recorder.finish(notes)
-            except OSError as error:
-                log.warning("log-not-completed", message=str(error))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
-
-    async def _patiently(self, work: Callable[[], T], what: str) -> T:
+    async def _patiently(self, work: Callable[[], T]) -> T:
         """Do it in a thread, and again while the disk does not take it."""
         delay = _RETRY_SECONDS
         while True:
             try:
-                return await asyncio.to_thread(work)
+                return await to_the_end(work)
             except OSError as error:
                 if error.errno not in _DISK_FULL:
                     raise
-                log.warning("disk-full", waiting=what, message=str(error))
+                log.warning("disk-full", message=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
 
@@ -461,18 +454,18 @@ class Runs:
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
 
 
+def _reclaim(trial: LiveTrial, worker: str, write: Write) -> tuple[LiveTrial, Job] | None:
+    epoch = rows.reclaim(write.connection, trial.id, trial.epoch, worker)
+    job = rows.load(write.connection, trial.job)
+    return None if epoch is None or job is None else (replace(trial, epoch=epoch), job)
+
+
 def _instance(data: Path) -> str:
     """What tells this data directory from others; made once."""
     path = data / "instance"
     if not path.exists():
         path.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
     return path.read_text(encoding="ascii").strip()
-
-
-def _left(run: Path) -> tuple[groups.Outcome, handover.Outputs]:
-    """What an ended script left beside its workspace: containers and groups, which go, and its outputs. Blocks."""
-    containers.remove(run)
-    return groups.finish(supervisor.cookie(run)), handover.read_outputs(command.outputs_path(run))
 
 
 def _undo(run: Path, folder: Folder) -> None:

@@ -6,8 +6,10 @@ Called by `reconciler.execution.run`; it never starts a script.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,13 +103,15 @@ def _make(folder: Folder) -> None:
 
 
 def usage(path: Path) -> int:
-    """Bytes on the disk below a folder, as the disk counts them; no link is followed. Blocks."""
-    total, waiting = 0, [str(path)]
+    """Bytes on the disk at and below a path, as the disk counts them; no link is followed. Blocks."""
+    total, waiting = _blocks(path), [str(path)]
     while waiting:
         try:
             entries = os.scandir(waiting.pop())
-        except OSError:
-            continue  # gone meanwhile, or made unreadable by its script
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return _deep_usage(path)
+            continue  # a file, gone meanwhile, or made unreadable by its script
         with entries:
             for entry in entries:
                 try:
@@ -118,6 +122,21 @@ def usage(path: Path) -> int:
                 if stat.S_ISDIR(found.st_mode):
                     waiting.append(entry.path)
     return total
+
+
+def _blocks(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def _deep_usage(path: Path) -> int:
+    """The same by `du`, which goes down step by step where a whole path is too long for the kernel."""
+    told = subprocess.run(
+        ["du", "-s", "-B1", "--", path], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    ).stdout.split()
+    return int(told[0]) if told else 0
 
 
 async def remove(directory: Path) -> None:

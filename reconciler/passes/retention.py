@@ -32,6 +32,7 @@ async def run(installation: Installation) -> datetime:
     await _forget_jobs(installation, before)
     await _drop_attachments(installation, now, before)
     await _remove_runs(installation, before)
+    await asyncio.to_thread(installation.runs.caches.clear, before.timestamp())
     await _settle_logs(installation)
     if installation.desired is not None:
         blobs = frozenset(e.blob for path, e in installation.desired.paths.items() if is_spec(path))

@@ -122,6 +122,7 @@ def _trial(trial: Trial, waits: Mapping[str, Cause]) -> dict[str, Any]:
         "waits_for": waiting.message if waiting else None,
         "started_at": _time(trial.started_at),
         "finished_at": _time(trial.finished_at),
+        "outputs": dict(trial.outputs),
         "scripts": [_script(script) for script in trial.scripts],
     }
 

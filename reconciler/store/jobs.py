@@ -200,16 +200,12 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
     return number
 
 
-def load(connection: Connection, number: int, *, scripts: bool = True) -> Job | None:
-    """One job with tasks and trials, and their scripts."""
+def load(connection: Connection, number: int, *, tasks: bool = True, scripts: bool = True) -> Job | None:
+    """One job, with its tasks and their trials, with the trials' scripts."""
     row = connection.execute(_JOB, {"number": number}).one_or_none()
-    return None if row is None else _job(row, _tasks_of(connection, [number], scripts).get(number, ()))
-
-
-def load_alone(connection: Connection, number: int) -> Job | None:
-    """One job without its tasks."""
-    row = connection.execute(_JOB, {"number": number}).one_or_none()
-    return None if row is None else _job(row, ())
+    if row is None:
+        return None
+    return _job(row, _tasks_of(connection, [number], scripts).get(number, ()) if tasks else ())
 
 
 def by_id(connection: Connection, job_id: str) -> int | None:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -21,27 +20,12 @@ from httpx_sse import connect_sse
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import baselines, specs
+from tests.bench import baselines, scripts, specs
+from tests.bench.row import Row
 from tests.support import Process, start, stop
 
 MANY = 10_000
 REPEAT = 7
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure: `value` and `limit` in `unit`, `baseline` of the same run in words."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str
-    baseline: str
-    reference: float
-
-    @property
-    def missed(self) -> bool:
-        return self.value > self.limit
 
 
 class Applied:
@@ -270,6 +254,7 @@ MEASURES: dict[str, Callable[[Path], list[Row]]] = {
     "many": measure_many,
     "thousand": measure_thousand,
     "schedules": measure_schedules,
+    **scripts.MEASURES,
 }
 
 
@@ -281,9 +266,8 @@ def show(rows: list[Row]) -> None:
         times = f"{row.value / row.reference:.1f}" if row.reference else "-"
         verdict = "[red]missed[/red]" if row.missed else "[green]ok[/green]"
         baseline = f"{row.baseline}: {row.reference:.3g} {row.unit}"
-        table.add_row(
-            row.name, f"{row.value:.3g} {row.unit}", f"{row.limit:g} {row.unit}", baseline, times, verdict
-        )
+        limit = f"{'≥ ' if row.at_least else ''}{row.limit:.3g} {row.unit}"
+        table.add_row(row.name, f"{row.value:.3g} {row.unit}", limit, baseline, times, verdict)
     Console(width=160).print(table)
 
 

@@ -13,7 +13,6 @@ from reconciler.execution.sandbox import bubblewrap, why_not
 from tests.crash.points import AFTER, BEFORE, Kill
 from tests.crash.sweep import AT_ONCE, Run, again, dry_run, every, sample, sweep
 
-
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 
 

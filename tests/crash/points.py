@@ -1,7 +1,7 @@
 """The points at which a daemon can be killed: before and after each commit, spawn and rename of its process.
 
 `install` is called by `tests.crash.launcher` in the daemon's own process, before any of its code runs. It changes
-nothing of what the daemon does: it counts, writes each point to a file, and kills the process with KILL at the one it is told.
+nothing of what the daemon does: it counts, writes each point to a file, and kills the process where it is told.
 Spawns and renames are seen by Python's audit events, which nothing escapes; commits by SQLAlchemy's dialects.
 """
 

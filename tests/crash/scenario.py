@@ -6,6 +6,7 @@ does anything else, and prints a known text; nothing in it depends on time, on l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crash import outcome, points
-from tests.crash.drive import Drive, Stuck, driven, play
+from tests.crash.drive import FINAL, Drive, Stuck, driven, play
 from tests.crash.outcome import Faults, Outcome
 from tests.crash.points import AFTER, BEFORE, Kill, Point
 from tests.crash.scenario import World
@@ -175,8 +175,15 @@ def _left(drive: Drive) -> list[str]:
 
 
 def _unfinished(drive: Drive) -> list[str]:
+    """What hangs, and in which trial."""
     try:
-        return [f"job {job.build} {job.ordinal} is {job.state}" for job in drive.jobs() if not job.ended]
+        found = [job for job in drive.jobs() if not job.ended]
+        details = [drive.get(f"/reconciler/jobs/{job.number}").json()["tasks"] for job in found]
+        return [
+            f"job {job.build} {job.ordinal} is {job.state}: "
+            + str([task for task in tasks if task["state"] not in FINAL])
+            for job, tasks in zip(found, details, strict=True)
+        ]
     except Exception as error:  # it is a report about a daemon that may not answer
         return [f"and it does not answer: {error}"]
 

@@ -23,7 +23,7 @@ RIGHT = [
     "{sandbox: off}",
     "{limits: {processes: 1, memory_bytes: 1048576, disk_bytes: 1048576}}",
     "{images: {debian/stable: {type: root, path: /srv/x, install: [apt-get, install, -y], "
-    "add_repository: [/usr/bin/add], arch: x86_64}}, default_image: debian/stable}",
+    "add_repository: [/usr/bin/add]}}, default_image: debian/stable}",
     "{images: {alpine/edge: {type: container, reference: 'alpine:edge', engine: podman, arch: aarch64, "
     "install: [apk, add], add_repository: [add], arguments: [--init]}}, default_image: alpine/edge}",
     "{images: {'docker.io/library/*': {type: container}}, default_image: 'docker.io/library/alpine:3'}",
@@ -82,8 +82,8 @@ WRONG = [
         '4:64: images.a.arguments[0] must be a quoted string: write "1"',
     ),
     (
-        "{images: {a: {type: root, path: /x, arch: 'x/y'}}, default_image: a}",
-        "4:49: images.a.arch must be the name of an architecture, such as x86_64 or aarch64",
+        "{images: {a: {type: container, reference: a, arch: 'x/y'}}, default_image: a}",
+        "4:63: images.a.arch must be the name of an architecture, such as x86_64 or aarch64",
     ),
     (
         "{images: {a: {type: root, path: /x, arguments: []}}, default_image: a}",
