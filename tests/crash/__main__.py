@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
@@ -37,17 +36,16 @@ def main() -> int:
     plans = [again(kill) if given.twice else (kill,) for kill in kills]
     report = sweep(dry, plans, _tell, given.at_once)
     _console.print()
-    for line in report.lines():
-        _console.print(line)
+    _console.print("\n".join(report.lines()))
     return 1 if report.faulty else 0
 
 
 def _tell(run: Run) -> None:
-    """One character a run, and the kill of one that differed at once."""
-    sys.stdout.write(
-        f"\nkilled {run}: {next(iter(run.faults))[:300]}\n" if run.faults else "." if run.died else "-"
-    )
-    sys.stdout.flush()
+    """One character a run; of one that differed, all of it."""
+    if run.faults:
+        _console.print("\n" + "\n".join(run.lines()))
+    else:
+        _console.print("." if run.died else "-", end="")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def compare(expected: Outcome, actual: Outcome) -> Faults:
 def left_behind(world: World) -> list[str]:
     """What should not be there once all has ended and the daemon is gone: files, processes, control groups."""
     runs = [path for path in (world.data / "runs").glob("*/*") if path.is_dir()]
-    cookies = {cookie(run) for run in runs}
+    cookies = {cookie(run): str(run.relative_to(world.data)) for run in runs}
     return [*_files(world.data, runs), *_processes(world, cookies), *_groups(cookies), *_database(world.data)]
 
 
@@ -194,7 +194,7 @@ def _files(data: Path, runs: list[Path]) -> Iterator[str]:
             yield f"half made: {path.relative_to(data)}"
 
 
-def _processes(world: World, cookies: set[str]) -> Iterator[str]:
+def _processes(world: World, cookies: Mapping[str, str]) -> Iterator[str]:
     for process in psutil.process_iter():
         try:
             words, run = process.cmdline(), process.environ().get("STEERSMAN_RUN")
@@ -204,10 +204,13 @@ def _processes(world: World, cookies: set[str]) -> Iterator[str]:
             yield f"process {process.pid} {words}"
 
 
-def _groups(cookies: set[str]) -> Iterator[str]:
-    names = {f"steersman-{name}" for name in cookies}
+def _groups(cookies: Mapping[str, str]) -> Iterator[str]:
+    names = {f"steersman-{name}": run for name, run in cookies.items()}
     for folder, below, _ in os.walk("/sys/fs/cgroup"):
-        yield from (f"control group {folder}/{name}" for name in below if name in names)
+        for name in below:
+            if name in names:
+                inside = Path(folder, name, "cgroup.procs").read_text(encoding="ascii").split()
+                yield f"control group {folder}/{name} of {names[name]}, with the processes {inside}"
 
 
 def _database(data: Path) -> Iterator[str]:

@@ -58,6 +58,13 @@ class Run:
     def __str__(self) -> str:
         return ", then ".join(map(str, self.kills))
 
+    def lines(self) -> Iterator[str]:
+        """What was different in it, and what the daemon said where that may explain it."""
+        yield f"killed {self}: {_about(self.died)}"
+        yield from (f"    {sentence[:1500]}" for sentence in self.faults)
+        if self.faults.lost or self.faults.other:
+            yield from (f"    | {line[:400]}" for line in self.errors.splitlines()[-12:])
+
 
 @dataclass(slots=True)
 class Report:
@@ -75,10 +82,7 @@ class Report:
     def lines(self) -> Iterator[str]:
         """The report in text; its last line has the totals."""
         for run in sorted(self.faulty, key=lambda run: run.kills[0].number):
-            yield f"killed {run}: {_about(run.died)}"
-            yield from (f"    {sentence[:1500]}" for sentence in run.faults)
-            if run.faults.lost or run.faults.other:
-                yield from (f"    | {line[:400]}" for line in run.errors.splitlines()[-12:])
+            yield from run.lines()
         yield str(self.dry)
         killed = [run for run in self.runs if run.died is not None]
         for when in (BEFORE, AFTER):

@@ -83,7 +83,7 @@ WRONG = [
     ),
     (
         "{images: {a: {type: container, reference: a, arch: 'x/y'}}, default_image: a}",
-        "4:63: images.a.arch must be the name of an architecture, such as x86_64 or aarch64",
+        "4:58: images.a.arch must be the name of an architecture, such as x86_64 or aarch64",
     ),
     (
         "{images: {a: {type: root, path: /x, arguments: []}}, default_image: a}",
