@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ from reconciler.store.tokens import Token
 
 log = structlog.get_logger(__name__)
 ADMINISTRATOR = "User/admin"
+_THREADS = 64
 
 
 class Daemon:
@@ -78,6 +80,10 @@ class Daemon:
 
     async def _open(self) -> None:
         settings = self.settings
+        # what blocks runs in threads, and some of it for long (copies of attachments, caches): none waits for those
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="work")
+        )
         self._stack.callback(_lock(settings.data).close)
         (settings.data / ".gitignore").write_text(
             "*\n", encoding="utf-8"

@@ -1,7 +1,7 @@
 """Daemons as an ordinary user, or on a small disk of their own, in a mount namespace that is theirs alone.
 
-Used by the end-to-end tests. What an ordinary user cannot reach (an interpreter under a home of mode 0700) is bound there
-in that namespace; no mode or mount of the machine is changed, and all of it goes with the daemon's last process.
+Used by the end-to-end tests. What an ordinary user cannot reach (an interpreter under a home of mode 0700) is bound
+there in that namespace; no mode or mount of the machine is changed, and all of it goes with the daemon's last process.
 """
 
 from __future__ import annotations
@@ -149,7 +149,13 @@ def _entered(
     command: list[str], environment: dict[str, str], data: Path, how: Arrangement
 ) -> tuple[list[str], dict[str, str]]:
     """The same inside of a mount namespace of its own."""
-    needed = {Path(sys.base_prefix), Path(sys.prefix), Path(sys.executable).resolve().parents[1], TREE, data.parent}
+    needed = {
+        Path(sys.base_prefix),
+        Path(sys.prefix),
+        Path(sys.executable).resolve().parents[1],
+        TREE,
+        data.parent,
+    }
     closed = {path: _closed(path) for path in sorted(needed)} if how.user.uid is not None else {}
     lists = {
         "NEEDED": " ".join(str(path) for path, above in closed.items() if above is not None),
@@ -200,12 +206,12 @@ def of(data: Path) -> list[psutil.Process]:
     return found
 
 
-def until(check: Callable[[], object], seconds: float = 30.0) -> object:
-    """The first true value of `check`."""
+def until(check: Callable[[], object], seconds: float = 30.0, told: object = "") -> object:
+    """The first true value of `check`; `told` is shown when there is none."""
     deadline = time.monotonic() + seconds
     while True:
         found = check()
         if found:
             return found
-        assert time.monotonic() < deadline, f"did not come true in {seconds} s: {check}"
+        assert time.monotonic() < deadline, f"did not come true in {seconds} s: {check} {told}"
         time.sleep(0.02)

@@ -26,7 +26,7 @@ from api.negotiation import IDENTITY, UnsatisfiableError, byte_range, encoding, 
 from api.problems import problem
 from reconciler.installation import Installation
 from reconciler.queries import logs
-from reconciler.queries.log_search import Query, search
+from reconciler.queries.log_search import LONGEST_ANY_CASE, Query, search
 from reconciler.queries.logs import Selection, Text
 
 Number = Annotated[int, Parameter(ge=1, le=2**62)]
@@ -116,6 +116,9 @@ async def log_search(
 
     `q` is literal. There may be a `next` without items: one answer goes through 128 MiB at most.
     """
+    if ignore_case and not q.isascii() and len(q) > LONGEST_ANY_CASE:
+        longest = f"at most {LONGEST_ANY_CASE} characters"
+        raise ClientException(detail=f"q: with letters beyond ASCII and without regard to case, {longest}")
     if "\n" in q or "\r" in q:
         raise ClientException(detail="q: lines are searched one by one, so it must not have a line end")
     text = await logs.now(installation, number, Selection(task, trial, script))

@@ -69,10 +69,10 @@ async def retry(installation: Installation, number: int, actor: Actor) -> dict[s
             raise Conflict(
                 "NotFinished", f"job {number} is still {old.state.value}; cancel it first, or wait"
             )
-        names = ("resource", "generation", "revision", "timeout_seconds", "concurrency", "tasks")
+        own = ("key", "name", "number")  # of the old job, and of no other
         new = NewJob(
             key=old.key,
-            specification={name: old.specification.get(name) for name in names},
+            specification={k: v for k, v in old.specification.items() if k not in own},
             work_digest=old.work_digest,
             checkout=old.checkout,
             trigger={"type": "retry", "of": number},

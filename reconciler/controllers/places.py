@@ -34,9 +34,9 @@ class Place:
         return int(float(self.spec.get("max_load") or 1) * UNIT + 0.5)
 
     def accepts(self, url: str | None) -> bool:
-        """Does it run scripts of this repository?"""
+        """Does it run scripts of this repository? One that names what it accepts runs nothing of unknown origin."""
         patterns: Sequence[str] = self.spec.get("accepted_repositories") or ()
-        return url is None or not patterns or any_url_match(patterns, url)
+        return not patterns or (url is not None and any_url_match(patterns, url))
 
     def lacks(self, images: Iterable[str | None]) -> list[str]:
         """Those of the images that it does not have."""
@@ -71,7 +71,8 @@ def unfit(need: Need, places: Sequence[Place]) -> Cause:
         return Cause("NoExecutor", f"no executor has the traits {missing}")
     accepting = [place for place in left if place.accepts(need.url)]
     if not accepting:
-        return Cause("NoExecutor", f"no executor with these traits accepts the repository {need.url}")
+        what = f"the repository {need.url}" if need.url else "scripts without a repository"
+        return Cause("NoExecutor", f"no executor with these traits accepts {what}")
     equipped = [place for place in accepting if not place.lacks(need.images)]
     if not equipped:
         images = ", ".join(accepting[0].lacks(need.images))

@@ -25,9 +25,13 @@ from specs.globs import matches
 
 SHELVES = tuple(f"{number:02x}" for number in range(256))
 _BLOCK = 1 << 20
-_DEPTH = 100
-_ENTRIES = 1_000_000
+_DEPTH = 50
+_ENTRIES = 200_000
 _KEPT = 10_000
+_TOLD = 20
+_COUNTED = 1_000
+_SHOWN = 200
+_LOOK_SECONDS = 120.0
 _STALE = 86_400.0
 _YOUNG = 3_600.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -73,9 +77,11 @@ class AttachmentStore:
     def keep(self, workspace: Path, patterns: Sequence[str]) -> tuple[list[Kept], list[str]]:
         """Keeps every regular file that a pattern matches: (kept, sentences about what was not). Blocks.
 
-        OSError when the store itself cannot be written, a full disk for one.
+        Files of a trial may together be as large as the largest one may be. OSError when the store itself cannot be
+        written, a full disk for one.
         """
         kept: list[Kept] = []
+        left = self._size_limit
         complaints: list[str] = []
         unmatched = set(patterns)
         for entry in walk(workspace, complaints):
@@ -86,15 +92,17 @@ class AttachmentStore:
             if len(kept) == _KEPT:
                 complaints.append(f"only the first {_KEPT} attachments were kept")
                 break
-            result = self._keep(entry)
+            result = self._keep(entry, left)
             if isinstance(result, Kept):
                 kept.append(result)
+                left -= result.size
             else:
-                complaints.append(result)
+                _tell(complaints, result)
         complaints += [
             f"no file matched the attachment {pattern!r}" for pattern in patterns if pattern in unmatched
         ]
-        return kept, complaints
+        more = len(complaints) - _TOLD
+        return kept, [*complaints[:_TOLD], *([f"and {more} or more such things"] if more > 0 else [])]
 
     def open(self, digest: str) -> Path:
         """Path of the file with this digest. NotFound when not kept (any more), ValueError when no digest."""
@@ -132,7 +140,7 @@ class AttachmentStore:
             raise ValueError(f"{digest!r} is no SHA-256 digest")
         return self._directory / digest[:2] / digest[2:]
 
-    def _keep(self, entry: Entry) -> Kept | str:
+    def _keep(self, entry: Entry, left: int) -> Kept | str:
         """Kept, or the sentence that says why not."""
         if not _is_plain(entry.path):
             shown = _shown(entry.path)
@@ -140,18 +148,19 @@ class AttachmentStore:
         try:
             source = os.open(entry.name, _FILE, dir_fd=entry.directory)
         except OSError:
-            return f"attachment {entry.path!r} was not kept: it is a link or cannot be read"
+            return f"attachment {entry.path[:_SHOWN]!r} was not kept: it is a link or cannot be read"
         with open(source, "rb", buffering=0):  # noqa: PTH123  (a descriptor)
             found = os.fstat(source)
             if not stat.S_ISREG(found.st_mode):
-                return f"attachment {entry.path!r} was not kept: it is no regular file"
+                return f"attachment {entry.path[:_SHOWN]!r} was not kept: it is no regular file"
             try:
-                digest, size = self._copy(source)
+                digest, size = self._copy(source, left)
             except _TooLarge:
-                return f"attachment {entry.path!r} was not kept: it is larger than {self._size_limit} bytes"
+                limit = f"{self._size_limit:,} bytes (attachment_bytes)"
+                return f"attachment {entry.path[:_SHOWN]!r} was not kept: all of a trial's are larger than {limit}"
         return Kept(entry.path, digest, size, bool(found.st_mode & stat.S_IXUSR))
 
-    def _copy(self, source: int) -> tuple[str, int]:
+    def _copy(self, source: int, left: int) -> tuple[str, int]:
         """Copies into the store under the digest that is found while copying."""
         handle, name = tempfile.mkstemp(dir=self._unfinished)
         try:
@@ -159,7 +168,7 @@ class AttachmentStore:
                 digest, size = hashlib.sha256(), 0
                 while block := os.read(source, _BLOCK):
                     size += len(block)
-                    if size > self._size_limit:
+                    if size > left:
                         raise _TooLarge
                     digest.update(block)
                     target.write(block)
@@ -195,13 +204,24 @@ def _is_aged(path: Path) -> bool:
         return False
 
 
+def _tell(complaints: list[str], sentence: str) -> None:
+    """One more, of which not all are told: a script must not fill our memory with them."""
+    if len(complaints) < _COUNTED:
+        complaints.append(sentence)
+
+
 def walk(workspace: Path, complaints: list[str]) -> Iterator[Entry]:
     """Everything below the workspace but directories, by name; no link is followed, .git is left out."""
-    root = os.open(workspace, _DIRECTORY)
+    try:
+        root = os.open(workspace, _DIRECTORY)
+    except PermissionError:
+        complaints.append("the workspace could not be read: its script has made it unreadable")
+        return
+    until = time.monotonic() + _LOOK_SECONDS
     try:
         for seen, entry in enumerate(_below(root, "", 0, complaints)):
-            if seen == _ENTRIES:
-                complaints.append(f"the workspace has more than {_ENTRIES} files; the rest was not looked at")
+            if seen == _ENTRIES or time.monotonic() > until:
+                complaints.append(f"after {seen:,} files of the workspace the rest was not looked at")
                 return
             yield entry
     finally:
@@ -217,7 +237,7 @@ def _below(directory: int, path: str, depth: int, complaints: list[str]) -> Iter
         if not is_directory:
             yield Entry(directory, name, path + name)
         elif depth == _DEPTH:
-            complaints.append(f"the directory {_shown(path + name)} is too deep to look for attachments")
+            _tell(complaints, f"the directory {_shown(path + name)} is too deep to look for attachments")
         else:
             yield from _inside(directory, path, name, depth, complaints)
 
@@ -227,7 +247,7 @@ def _inside(directory: int, path: str, name: str, depth: int, complaints: list[s
         handle = os.open(name, _DIRECTORY, dir_fd=directory)
     except OSError:
         # gone, made unreadable, or turned into a link since it was listed
-        complaints.append(f"the directory {_shown(path + name)} could not be read")
+        _tell(complaints, f"the directory {_shown(path + name)} could not be read")
         return
     try:
         yield from _below(handle, f"{path}{name}/", depth + 1, complaints)
@@ -245,4 +265,4 @@ def _is_plain(path: str) -> bool:
 
 def _shown(path: str) -> str:
     """A name that may hold anything, fit for a sentence."""
-    return ascii(os.fsencode(path).decode(errors="replace"))
+    return ascii(os.fsencode(path[:_SHOWN]).decode(errors="replace"))

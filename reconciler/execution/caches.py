@@ -78,8 +78,10 @@ class Caches:
                     _unpack(file, workspace, cache.paths)
             except FileNotFoundError:
                 continue
-            except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
-                path.unlink(missing_ok=True)
+            except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
+                path.unlink(missing_ok=True)  # the archive is damaged
+                raise CacheError(f"the cache {cache.key} could not be put back: {error}") from error
+            except OSError as error:  # the workspace does not take it: a link of the checkout's, a full disk
                 raise CacheError(f"the cache {cache.key} could not be put back: {error}") from error
             return True
         return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from reconciler.execution.workspace import Folder
 from reconciler.model.job import Job
 from reconciler.settings import Settings
 from reconciler.store.jobs import MAIN, LiveTrial
-from specs.executor import resolve_image
+from specs.executor import PROCESSES, resolve_image
 
 LAUNCHER = Path(__file__).with_name("launch.sh")
 _INSIDE = "/run/steersman"
@@ -75,7 +74,7 @@ class _Bounds:
     """Limits of one script; None: none. `notes` say which ones this machine does not offer."""
 
     log_bytes: int
-    processes: int | None
+    processes: int
     memory_bytes: int | None
     notes: tuple[str, ...] = ()
 
@@ -174,10 +173,9 @@ def _boxed(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _
         installs=_installs(order),
     )
     environment = _environment(order, settings) | _paths_inside(sandbox.HOME)
-    wrapped = sandbox.wrap(argv, view)
     entrances = _groups(order, bounds)
     return Command(
-        wrapped if entrances else (*_prlimit(bounds), *wrapped),
+        sandbox.wrap(argv if entrances else (*_counted(bounds), *argv), view),
         environment,
         folder.workspace,
         sandboxed=True,
@@ -217,7 +215,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
     )
     return Command(
         containers.prepare(container),
-        _environment(order, settings) | _paths_inside(sandbox.HOME),
+        _environment(order, settings, image_has=("PATH", "LANG")) | _paths_inside(sandbox.HOME),
         folder.workspace,
         sandboxed=False,
         log_limit=bounds.log_bytes,
@@ -357,10 +355,16 @@ def _root(order: Order, image: Mapping[str, Any]) -> Path | None:
 
 def _bounds(declared: Mapping[str, Any], settings: Settings, *, contained: bool) -> _Bounds:
     log_bytes = min(int(declared.get("log_bytes") or settings.log_bytes), settings.log_bytes)
-    processes, memory = declared.get("processes") or 512, declared.get("memory_bytes")
+    processes, memory = declared.get("processes") or PROCESSES, declared.get("memory_bytes")
     notes = []
     if memory is not None and not contained and "memory" not in groups.offered():
         notes.append(f"limits.memory_bytes is not enforced on this machine: {groups.why_not()}")
+    if (
+        declared.get("processes") not in (None, PROCESSES)
+        and not contained
+        and "pids" not in groups.offered()
+    ):
+        notes.append(f"limits.processes is enforced by the shell at best: {groups.why_not()}")
     return _Bounds(log_bytes, processes, memory, tuple(notes))
 
 
@@ -368,12 +372,15 @@ def _groups(order: Order, bounds: _Bounds) -> tuple[str, ...]:
     return groups.make(cookie(order.run), bounds.processes, bounds.memory_bytes)
 
 
-def _prlimit(bounds: _Bounds) -> tuple[str, ...]:
-    """Without control groups: an ordinary user's sandbox is bounded by its own count of processes."""
-    program = shutil.which("prlimit")
-    if program is None or bounds.processes is None or os.geteuid() == 0:
+def _counted(bounds: _Bounds) -> tuple[str, ...]:
+    """Without control groups: an ordinary user's sandbox has a user namespace, in which its processes are counted.
+
+    So the limit is set inside; shells name it differently.
+    """
+    if os.geteuid() == 0:
         return ()
-    return (program, f"--nproc={bounds.processes}:{bounds.processes}", "--")
+    text = 'ulimit -u "$0" 2>/dev/null || ulimit -p "$0"; exec "$@"'
+    return ("/bin/sh", "-c", text, str(bounds.processes))
 
 
 def _sandboxed(place: Place, settings: Settings) -> bool:
@@ -422,8 +429,11 @@ def _interpreter(script: Path, inside: Path | str) -> tuple[str, ...]:
     return (str(inside),) if own else ("/bin/sh", "-e", str(inside))
 
 
-def _environment(order: Order, settings: Settings) -> dict[str, str]:
-    """What a script sees (own-kinds, escape-state 8.3); exactly this, nothing of the daemon's own."""
+def _environment(order: Order, settings: Settings, image_has: tuple[str, ...] = ()) -> dict[str, str]:
+    """What a script sees (own-kinds, escape-state 8.3); exactly this, nothing of the daemon's own.
+
+    `image_has`: what a container image sets itself.
+    """
     job, trial, policy = order.job, order.trial, order.policy
     kind, project, environment, name = job.key.split("/", 3)
     facts = {
@@ -442,6 +452,7 @@ def _environment(order: Order, settings: Settings) -> dict[str, str]:
         "STEERSMAN_DUE": str(job.trigger.get("due", "")),
     }
     base = {"PATH": _PATH, "LANG": "C.UTF-8", "CI": "true", "USER": "steersman", "TZ": settings.timezone}
+    base = {name: value for name, value in base.items() if name not in image_has}
     own = {str(k): str(v) for k, v in (policy.get("environment_variables") or {}).items()}
     matrix = {f"MATRIX_{name.upper()}": value for name, value in (policy.get("matrix") or {}).items()}
     inputs = {f"INPUT_{name}": value for name, value in job.inputs.items()}

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from reconciler.errors import Stalled
 from reconciler.execution import sandbox
 
+log = structlog.get_logger(__name__)
 LAUNCHER = Path(__file__).with_name("containers.sh")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _OWN_SETTINGS = ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR", "CONTAINERS_CONF")
@@ -75,17 +78,19 @@ def prepare(container: Container) -> tuple[str, ...]:
     program = podman()
     folder = container.run / "containers"
     folder.mkdir(exist_ok=True)
-    names = [f"{container.name}-{service.name}" for service in container.services] + [container.name]
+    called = {f"{container.name}-{number:02}": s for number, s in enumerate(container.services)}
+    names = [*called, container.name]
     (folder / "names").write_text("\n".join(names) + "\n", encoding="utf-8")
     network = container.network
-    for service in container.services:
-        place = folder / service.name
+    for name, service in called.items():
+        place = folder / name[-2:]
         place.mkdir(exist_ok=True)
-        _write(place / "arguments", _service(container, service, network))
+        (place / "service").write_text(service.name + "\n", encoding="utf-8")
+        _write(place / "arguments", _service(container, name, service, network))
         if service.ready is not None:
             _write(place / "ready", ("/bin/sh", "-c", service.ready))
         if network == "none":  # the first one has the network that the others share
-            network = f"container:{container.name}-{service.name}"
+            network = f"container:{name}"
     arguments = [*_common(container, container.name, container.image, network), "--interactive"]
     for source, place_inside, writable in container.mounts:
         arguments += ["--volume", _volume(source, place_inside, writable)]
@@ -103,14 +108,23 @@ def remove(run: Path) -> None:
     names = run / "containers" / "names"
     if not names.is_file():
         return
-    argv = [podman(), "rm", "--force", "--time", "0", "--ignore", *names.read_text(encoding="utf-8").split()]
-    subprocess.run(
-        argv, env=own_environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=_REMOVE_SECONDS
-    )
+    try:
+        words = names.read_text(encoding="utf-8").split()
+        argv = [podman(), "rm", "--force", "--time", "0", "--ignore", *words]
+        subprocess.run(
+            argv,
+            env=own_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_REMOVE_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, Stalled) as error:
+        log.warning("containers-not-removed", run=str(run), error=str(error))
 
 
-def _service(container: Container, service: Service, network: str) -> Iterator[str]:
-    yield from _common(container, f"{container.name}-{service.name}", service.image, network)
+def _service(container: Container, called: str, service: Service, network: str) -> Iterator[str]:
+    yield from _common(container, called, service.image, network)
     for name, value in service.environment.items():
         yield from ("--env", f"{name}={value}")
     yield from service.image.get("arguments", ())

@@ -4,8 +4,9 @@
 #
 #   containers.sh PODMAN RUN NAME ARGUMENT…
 #
-# ARGUMENTs are those of `podman run` for the script. RUN/containers/SERVICE/{arguments,ready} hold those of `podman run`
-# and `podman exec` for a service, each ended by NUL; containers are called NAME and NAME-SERVICE.
+# ARGUMENTs are those of `podman run` for the script. RUN/containers/NUMBER/{arguments,ready} hold those of `podman run`
+# and `podman exec` for a service, each ended by NUL, in the order in which they start; RUN/containers/NUMBER/service is its
+# name. Containers are called NAME and NAME-NUMBER.
 
 podman=$1 run=$2 name=$3
 shift 3
@@ -22,24 +23,25 @@ give_up() {
 }
 
 for place in "$run"/containers/*/; do
-    place=${place%/} service=${place##*/}
+    place=${place%/} container=$name-${place##*/}
     [ -f "$place/arguments" ] || continue
+    read -r service <"$place/service"
     # The pipe stays open after its end: without a writer the drain would go, and the next to write wait for ever.
     (
         xargs -0 -a "$place/arguments" "$podman" run </dev/null
         : >"$place/ended"
         while :; do sleep 3600; done
     ) >"$run/services/$service/pipe" 2>&1 &
-    until=$(($(date +%s) + 60))
-    while [ "$("$podman" container inspect --format '{{.State.Running}}' "$name-$service" 2>/dev/null)" != true ]; do
+    while [ "$("$podman" container inspect --format '{{.State.Running}}' "$container" 2>/dev/null)" != true ]; do
         [ -f "$place/ended" ] && give_up "$service" "ended before it was ready"
         sleep 0.1
     done
+    until=$(($(date +%s) + 60)) # not from before: its image may have had to come first
     [ -f "$place/ready" ] || continue
     while :; do
         left=$((until - $(date +%s)))
         [ $left -gt 0 ] || give_up "$service" "was not ready in 60 seconds"
-        timeout $left xargs -0 -a "$place/ready" "$podman" exec "$name-$service" >"$run/services/$service/pipe" 2>&1 </dev/null && break
+        timeout $left xargs -0 -a "$place/ready" "$podman" exec "$container" >"$run/services/$service/pipe" 2>&1 </dev/null && break
         [ -f "$place/ended" ] && give_up "$service" "ended before it was ready"
         sleep 0.1
     done

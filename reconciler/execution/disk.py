@@ -27,6 +27,7 @@ _IDLE_SECONDS = 2.0
 _COST = 20  # a look at a folder that took a second is repeated after twenty
 _SMALL = 16 << 20  # what takes less is not the cause of a full disk
 _SHARE = 10  # of the whole disk no more than a tenth is kept free
+_LAST_FILES = 200  # half a hundredth of all files that the disk can have
 StopTrial = Callable[[str, Reason, str], object]
 
 
@@ -148,4 +149,7 @@ def _unlinked(supervisor: int) -> int:
 
 def _free(path: Path, reserve: int) -> tuple[int, int]:
     found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize, min(reserve, found.f_blocks * found.f_frsize // _SHARE)
+    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    if found.f_files and found.f_favail < found.f_files // _LAST_FILES:
+        free = 0  # no more files can be made, however many bytes are left
+    return free, min(reserve, total // _SHARE)

@@ -6,6 +6,9 @@ Called by `execution.run` when a script has ended or could not start. Pure but f
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from reconciler.model.job import Reason, State
 from reconciler.store.jobs import MAIN, Ending
 
 _SMALL = 64 << 10
+_FORCED = "forced"
 
 
 class Stop:
@@ -32,6 +36,21 @@ class Stop:
         if not self._event.is_set():
             self.reason, self.message = reason, message
             self._event.set()
+
+    def keep(self, run: Path) -> None:
+        """Note it in the run folder: a daemon that takes up the trial must know why its script ends. Blocks."""
+        (run / _FORCED).write_text(json.dumps([self.reason.value, self.message]), encoding="utf-8")
+
+    @classmethod
+    def kept(cls, run: Path) -> Stop | None:
+        """What was noted; None: it ended by itself, or nobody had asked yet. Blocks briefly."""
+        try:
+            reason, message = json.loads((run / _FORCED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        found = cls()
+        found.ask(Reason(reason), message)
+        return found
 
     async def wait(self) -> None:
         """Until somebody asks."""
@@ -51,7 +70,7 @@ def judge(
     verdict: Verdict, run: Path, sizes: Mapping[str, int], outputs: Mapping[str, str], *, out_of_memory: bool
 ) -> Ending:
     """The end as it is stored; `sizes` are those of the logs by name of script."""
-    told = _told(run)
+    told = _told(run, sizes)
     state, reason, message = _state(verdict, told, sizes.get(MAIN, 0), out_of_memory=out_of_memory)
     status = verdict.found.status if verdict.found is not None else None
     services = {name: size for name, size in sizes.items() if name != MAIN}
@@ -112,16 +131,23 @@ def _launch_failed(what: str, name: str) -> tuple[State, str | None, str | None]
     return State.DEFECTIVE, Reason.EXECUTOR_ERROR, "the container could not be started; the log says why"
 
 
-def _told(run: Path) -> tuple[str, str] | None:
-    """What kept a script from starting, by the launcher: (`service`, name), (`install`, ""), (`container`, "")."""
+def _told(run: Path, scripts: Mapping[str, int]) -> tuple[str, str] | None:
+    """What kept a script from starting, by the launcher: (`service`, name), (`install`, ""), (`container`, "").
+
+    The script may have written there too, or put something else in its place: only what is expected counts.
+    """
     try:
-        with (run / "status").open("rb") as file:
-            words = file.read(_SMALL).decode(errors="replace").splitlines()
+        handle = os.open(run / "status", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            regular = stat.S_ISREG(os.fstat(handle).st_mode)
+            words = file.read(_SMALL).decode(errors="replace").splitlines() if regular else []
     except OSError:
         return None
     for word in words:
         what, _, name = word.partition(" ")
-        if what in ("service", "install"):
+        if what == "running":
+            return None
+        if (what == "service" and name in scripts) or word == "install":
             return what, name
     contained = (run / "containers").is_dir()
     return ("container", "") if contained and "started" not in words else None

@@ -2,24 +2,29 @@
 
 Called by `execution.run`: `make` before a script starts, `supervisor.sh` puts the script in, `finish` after. Both
 versions of the kernel's interface; without rights to make groups (no root, nothing delegated) there are none, and
-`why_not` says so. It never signals anything.
+`why_not` says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from reconciler.execution import processes
+
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "steersman-"
 _OURS = "steersman-daemon"
 _NEEDED = ("pids", "memory")
 _TRIES = 50
+_LOOKING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +70,29 @@ def make(name: str, processes: int | None, memory_bytes: int | None) -> tuple[st
 
 
 def finish(name: str) -> Outcome:
-    """Remove the groups of a script that has ended; they may have been made by an earlier daemon. Blocks briefly."""
+    """End what is left in the groups of a script that has ended, and remove them. Blocks briefly.
+
+    They may have been made by an earlier daemon. What left its session and its environment is found here.
+    """
     tree = _tree()
     killed = False
     for folder in dict.fromkeys(tree.folders.values()):
         group = folder / f"{_PREFIX}{name}"
         if group.is_dir():
             killed = killed or _killed(group)
+            _end(group)
             _remove(group)
     return Outcome(killed)
 
 
-@cache
 def _tree() -> _Tree:
+    """Looked for once, by one thread: another one's probe would make it seem that there is none."""
+    with _LOOKING:
+        return _found_tree()
+
+
+@cache
+def _found_tree() -> _Tree:
     try:
         mounted = {}
         for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
@@ -110,8 +125,10 @@ def _unified(own: Path) -> _Tree:
         own = own.parent
     ours = own / _OURS
     ours.mkdir(exist_ok=True)
-    for pid in (own / "cgroup.procs").read_text(encoding="ascii").split():
-        (ours / "cgroup.procs").write_text(pid, encoding="ascii")
+    everything = processes.everything()
+    for pid in {os.getpid()} | processes.descendants(everything, os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            (ours / "cgroup.procs").write_text(str(pid), encoding="ascii")
     offered = (own / "cgroup.controllers").read_text(encoding="ascii").split()
     found = [controller for controller in _NEEDED if controller in offered]
     (own / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in found), encoding="ascii")
@@ -156,6 +173,17 @@ def _killed(group: Path) -> bool:
                 if word == "oom_kill" and number.strip() != "0":
                     return True
     return False
+
+
+def _end(group: Path) -> None:
+    for _ in range(_TRIES):
+        left = (group / "cgroup.procs").read_text(encoding="ascii").split()
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.005)
 
 
 def _remove(group: Path) -> None:

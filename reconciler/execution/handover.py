@@ -17,7 +17,8 @@ from reconciler.execution.attachments import AttachmentStore
 from reconciler.model.job import Job, State, Task, Trial
 from reconciler.store.attachments import Attachment
 
-_LARGEST = 1 << 20
+_LARGEST = 256 << 10  # all of them become variables of other scripts, which the kernel bounds
+_LARGEST_VALUE = 64 << 10
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NO_WORD = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
 
@@ -51,7 +52,11 @@ def read_outputs(path: Path) -> Outputs:
         if not line.strip():
             continue
         pair = _pair(line)
-        if pair is None:
+        if pair is not None and len(line) > _LARGEST_VALUE:
+            complaints.append(
+                f"line {number} of its outputs is longer than {_LARGEST_VALUE:,} bytes and was left out"
+            )
+        elif pair is None:
             complaints.append(f"line {number} of its outputs is not NAME=value and was left out")
         else:
             values[pair[0]] = pair[1]

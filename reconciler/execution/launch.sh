@@ -4,7 +4,7 @@
 #
 #   launch.sh FOLDER [environment] COMMAND [ARGUMENT…]
 #
-# FOLDER holds: status (written here: started, install, service NAME, ended NAME), steps/N (argument lists, each ended by NUL),
+# FOLDER holds: status (written here: started, install, service NAME, ended NAME, running), steps/N (argument lists, each ended by NUL),
 # services/NAME/{run,ready,environment,pipe}. With the word `environment` the variables come by standard input.
 
 folder=$1
@@ -39,13 +39,16 @@ service() (
     exec /bin/sh -e "$1/$2"
 ) </dev/null
 
-# Its pipe stays open after its end: without a writer the drain would go, and the next to write would wait for ever.
+# Its pipe is open before anybody else writes to it, and stays open after its end: without a writer the drain would go,
+# and the next to write would wait for ever.
 start() {
+    exec 5>"$1/pipe"
     (
         service "$1" run
         echo "ended ${1##*/}" >>"$folder/status"
         while :; do sleep 3600; done
-    ) >"$1/pipe" 2>&1 &
+    ) >&5 2>&1 5>&- &
+    exec 5>&-
 }
 
 ended() {
@@ -80,4 +83,5 @@ for place in "$folder"/services/*; do
     [ -f "$place/ready" ] && await "$place"
 done
 
+echo running >>"$folder/status"
 exec "$@"

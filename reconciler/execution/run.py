@@ -87,12 +87,13 @@ class Runs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, Stop] = {}
         self._cached: dict[str, list[Cache]] = {}
+        self._ended: dict[str, Folder] = {}
         self._instance = _instance(settings.data)
         self._runs = settings.data / "runs"
         self._workspaces = settings.data / "workspaces"
         self.caches = Caches(settings.data / "caches", settings.cache_bytes)
         self._disk = DiskGuard(
-            settings.data, settings.disk_reserve_bytes, self.stop, lambda: wake("dispatch")
+            settings.data, settings.disk_reserve_bytes, self._end_greedy, lambda: wake("dispatch")
         )
 
     def begin(self, trial: LiveTrial, job: Job, place: Place) -> None:
@@ -159,6 +160,7 @@ class Runs:
         self._tasks.pop(trial.id, None)
         self._stops.pop(trial.id, None)
         self._cached.pop(trial.id, None)
+        self._ended.pop(trial.id, None)
         self._disk.forget(trial.id)
 
     async def _guarded(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
@@ -262,7 +264,7 @@ class Runs:
                     self.stop(trial.id)
                 await self._watch(trial, found, place, ())
             else:
-                verdict = Verdict(None if isinstance(found, Lost) else found)
+                verdict = Verdict(None if isinstance(found, Lost) else found, Stop.kept(run))
                 await self._conclude(trial, verdict, self._recorders(trial))
         finally:
             await self._leave(self._folder(trial, trial.epoch))
@@ -303,13 +305,32 @@ class Runs:
             ended = waiting in done
             if not ended:
                 stop.ask(Reason.TIMEOUT, None)  # unless it was asked before
+                await asyncio.to_thread(stop.keep, handle.run)
                 await self._end(handle, stop)
-            verdict = Verdict(await waiting, None if ended else stop, notes)
+            verdict = Verdict(await waiting, Stop.kept(handle.run) if ended else stop, notes)
+        except Exception:
+            await self._give_up(
+                handle
+            )  # a trial that nobody minds must not hold its locks, or run on without them
+            raise
         finally:
             for task in (waiting, stopping, *recording):
                 task.cancel()
             await asyncio.gather(*recording, return_exceptions=True)
         await self._conclude(trial, verdict, recorders)
+
+    async def _give_up(self, handle: Supervised) -> None:
+        """End it whatever the trouble is, and try again while that itself cannot be done."""
+        delay = _RETRY_SECONDS
+        while True:
+            try:
+                await asyncio.to_thread(containers.remove, handle.run)
+                await supervisor.stop(handle, grace=0)
+                return
+            except Exception as error:
+                log.error("script-not-ended", run=str(handle.run), exc_info=error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
 
     async def _end(self, handle: Supervised, stop: Stop) -> None:
         """TERM, and KILL after a while; what fills the disk has no while."""
@@ -323,6 +344,12 @@ class Runs:
             await ending
         finally:
             ending.cancel()
+
+    def _end_greedy(self, trial: str, reason: Reason, message: str) -> None:
+        """End what fills the disk. Where its script has ended by itself, what it left goes: its end needs the room."""
+        self.stop(trial, reason, message)
+        if trial in self._ended:
+            asyncio.get_running_loop().run_in_executor(None, workspace.remove_now, self._ended[trial].path)
 
     def _recorders(self, trial: LiveTrial) -> dict[str, Recorder]:
         """Who keeps the logs of a trial's scripts, by name of script."""
@@ -342,6 +369,9 @@ class Runs:
     async def _conclude(self, trial: LiveTrial, verdict: Verdict, recorders: Mapping[str, Recorder]) -> None:
         """Keep what it left, complete its logs, store the end. Every step may be done again after a kill."""
         folder = self._folder(trial, trial.epoch)
+        if self._stops[trial.id].reason is Reason.DISK_LIMIT:
+            await workspace.remove(folder.path)  # else there may be no room to store its end
+        self._ended[trial.id] = folder
         gather = partial(self._gather, trial, verdict, recorders, folder)
         ending, kept = await self._patiently(gather)
         await self._finish(trial, trial.epoch, ending, kept)
@@ -401,6 +431,9 @@ class Runs:
             await self._persist(partial(store, go_on=False))
             self._wake(f"job/{trial.job}")
             return
+        if outcome is None:  # it was stored before, by a commit whose answer did not come
+            self._wake(f"job/{trial.job}")
+            self._wake("dispatch")
         await self._progress.settle(trial.job, outcome)
 
     async def _leave(self, folder: Folder) -> None:

@@ -116,7 +116,9 @@ def usage(path: Path) -> int:
             for entry in entries:
                 try:
                     found = entry.stat(follow_symlinks=False)
-                except OSError:
+                except OSError as error:
+                    if error.errno == errno.ENAMETOOLONG:
+                        return _deep_usage(path)
                     continue
                 total += found.st_blocks * 512
                 if stat.S_ISDIR(found.st_mode):

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.apply import builds as apply
 from reconciler.controllers import builds as controller
 from reconciler.controllers import follows as following
-from reconciler.controllers.builds import BuildView, Head
+from reconciler.controllers.builds import BuildView, Head, ref_of_work
 from reconciler.errors import Stalled, SteersmanError, Waiting
 from reconciler.installation import Installation
 from reconciler.model.follow import Follow
@@ -296,17 +296,17 @@ async def _judged(
     mirror: Mirror,
     found: list[Checkout],
 ) -> list[Head]:
-    def ask(connection: Connection) -> tuple[set[str | None], dict[str | None, str | None]]:
-        done = {c.tree for c in found if jobs.exists(connection, key, work, c.tree)}
+    def ask(connection: Connection) -> tuple[set[Checkout], dict[str | None, str | None]]:
+        done = {c for c in found if jobs.exists(connection, key, work, c.tree, ref_of_work(spec, c))}
         return done, {c.branch: jobs.last_commit(connection, key, c.branch) for c in found if c.branch}
 
     done, last = await installation.database.read(ask)
-    reused = {c.tag: c.commit for c in found if c.tag and c.commit and c.tree in done}
+    reused = {c.tag: c.commit for c in found if c.tag and c.commit and c in done}
     if reused:  # a tag on a tree that has a job is judged: it must not be owed one when that job is forgotten
         await installation.database.write(lambda w: timers.save_tags(w.connection, key, reused))
     heads = []
     for checkout in found:
-        owed = checkout.tree not in done
+        owed = checkout not in done
         changed = None
         if (
             owed

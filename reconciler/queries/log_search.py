@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 from reconciler.execution.logs import read_at
 from reconciler.queries.logs import Part, Text
 
+_SECONDS = 5.0  # one answer looks no longer, and says where to go on
+LONGEST_ANY_CASE = 64  # characters of a word beyond ASCII that is looked for without regard to case
 BUDGET = 128 << 20
 _BLOCK = 256 << 10
 _SHOWN = 500
@@ -46,14 +49,14 @@ async def search(text: Text, query: Query, offset: int, limit: int) -> dict[str,
 
 
 def _search(text: Text, query: Query, offset: int, limit: int) -> dict[str, Any]:
-    finder, widest = _finder(query)
+    finder, until = _Finder(query), time.monotonic() + _SECONDS
     items: list[dict[str, Any]] = []
     budget = BUDGET
     for part in text.parts:
         if part.folder is None or part.end <= offset:
             continue
         begin = max(0, offset - part.start)
-        for hit in _hits(_Log(part.folder, part.size), finder, widest, begin, budget):
+        for hit in _hits(_Log(part.folder, part.size), finder, begin, budget, until):
             if hit.line is None or len(items) == limit:
                 return {"items": items, "next": part.start + hit.offset}
             items.append(_item(part, part.folder, hit))
@@ -87,7 +90,7 @@ class _Log:
         return read_at(self.folder, offset, min(limit, self.size - offset))
 
 
-def _hits(log: _Log, finder: re.Pattern[bytes], widest: int, begin: int, budget: int) -> Iterator[_Hit]:
+def _hits(log: _Log, finder: _Finder, begin: int, budget: int, until: float) -> Iterator[_Hit]:
     """One for each line that has the word at `begin` or behind it.
 
     A line that has been told is passed over, also when it is endless: so the budget never ends within one, and who
@@ -96,10 +99,10 @@ def _hits(log: _Log, finder: re.Pattern[bytes], widest: int, begin: int, budget:
     line, start = _place(log, begin)
     at, told = begin, False
     while at < log.size:
-        if not told and at - begin >= budget:
+        if not told and (at - begin >= budget or (at > begin and time.monotonic() > until)):
             yield _Hit(None, at)
             return
-        block = log.read(at, _BLOCK + widest - 1)
+        block = log.read(at, _BLOCK + finder.widest - 1)
         if not block:
             return
         core = min(_BLOCK, len(block))
@@ -111,13 +114,13 @@ def _hits(log: _Log, finder: re.Pattern[bytes], widest: int, begin: int, budget:
                     break
                 here, told = ending, False
             found = finder.search(block, here)
-            if found is None or found.start() >= core:
+            if not 0 <= found < core:
                 break
-            lines = block.count(b"\n", here, found.start())
+            lines = block.count(b"\n", here, found)
             line += lines
-            start = at + block.rfind(b"\n", here, found.start()) + 1 if lines else start
-            yield _Hit(line, start, at + found.start())
-            here, told = found.start(), True
+            start = at + block.rfind(b"\n", here, found) + 1 if lines else start
+            yield _Hit(line, start, at + found)
+            here, told = found, True
         lines = block.count(b"\n", here, core)
         line += lines
         start = at + block.rfind(b"\n", here, core) + 1 if lines else start
@@ -146,14 +149,35 @@ def _excerpt(folder: Path, size: int, hit: _Hit) -> str:
     return left + after.removesuffix(b"\r").decode("utf-8", "replace")[: _SHOWN - len(left)]
 
 
-def _finder(query: Query) -> tuple[re.Pattern[bytes], int]:
-    """What finds the word, and the most bytes that it can have. Takes linear time: a sequence of fixed choices."""
-    if not query.ignore_case:
-        word = query.word.encode()
-        return re.compile(re.escape(word)), len(word)
-    choices = [sorted({form.encode() for form in _cases(character)}) for character in query.word]
-    text = b"".join(b"(?:%s)" % b"|".join(map(re.escape, forms)) for forms in choices)
-    return re.compile(text), sum(max(map(len, forms)) for forms in choices)
+class _Finder:
+    """What finds the word: a linear search, or, for letters beyond ASCII without regard to case, fixed choices.
+
+    `widest`: the most bytes that what is found can have.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._lower = query.ignore_case and query.word.isascii()
+        self._word = (query.word.lower() if self._lower else query.word).encode()
+        self._choices = _choices(query.word) if query.ignore_case and not self._lower else None
+        self._seen: tuple[bytes, bytes] = (b"", b"")
+        self.widest = 4 * len(query.word) if self._choices else len(self._word)
+
+    def search(self, block: bytes, begin: int) -> int:
+        """Where it is found first; -1: nowhere."""
+        if self._choices is not None:
+            found = self._choices.search(block, begin)
+            return found.start() if found else -1
+        if not self._lower:
+            return block.find(self._word, begin)
+        if self._seen[0] is not block:
+            self._seen = (block, block.lower())
+        return self._seen[1].find(self._word, begin)
+
+
+def _choices(word: str) -> re.Pattern[bytes]:
+    """A sequence of fixed choices: what it takes at each place of a log grows with the word, so that is bounded."""
+    choices = [sorted({form.encode() for form in _cases(character)}) for character in word]
+    return re.compile(b"".join(b"(?:%s)" % b"|".join(map(re.escape, forms)) for forms in choices))
 
 
 def _cases(character: str) -> set[str]:

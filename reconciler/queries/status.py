@@ -45,9 +45,7 @@ async def status(installation: Installation) -> dict[str, Any]:
             "executing": counts.get("executing", 0) + counts.get("aborting", 0),
         },
         "schedules": {"total": total, "next": upcoming.isoformat() if upcoming else None},
-        "troubles": [
-            {"name": name} | (_fact(fact) or {}) for name, fact in sorted(installation.troubles.items())
-        ],
+        "troubles": [{"name": name} | (_fact(fact) or {}) for name, fact in _troubles(installation)],
     }
 
 
@@ -61,11 +59,27 @@ async def health(installation: Installation) -> dict[str, Any]:
         if not (source and source.errors)
         else f"{len(source.errors)} errors, see /reconciler/status",
         "loop": _loop(installation),
+        "disk": _disk(installation),
     }
     word = "ok" if all(text == "ok" for text in checks.values()) else "degraded"
     if checks["database"] != "ok":
         word = "unavailable"
     return {"status": word, "revision": source.applied if source else None, "checks": checks}
+
+
+def _troubles(installation: Installation) -> list[tuple[str, tuple[str, str]]]:
+    """What is wrong, by name: passes that fail, and a disk that nothing may start on."""
+    closed = installation.runs.closed
+    return sorted([*installation.troubles.items(), *([("disk", closed)] if closed else [])])
+
+
+def _disk(installation: Installation) -> str:
+    closed = installation.runs.closed
+    return (
+        "ok"
+        if closed is None
+        else f"{closed[0]}: {closed[1]}; make room, or set a smaller disk_reserve_bytes"
+    )
 
 
 def _source(installation: Installation) -> str:

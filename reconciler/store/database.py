@@ -1,4 +1,4 @@
-"""The database: engine, transactions, and the version and event that close each of them (design 15).
+"""The database: engine, transactions, and the version and events that close each of them (design 15).
 
 `Database.write` runs one function in one transaction; everything that changes state goes through it, so that a kill
 at any point leaves the state before or after, never between. The functions of this package take a plain SQLAlchemy
@@ -31,21 +31,21 @@ _json = msgspec.json
 
 
 class Write:
-    """One transaction being written: its connection, its time, and the event that will record it."""
+    """One transaction being written: its connection, its time, and the events that will record it."""
 
     def __init__(self, connection: Connection, version: int, now: datetime) -> None:
         self.connection = connection
         self.version = version
         self.now = now
         self.actor = SYSTEM
-        self.event: Event | None = None
+        self.events: list[Event] = []
         self.names: list[str] = []
 
     def record(
         self, kind: str, key: str | None, body: dict[str, Any], *, revision: str | None = None
     ) -> None:
-        """The event of this transaction; there is at most one."""
-        self.event = Event(kind, key, body, revision)
+        """One more event of this transaction, in order."""
+        self.events.append(Event(kind, key, body, revision))
 
     def wake(self, name: str) -> None:
         """A name to wake once this is committed."""
@@ -78,12 +78,13 @@ class Database:
         self._listeners.remove(listener)
 
     async def write(self, work: Callable[[Write], T], actor: Actor = SYSTEM) -> T:
-        """Run `work` in one transaction, then advance the version and append its event to the chain."""
+        """Run `work` in one transaction, then advance the version and append its events to the chain."""
         loop = asyncio.get_running_loop()
-        result, write, recorded = await loop.run_in_executor(self._writer, self._write, work, actor)
+        result, write, records = await loop.run_in_executor(self._writer, self._write, work, actor)
         self.version = max(self.version, write.version)
         for listener in tuple(self._listeners):
-            listener(write.version, recorded)
+            for recorded in records or (None,):
+                listener(write.version, recorded)
         for name in write.names:
             self.wake(name)
         return result
@@ -101,7 +102,7 @@ class Database:
         """Finish what is being written and give all connections back."""
         await asyncio.to_thread(self._close)
 
-    def _write(self, work: Callable[[Write], T], actor: Actor) -> tuple[T, Write, Recorded | None]:
+    def _write(self, work: Callable[[Write], T], actor: Actor) -> tuple[T, Write, list[Recorded]]:
         with _explained(), self._immediate.begin() as connection:
             return _transaction(connection, work, actor)
 
@@ -134,17 +135,19 @@ def _explained() -> Iterator[None]:
 
 def _transaction(
     connection: Connection, work: Callable[[Write], T], actor: Actor
-) -> tuple[T, Write, Recorded | None]:
+) -> tuple[T, Write, list[Recorded]]:
     now = datetime.now(UTC)
     version, head, seq = chain.lock(connection)
     write = Write(connection, version + 1, now)
     write.actor = actor
     result = work(write)
-    recorded = None
-    if write.event is not None:
-        recorded = chain.append(connection, write.event, write.actor, now, head, seq + 1)
-    chain.advance(connection, write.version, recorded.hash if recorded else head)
-    return result, write, recorded
+    records: list[Recorded] = []
+    for item in write.events:
+        record = chain.append(connection, item, write.actor, now, head, seq := seq + 1)
+        head = record.hash
+        records.append(record)
+    chain.advance(connection, write.version, head)
+    return result, write, records
 
 
 def _unavailable(error: DBAPIError) -> Transient:

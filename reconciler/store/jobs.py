@@ -267,11 +267,15 @@ def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | 
     return None if row is None else _job(row, ())
 
 
-def exists(connection: Connection, key: str, work_digest: str, tree: str | None = None) -> bool:
-    """Is there a job in any state for this work (and tree)? What is owed once is never made twice."""
+def exists(
+    connection: Connection, key: str, work_digest: str, tree: str | None = None, ref: str | None = None
+) -> bool:
+    """Is there a job in any state for this work (and tree, and branch or tag)? What is owed is never made twice."""
     query = select(jobs.c.number).where(jobs.c.key == key, jobs.c.work_digest == work_digest)
     if tree is not None:
         query = query.where(jobs.c.tree == tree)
+    if ref is not None:
+        query = query.where(func.coalesce(jobs.c.branch, jobs.c.tag) == ref)
     return connection.execute(query.limit(1)).first() is not None
 
 

@@ -15,8 +15,8 @@ from tests.crash.points import AFTER, BEFORE
 from tests.crash.sweep import again, dry_run, sample, sweep
 
 POINTS_AT_LEAST = 200
-ONCE = 16
-TWICE = 6
+ONCE = 14
+TWICE = 4
 
 
 @pytest.mark.slow

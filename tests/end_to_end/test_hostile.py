@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import socket
-import stat
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
@@ -71,7 +65,7 @@ ENVIRONMENT = r"""
 for file in /proc/*/environ; do
     tr '\0' '\n' <"$file" 2>/dev/null | grep -e the-hook -e STEERSMAN_READY -e STEERSMAN_WEBHOOK | sed 's/^/leak /' || true
 done
-cat /proc/*/cmdline 2>/dev/null | tr '\0' '\n' | grep -e serve -e supervisor.sh | sed 's/^/leak /' || true
+cat /proc/*/cmdline 2>/dev/null | tr '\0' '\n' | grep -e '[s]erve' -e '[s]upervisor.sh' | sed 's/^/leak /' || true
 env | grep -e the-hook -e PYTHONPATH | sed 's/^/leak /' || true
 test "$(ls -d /proc/[0-9]* | wc -l)" -lt 12 || echo "leak processes"
 kill -9 -1 2>/dev/null || true
@@ -171,7 +165,7 @@ CASES = {
     "forks": Case(FORKS, "defective", "timeout", task={"timeout_seconds": 1}),
     "ptrace": Case(PTRACE, "defective", "timeout", task={"timeout_seconds": 1}),
     "background": Case(LEFT, told="gone\n"),
-    "gigabyte": Case(GIGABYTE, "failed", "log-limit", "beyond the limit of 1,048,576 bytes", task=TIGHT),
+    "gigabyte": Case(GIGABYTE, "failed", "log-limit", "its log grew beyond the limit of 1,048,", task=TIGHT),
     "disk": Case(DISK, "failed", "disk-limit", "beyond limits.disk_bytes", task=TIGHT),
     "unlinked": Case(UNLINKED, "failed", "disk-limit", "beyond limits.disk_bytes", task=TIGHT),
     "disk-by-outputs": Case(BY_OUTPUTS, "failed", "disk-limit", "beyond limits.disk_bytes", task=TIGHT),
@@ -183,6 +177,18 @@ CASES = {
     "unreadable": Case(UNREADABLE, task={"attachments": ["out/**"]}),
     "names": Case(NAMES, told="steersman: attachment", task={"attachments": ["out/**"]}),
 }
+CALLING = """python3 -c '
+import socket
+ways = [(socket.AF_INET, ("127.0.0.1", PORT)), (socket.AF_UNIX, chr(0) + "steersman-PORT"), (socket.AF_INET, ("192.0.2.1", 80))]
+for family, address in ways:
+    caller = socket.socket(family)
+    caller.settimeout(5)
+    try:
+        caller.connect(address)
+        print("leak", address)
+    except OSError:
+        print("shut")
+'"""
 NEIGHBOUR = "echo own >note; sleep 0.3; (sleep 0.1; cat note) | cat; test $(ls | wc -l) = 1"
 
 
@@ -192,7 +198,10 @@ def build(name: str, **task: Any) -> dict[str, Any]:
         "apiVersion": "steersman/v1",
         "kind": "Build",
         "metadata": {"name": name, "project": "shop"},
-        "spec": {"concurrency": "allow", "tasks": [{"name": "main", "timeout_seconds": 120, **task}]},
+        "spec": {
+            "concurrency": "allow",
+            "tasks": [{"name": "main", "timeout_seconds": 120, "traits": ["roomy"], **task}],
+        },
     }
 
 
@@ -232,8 +241,9 @@ class Place:
     def attachments(self, number: int) -> dict[str, bytes]:
         with self.running.client() as client:
             items = client.get(f"/reconciler/jobs/{number}/attachments").json()["items"]
-            return {item["path"]: (self.data / "attachments" / item["digest"][:2] / item["digest"][2:]).read_bytes()
-                    for item in items}  # fmt: skip
+        digests = {item["path"]: item["digest"].removeprefix("sha256:") for item in items}
+        store = self.data / "attachments"
+        return {path: (store / digest[:2] / digest[2:]).read_bytes() for path, digest in digests.items()}
 
     def health(self) -> str:
         with self.running.client() as client:
@@ -256,7 +266,13 @@ class Place:
 
     def clean(self) -> None:
         """Nothing is left, in a moment."""
-        until(lambda: not self.left() or None, 20)
+        seen: list[str] = []
+
+        def gone() -> bool:
+            seen[:] = self.left()
+            return not seen
+
+        until(gone, 60, seen)
         assert self.health() == "ok"
         assert self.running.popen.poll() is None
 
@@ -269,50 +285,67 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip(f"no daemon can be started as an ordinary user: {ordinary.trouble()}")
     base = tmp_path_factory.mktemp("hostile")
     repo = SpecRepository(base / "specs")
-    code = SpecRepository(base / "code")
-    code.write({"a.txt": "a"})
-    (code.path / "deps").symlink_to(base / "outside")
-    code.commit()
     (base / "outside").mkdir()
     data = str(base / "data")
     specs = [
-        executor("local", max_load=16),
+        executor("local", max_load=16, traits=["roomy"]),
         executor("tight", max_load=8, traits=["tight"], limits=LIMITS),
-        *(build(name, run=case.script.replace("@DATA@", data), **(case.task or {})) for name, case in CASES.items()),
+        *(
+            build(name, run=case.script.replace("@DATA@", data), **(case.task or {}))
+            for name, case in CASES.items()
+        ),
         *special(base),
     ]
-    repo.commit({"project.yaml": PROJECT, "all.yaml": "\n---\n".join(json.dumps(spec) for spec in specs)})
+    listeners = [socket.socket(socket.AF_INET), socket.socket(socket.AF_UNIX)]
+    listeners[0].bind(("127.0.0.1", 0))
+    port = str(listeners[0].getsockname()[1])
+    listeners[1].bind(f"\0steersman-{port}")
+    for listener in listeners:
+        listener.listen()
+    texts = [json.dumps(spec).replace("PORT", port) for spec in specs]
+    repo.commit({"project.yaml": PROJECT, "all.yaml": "\n---\n".join(texts)})
     environment = {"STEERSMAN_STOP_GRACE_SECONDS": "1", "STEERSMAN_WEBHOOK_SECRET": HOOK}
     head = repo.head()
     mounts = Path("/proc/self/mounts").read_text()
     with ordinary.running(repo.path, base / "data", Arrangement(user), **environment) as running:
-        running.wait_for(lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head)
+        running.wait_for(
+            lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
+        )
         yield Place(running, user, base, mounts)
+    for listener in listeners:
+        listener.close()
     assert ordinary.of(base / "data") == []
 
 
 def special(base: Path) -> list[dict[str, Any]]:
     """Builds of the tests that do more than look at an end."""
-    cached = {"cache": [{"key": "k", "paths": ["deps", "more/deps"]}]}
-    turned = f"mkdir -p more; ln -sfn {base}/outside deps; ln -sfn {base}/outside more/deps; ln -sfn / more/root; ls -A deps/"
+    cache = [{"key": "k", "paths": ["deps", "more/deps"]}]
+    turned = f"""
+ls -l deps more/deps 2>/dev/null | grep -c -e '->' || true
+mkdir -p more
+ln -sfn {base}/outside deps
+ln -sfn {base}/outside more/deps
+(echo owned >deps/file) 2>/dev/null || echo nowhere
+"""
+    theirs = (
+        "echo theirs >neighbours-secret; touch /tmp/neighbours-tmp ~/neighbours-home; echo there; sleep 3"
+    )
     return [
         build("neighbour", run=NEIGHBOUR),
-        build("hog", run=HOG, traits=["tight"]),
-        build("bomb", run=BOMB, traits=["tight"]),
-        build("secretive", run="echo theirs >neighbours-secret; touch /tmp/neighbours-tmp ~/neighbours-home; sleep 2"),
+        build("hog", run=HOG, **TIGHT),
+        build("bomb", run=BOMB, **TIGHT),
+        build("secretive", run=theirs),
         build("prying", run="find / -name 'neighbours-*' 2>/dev/null || true"),
+        build("turned", run=turned, cache=cache),
         build("deep", run=DEEP, attachments=["**/x"]),
-        build("turned", run=turned, **cached),
-        build("filled", run="mkdir -p deps more/deps; echo cached >deps/file; echo 2 >more/deps/file", cache=[{"key": "l", "paths": ["deps"]}]),
-        {
-            **build("linked", run="ls -l deps; cat deps/file", cache=[{"key": "l", "paths": ["deps"]}]),
-        },
-    ]  # fmt: skip
+        build("binary", run=BINARY),
+        build("offline", run=CALLING, network="none"),
+    ]
 
 
 DEEP = """python3 -c '
 import os
-for _ in range(100_000):
+for _ in range(20_000):
     os.mkdir("d")
     os.chdir("d")
 open("x", "w").write("x")
@@ -329,9 +362,106 @@ def test_a_hostile_script_is_stopped_and_told_and_harms_nobody(place: Place, nam
     assert (job["state"], job["reason"]) == (case.state, case.reason), (trial["error"], log[-2000:])
     assert case.error in (trial["error"] or "")
     assert case.told in log
+    if name == "unreadable" and not place.user.root:
+        assert "steersman: the workspace could not be read" in log
     assert [line for line in log.splitlines() if line.startswith("leak ")] == []
     assert place.running.token not in log
     assert HOOK not in log.replace("leak", "")
     neighbour, said = place.ended(beside)
     assert (neighbour["state"], said) == ("passed", "own\n")
+    place.clean()
+
+
+def test_without_a_network_nobody_is_reached(place: Place) -> None:
+    """Neither the machine's own address, nor an abstract socket, nor the world."""
+    job, log = place.ended(place.trigger("offline"))
+    assert (job["state"], log) == ("passed", "shut\n" * 3)
+
+
+def test_another_jobs_files_are_not_seen(place: Place) -> None:
+    """Its workspace, /tmp and home, while it runs."""
+    theirs = place.trigger("secretive")
+    until(lambda: "there" in place.log(theirs))
+    job, log = place.ended(place.trigger("prying"))
+    assert (job["state"], log.partition("steersman:")[0]) == ("passed", "")
+    assert place.ended(theirs)[0]["state"] == "passed"
+    place.clean()
+
+
+def test_a_fork_bomb_is_bounded_and_ended(place: Place) -> None:
+    """It has no more processes than allowed; a neighbour passes meanwhile; a cancel ends all of it."""
+    number = place.trigger("bomb")
+    until(lambda: len(sleepers("03")) > 20)
+    neighbour, said = place.ended(place.trigger("neighbour"))
+    assert (neighbour["state"], said) == ("passed", "own\n")
+    assert place.health() == "ok"
+    assert len(sleepers("03")) <= LIMITS["processes"]
+    with place.running.client() as client:
+        assert client.post(f"/reconciler/jobs/{number}/cancel").status_code == 202
+    job, _ = place.ended(number)
+    assert (job["state"], job["reason"]) == ("aborted", "cancelled")
+    assert sleepers("03") == []
+    place.clean()
+
+
+def sleepers(mark: str) -> list[int]:
+    """Pids of the processes that a script marked."""
+    words = [(process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    return [pid for pid, line in words if MARK + mark in line]
+
+
+def test_memory_is_bounded_where_the_machine_offers_it(place: Place) -> None:
+    """`memory-limit` by a control group; where none can be made, a sentence of the log says so."""
+    number, beside = place.trigger("hog"), place.trigger("neighbour")
+    job, log = place.ended(number)
+    if place.user.root and "memory" in groups.offered():
+        assert (job["state"], job["reason"]) == ("failed", "memory-limit")
+        assert "limits.memory_bytes" in job["tasks"][0]["trials"][0]["error"]
+    else:
+        assert job["state"] == "passed"
+        assert "steersman: limits.memory_bytes is not enforced on this machine: " in log
+    assert place.ended(beside)[0]["state"] == "passed"
+    place.clean()
+
+
+def test_only_regular_files_with_plain_names_are_kept(place: Place) -> None:
+    """Links, pipes, sockets and odd names are told and left out; what is kept is what lies in the workspace."""
+    number = place.trigger("names")
+    _, log = place.ended(number)
+    kept = place.attachments(number)
+    assert set(kept) == NAMED
+    assert kept["out/plain.txt"] == kept["out/hard.txt"] == b"plain\n"
+    for name in ("passwd", "token", "root", "up", "self", "pipe", "socket"):
+        assert f"steersman: attachment 'out/{name}' was not kept" in log
+    assert all(line.isprintable() for line in log.splitlines())
+
+
+def test_a_log_is_given_as_it_was_printed_and_as_text(place: Place) -> None:
+    """Control sequences and bytes that are no text stay data: nothing interprets them on the way."""
+    number = place.trigger("binary")
+    place.ended(number)
+    with place.running.client() as client:
+        answer = client.get(f"/reconciler/jobs/{number}/log")
+        assert client.get(f"/reconciler/jobs/{number}").status_code == 200
+    assert answer.content.startswith(b"\x1b]0;owned\x07\x1b[2J\x1b[31mred\x1b[0m \x00\xff\xfe<script>")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_cache_that_became_links_leads_nowhere(place: Place) -> None:
+    """It comes back as links inside of the sandbox; nothing is written or read where they point."""
+    outside = place.base / "outside"
+    logs = [place.ended(place.trigger("turned"))[1].partition("steersman:")[0] for _ in range(2)]
+    assert [log.splitlines() for log in logs] == [["0", "nowhere"], ["2", "nowhere"]]
+    assert list(outside.iterdir()) == []
+    place.clean()
+
+
+def test_a_tree_of_twenty_thousand_levels_is_removed(place: Place) -> None:
+    """It is too deep for attachments, which is told, and not too deep to go."""
+    number, beside = place.trigger("deep"), place.trigger("neighbour")
+    job, log = place.ended(number)
+    assert job["state"] == "passed"
+    assert "is too deep to look for attachments" in log
+    assert place.ended(beside)[0]["state"] == "passed"
     place.clean()

@@ -314,7 +314,7 @@ def test_a_claim_that_is_made_anew_gave_nothing_out(tmp_path: Path) -> None:
             return number, trials
 
         def begin(trial: str, epoch: int) -> Callable[[Write], None]:
-            return lambda w: _must(jobs.begin(w.connection, trial, epoch, f"{trial}/{epoch}", w.now))
+            return lambda w: _must(jobs.begin(w.connection, trial, epoch, f"{trial}/{epoch}", w.now, 1))
 
         def written(trial: str, epoch: int) -> None:
             path = installation.runs.log_path(f"{trial}/{epoch}")
@@ -352,7 +352,7 @@ def test_a_trial_with_services_has_headings_and_its_own_script_first(tmp_path: P
             assert found is not None
             trial = jobs.add_trial(write.connection, found.tasks[0].id, 1, policy, write.now)
             assert jobs.claim(write.connection, trial, "Executor/local", "dead") == 1
-            _must(jobs.begin(write.connection, trial, 1, f"{trial}/1", write.now))
+            _must(jobs.begin(write.connection, trial, 1, f"{trial}/1", write.now, 1))
             return number, trial
 
         number, trial = await database.write(begun)

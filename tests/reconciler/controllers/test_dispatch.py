@@ -267,23 +267,26 @@ def test_all_locks_are_taken_at_once_or_none() -> None:
 
 def test_causes_name_what_is_missing() -> None:
     """Traits, repositories, images, loads, room, a closed place: each in words."""
+    accepted = "https://git.example.org/x"
     made = queue(
         job(1, Need(traits=frozenset({"gpu"}))),
         job(2, Need(url="https://example.org/x")),
-        job(3, Need(images=(None, "docker.io/postgres"))),
-        job(4, Need(9 * UNIT)),
-        at_work(job(5, Need(2 * UNIT))),
-        job(6),
+        job(3, Need(images=(None, "docker.io/postgres"), url=accepted)),
+        job(4, Need(9 * UNIT, url=accepted)),
+        at_work(job(5, Need(2 * UNIT, url=accepted))),
+        job(6, Need(url=accepted)),
+        job(7),
     )
     offers = [place(accepted_repositories=["https://git.example.org/**"])]
-    told = {n: made.cause(f"{n:05}-0", offers) for n in (1, 2, 3, 4, 6)}
-    assert [cause.reason for cause in told.values() if cause] == ["NoExecutor"] * 4 + ["Busy"]
+    told = {n: made.cause(f"{n:05}-0", offers) for n in (1, 2, 3, 4, 6, 7)}
+    assert [cause.reason for cause in told.values() if cause] == ["NoExecutor"] * 4 + ["Busy", "NoExecutor"]
     for number, word in {
         1: "gpu",
         2: "https://example.org/x",
         3: "postgres",
         4: "max_load 2",
         6: "Executor/a",
+        7: "scripts without a repository",
     }.items():
         cause = told[number]
         assert cause is not None

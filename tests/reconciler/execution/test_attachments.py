@@ -51,9 +51,11 @@ def test_a_pattern_without_a_file_is_complained_about(store, work):
 def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(store, work, tmp_path):
     (work / "big").write_bytes(b"x" * 100_001)
     (work / "fits").write_bytes(b"x" * 100_000)
+    (work / "more").write_bytes(b"x")
     kept, complaints = store.keep(work, ["*"])
     assert [one.path for one in kept] == ["fits"]
-    assert complaints == ["attachment 'big' was not kept: it is larger than 100000 bytes"]
+    limit = "all of a trial's are larger than 100,000 bytes (attachment_bytes)"
+    assert complaints == [f"attachment '{name}' was not kept: {limit}" for name in ("big", "more")]
     assert list((tmp_path / "store" / "unfinished").iterdir()) == []
 
 

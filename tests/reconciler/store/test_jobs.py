@@ -122,9 +122,9 @@ def test_only_the_newest_claim_may_begin_and_finish(new_database: NewDatabase) -
         number, trial = await with_trial(database)
         await database.write(lambda w: jobs.claim(w.connection, trial, "Executor/local", "x"))
         assert await database.write(lambda w: jobs.reclaim(w.connection, trial, 1, "y")) == 2
-        assert not await database.write(lambda w: jobs.begin(w.connection, trial, 1, "run/1", w.now))
-        assert await database.write(lambda w: jobs.begin(w.connection, trial, 2, "run/2", w.now))
-        assert not await database.write(lambda w: jobs.begin(w.connection, trial, 2, "run/2", w.now))
+        assert not await database.write(lambda w: jobs.begin(w.connection, trial, 1, "run/1", w.now, 1))
+        assert await database.write(lambda w: jobs.begin(w.connection, trial, 2, "run/2", w.now, 1))
+        assert not await database.write(lambda w: jobs.begin(w.connection, trial, 2, "run/2", w.now, 1))
         passed = Ending(State.PASSED, None, None, 0, 12)
         assert await database.write(lambda w: jobs.finish(w.connection, trial, 1, passed, w.now)) is None
         assert (
@@ -151,7 +151,7 @@ def test_a_cancelled_trial_is_aborted_unless_it_passed(
     async def work(database: Database) -> None:
         _, trial = await with_trial(database)
         await database.write(lambda w: jobs.claim(w.connection, trial, "Executor/local", "x"))
-        await database.write(lambda w: jobs.begin(w.connection, trial, 1, "run", w.now))
+        await database.write(lambda w: jobs.begin(w.connection, trial, 1, "run", w.now, 1))
         aborting = (State.ABORTING, Reason.CANCELLED)
         assert await database.write(lambda w: jobs.move(w.connection, "trial", trial, *aborting, w.now))
         ending = Ending(reported, None, None, 1, 0)

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from reconciler.execution.attachments import AttachmentStore
+from reconciler.execution.caches import Caches
 from reconciler.model.job import Checkout, State
 from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
@@ -97,7 +98,7 @@ def make(
     for index in range(trials_each):
         trial = jobs.add_trial(connection, job.tasks[0].id, index + 1, {}, OLD)
         jobs.claim(connection, trial, "Executor/local", "x")
-        jobs.begin(connection, trial, 1, f"{trial}/1", OLD)
+        jobs.begin(connection, trial, 1, f"{trial}/1", OLD, 1)
         if finished_at is not None:
             jobs.finish(connection, trial, 1, Ending(State.PASSED, None), finished_at)
     if finished_at is not None:
@@ -336,7 +337,12 @@ class Place:
         self.store = AttachmentStore(data / "attachments")
         settings = SimpleNamespace(retention_days=90, data=data)
         self.installation: Any = SimpleNamespace(
-            database=database, settings=settings, attachments=self.store, desired=None, now=lambda: NOW
+            database=database,
+            settings=settings,
+            attachments=self.store,
+            runs=SimpleNamespace(caches=Caches(data / "caches", 1 << 20)),
+            desired=None,
+            now=lambda: NOW,
         )
 
     def run_folder(self, trial: str) -> Path:

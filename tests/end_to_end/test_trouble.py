@@ -1,0 +1,301 @@
+"""A machine in trouble: a full disk, a locked database, a clock set back, a suspension: told, and then on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from reconciler.execution.sandbox import bubblewrap
+from tests import ordinary
+from tests.ordinary import Arrangement, Disk
+from tests.support import PROJECT, Process, SpecRepository
+
+MIB = 1 << 20
+CLOCK = Path(__file__).with_name("moved_clock.py")
+SUSPENDED_SECONDS = float(os.environ.get("STEERSMAN_TEST_SUSPENDED_SECONDS", "5"))  # by hand: 60
+FINAL = ("passed", "failed", "defective", "aborted")
+
+
+def build(name: str, run: str, triggers: list[dict[str, Any]] | None = None, **task: Any) -> dict[str, Any]:
+    """A Build of one task whose jobs may run side by side."""
+    return {
+        "apiVersion": "steersman/v1",
+        "kind": "Build",
+        "metadata": {"name": name, "project": "shop"},
+        "spec": {
+            "concurrency": "allow",
+            "triggers": triggers or [],
+            "tasks": [{"name": "main", "run": run, **task}],
+        },
+    }
+
+
+def executor(sandbox: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "steersman/v1",
+        "kind": "Executor",
+        "metadata": {"name": "local"},
+        "spec": {"max_load": 16, "sandbox": sandbox},
+    }
+
+
+@contextmanager
+def daemon(
+    tmp_path: Path, specs: list[dict[str, Any]], how: Arrangement, *, masked: bool = False, **environment: str
+) -> Iterator[Process]:
+    """A daemon that has applied the specs; `masked`: without a sandbox, so that logs are recorded."""
+    if not masked and bubblewrap() is None:
+        pytest.skip("bubblewrap is not installed or does not work here")
+    if how.disk is not None and ordinary.trouble():
+        pytest.skip(f"needs a small disk of its own: {ordinary.trouble()}")
+    repo = SpecRepository(tmp_path / "specs")
+    texts = [json.dumps(spec) for spec in (executor("off" if masked else "required"), *specs)]
+    head = repo.commit({"project.yaml": PROJECT, "all.yaml": "\n---\n".join(texts)})
+    own = {"STEERSMAN_STOP_GRACE_SECONDS": "1"} | ({"STEERSMAN_ALLOW_UNSANDBOXED": "1"} if masked else {})
+    with ordinary.running(repo.path, tmp_path / "data", how, **own, **environment) as running:
+        running.wait_for(lambda c: status(c)["source"]["last_applied_revision"] == head)
+        yield running
+
+
+def status(client: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/reconciler/status").json()
+    return found
+
+
+def trigger(running: Process, name: str) -> int:
+    with running.client() as client:
+        made = client.post("/reconciler/trigger", json={"key": f"Build/shop/_/{name}"})
+        assert made.status_code == 202, made.text
+        number: int = made.json()["number"]
+        return number
+
+
+def log(running: Process, number: int, **which: int) -> str:
+    with running.client() as client:
+        return client.get(f"/reconciler/jobs/{number}/log", params=which).text
+
+
+def well(running: Process) -> None:
+    """Nothing is wrong any more."""
+    running.wait_for(lambda c: c.get("/health").json()["status"] == "ok" and not status(c)["troubles"])
+
+
+def fill(path: Path, leave: int) -> Path:
+    """A file that leaves so many bytes of its disk."""
+    found = os.statvfs(path)
+    rest = found.f_bavail * found.f_frsize - leave
+    target = path / "filling"
+    with target.open("ab", buffering=0) as file:
+        while rest > 0:
+            try:
+                rest -= file.write(bytes(min(rest, MIB)))
+            except OSError:
+                break
+    return target
+
+
+COUNTING = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line-$i; sleep 0.05; done"
+COUNTED = "".join(f"line-{number}\n" for number in range(1, 61))
+GREEDY = "while :; do head -c 4M /dev/zero >>fill || sleep 1; sleep 0.05; done"
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_a_disk_that_is_nearly_full_is_told_and_new_trials_wait(tmp_path: Path, masked: bool) -> None:
+    """What runs goes on with its whole log; what is new waits for the disk, and starts when there is room."""
+    specs = [build("counting", COUNTING), build("late", "echo late")]
+    disk = Arrangement(disk=Disk("size=96m"))
+    with daemon(tmp_path, specs, disk, masked=masked) as running:
+        first = trigger(running, "counting")
+        running.wait_for(lambda _: "line-1\n" in log(running, first))
+        filling = fill(running.data, 6 * MIB)
+        running.wait_for(lambda c: "DiskFull" in c.get("/health").json()["checks"]["disk"])
+        second = trigger(running, "late")
+
+        def waits(client: httpx.Client) -> bool:
+            causes = client.get("/reconciler/why/Build/shop/_/late").json()["causes"]
+            return any("that must stay free (disk_reserve_bytes)" in cause["message"] for cause in causes)
+
+        running.wait_for(waits)
+        with running.client() as client:
+            assert [(t["name"], t["reason"]) for t in status(client)["troubles"]] == [("disk", "DiskFull")]
+            assert client.get("/health").json()["status"] == "degraded"
+        assert running.job(first, *FINAL)["state"] == "passed"
+        assert log(running, first) == COUNTED
+        assert running.job(second, "pending", "executing")["tasks"][0]["trials"][0]["state"] == "pending"
+        filling.unlink()
+        assert running.job(second, *FINAL)["state"] == "passed"
+        assert log(running, second) == "late\n"
+        well(running)
+
+
+def test_who_takes_most_of_a_full_disk_is_ended(tmp_path: Path) -> None:
+    """The greedy trial ends with `disk-limit`, its neighbour passes, and then there is room again."""
+    specs = [build("counting", COUNTING), build("greedy", GREEDY)]
+    with daemon(tmp_path, specs, Arrangement(disk=Disk("size=128m"))) as running:
+        beside, greedy = trigger(running, "counting"), trigger(running, "greedy")
+        job = running.job(greedy, *FINAL)
+        assert (job["state"], job["reason"]) == ("failed", "disk-limit")
+        assert "this trial took most of it" in job["tasks"][0]["trials"][0]["error"]
+        assert running.job(beside, *FINAL)["state"] == "passed"
+        assert log(running, beside) == COUNTED
+        well(running)
+        assert list((running.data / "workspaces").iterdir()) == []
+        assert running.job(trigger(running, "counting"), *FINAL)["state"] == "passed"
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_a_disk_without_a_single_byte_is_told_and_repeated(tmp_path: Path, masked: bool) -> None:
+    """A log or a status that cannot be written is told, and its trial repeated; all ends are stored once there is room."""
+    quiet = "echo begun; while [ ! -e /tmp/never ] && [ $((i=i+1)) -lt 40 ]; do sleep 0.05; done"
+    specs = [build("counting", COUNTING), build("quiet", quiet), build("late", "echo late")]
+    disk = Arrangement(disk=Disk("size=64m"))
+    with daemon(tmp_path, specs, disk, masked=masked, STEERSMAN_DISK_RESERVE_BYTES="0") as running:
+        printing, silent = trigger(running, "counting"), trigger(running, "quiet")
+        running.wait_for(lambda _: "line-3\n" in log(running, printing) and log(running, silent))
+        filling = fill(running.data, 0)
+        running.wait_for(lambda c: c.get("/health").status_code == 200)
+        time.sleep(4)  # longer than the scripts take, so that both ends meet the full disk
+        with running.client() as client:
+            assert client.get("/reconciler/jobs").status_code == 200
+        filling.unlink()
+        job = running.job(printing, *FINAL)
+        first, *again = job["tasks"][0]["trials"]
+        assert first["state"] == "defective"
+        assert first["reason"] in ("executor-error", "lost")  # by whether there was room for its status
+        assert COUNTED.startswith(log(running, printing, trial=1))
+        assert [log(running, printing, trial=trial["number"]) for trial in again] == [COUNTED] * len(again)
+        quiet = running.job(silent, *FINAL)
+        assert quiet["state"] == "passed"
+        for trial in quiet["tasks"][0]["trials"]:
+            assert (trial["state"], trial["reason"]) in (("passed", None), ("defective", "lost"))
+            assert log(running, silent, trial=trial["number"]) == "begun\n"
+        assert running.job(trigger(running, "late"), *FINAL)["state"] == "passed"
+        well(running)
+
+
+@pytest.mark.slow
+def test_a_database_that_is_locked_for_half_a_minute_loses_no_end(tmp_path: Path) -> None:
+    """Scripts end meanwhile; health tells it; afterwards every end is stored, once."""
+    specs = [
+        build(f"b{number}", f"sleep {number}; echo end {number}; exit {number % 2}") for number in range(1, 5)
+    ]
+    with daemon(tmp_path, specs, Arrangement()) as running:
+        numbers = [trigger(running, f"b{number}") for number in range(1, 5)]
+        for number in numbers:
+            running.job(number, "executing")
+        other = sqlite3.connect(running.data / "steersman.db", isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            until = time.monotonic() + 30
+            running.wait_for(lambda c: c.get("/health").json()["status"] == "degraded")
+            while time.monotonic() < until:
+                with running.client() as client:
+                    assert {item["state"] for item in client.get("/reconciler/jobs").json()["items"]} == {
+                        "executing"
+                    }
+                    assert client.get("/health").status_code == 200
+                time.sleep(0.5)
+            other.execute("ROLLBACK")
+        finally:
+            other.close()
+        states = [running.job(number, *FINAL, seconds=60)["state"] for number in numbers]
+        assert states == ["failed", "passed", "failed", "passed"]
+        assert [log(running, number) for number in numbers] == [f"end {i}\n" for i in range(1, 5)]
+        trials = [running.job(number, *FINAL)["tasks"][0]["trials"] for number in numbers]
+        assert [len(found) for found in trials] == [1] * 4
+        well(running)
+        with running.client() as client:
+            assert len(client.get("/reconciler/jobs").json()["items"]) == 4
+            assert client.get("/reconciler/audit").json()["intact"] is True
+
+
+def test_a_clock_that_is_set_back_an_hour_starts_nothing_twice(tmp_path: Path) -> None:
+    """Schedules do not fire again, running scripts keep their log and limit, and new jobs run."""
+    every = [{"type": "schedule", "interval_seconds": 2}]
+    specs = [
+        build("timed", "echo $STEERSMAN_DUE", every),
+        build("counting", COUNTING),
+        build("endless", "echo on; sleep 600", timeout_seconds=4),
+    ]
+    how = Arrangement(program=(str(CLOCK), "serve"))
+    with daemon(tmp_path, specs, how) as running:
+        due = lambda: [job["trigger"]["due"] for job in items(running, "timed")]  # noqa: E731
+        running.wait_for(lambda _: len(due()) >= 2)
+        counting, endless = trigger(running, "counting"), trigger(running, "endless")
+        running.wait_for(lambda _: "line-1\n" in log(running, counting) and log(running, endless))
+        before = due()
+        running.popen.send_signal(signal.SIGUSR1)
+        after = running.job(trigger(running, "counting"), *FINAL)
+        assert after["state"] == "passed"
+        assert after["created_at"] < before[0], "the clock was not set back"
+        assert running.job(counting, *FINAL)["state"] == "passed"
+        assert log(running, counting) == log(running, after["number"]) == COUNTED
+        job = running.job(endless, *FINAL)
+        assert (job["state"], job["reason"]) == ("defective", "timeout")
+        found = due()
+        assert len(set(found)) == len(found)
+        assert len(found) <= len(before) + 1  # one may have been due just before
+        well(running)
+
+
+def items(running: Process, name: str) -> list[dict[str, Any]]:
+    """The newest jobs of a Build."""
+    with running.client() as client:
+        query = {"key": f"Build/shop/_/{name}", "limit": 100}
+        found: list[dict[str, Any]] = client.get("/reconciler/jobs", params=query).json()["items"]
+        return found
+
+
+def test_a_suspended_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Scripts end meanwhile with their whole logs; what was missed runs once, with its newest due time."""
+    every = [{"type": "schedule", "interval_seconds": 1}]
+    specs = [build("timed", "echo $STEERSMAN_DUE", every), build("counting", COUNTING)]
+    with daemon(tmp_path, specs, Arrangement()) as running:
+        counting = trigger(running, "counting")
+        running.wait_for(lambda _: "line-1\n" in log(running, counting) and items(running, "timed"))
+        running.popen.send_signal(signal.SIGSTOP)
+        time.sleep(SUSPENDED_SECONDS)
+        running.popen.send_signal(signal.SIGCONT)
+        job = running.job(counting, *FINAL)
+        assert (job["state"], log(running, counting)) == ("passed", COUNTED)
+        assert len(job["tasks"][0]["trials"]) == 1
+        well(running)
+        due = sorted(datetime.fromisoformat(job["trigger"]["due"]) for job in items(running, "timed"))
+        assert len(set(due)) == len(due)
+        gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(due)]
+        assert max(gaps) >= SUSPENDED_SECONDS - 2  # not one job for each second of it
+
+
+def test_suspended_scripts_go_on_where_they_were(tmp_path: Path) -> None:
+    """A whole script is stopped and continued: its log has every line once, and it passes."""
+    with daemon(tmp_path, [build("counting", COUNTING)], Arrangement()) as running:
+        counting = trigger(running, "counting")
+        running.wait_for(lambda _: "line-1\n" in log(running, counting))
+        (run,) = (running.data / "runs").glob("*/*")
+        pid = int((run / "start").read_text().split()[0])
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        for process in tree:
+            process.send_signal(signal.SIGSTOP)
+        held = log(running, counting)
+        time.sleep(SUSPENDED_SECONDS)
+        assert log(running, counting).startswith(held)
+        assert running.job(counting, "executing")
+        for process in tree:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+        assert running.job(counting, *FINAL)["state"] == "passed"
+        assert log(running, counting) == COUNTED
+        well(running)
