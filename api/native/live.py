@@ -13,7 +13,17 @@ from contextlib import aclosing
 from litestar.response import ServerSentEventMessage
 
 EVERY = 15.0
-_COMMENT = ServerSentEventMessage(data=None, comment="keep-alive")
+
+
+class _Comment(ServerSentEventMessage):
+    """A comment alone. Litestar sends data with every message, and clients would take an empty one for news."""
+
+    def encode(self) -> bytes:
+        """As it goes over the wire."""
+        return b": keep-alive\r\n\r\n"
+
+
+_COMMENT = _Comment()
 
 
 async def kept_alive(

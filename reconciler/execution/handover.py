@@ -31,6 +31,9 @@ class Outputs:
     complaints: tuple[str, ...] = ()
 
 
+_NO_FILE = Outputs({}, ("its outputs were not read: $STEERSMAN_OUTPUTS is no file any more",))
+
+
 def read_outputs(path: Path) -> Outputs:
     """The NAME=value lines that a script wrote. Blocks; a file that is not as it was made gives nothing."""
     try:
@@ -38,11 +41,12 @@ def read_outputs(path: Path) -> Outputs:
     except FileNotFoundError:
         return Outputs({})
     except OSError:
-        return Outputs({}, ("its outputs were not read: $STEERSMAN_OUTPUTS is no file any more",))
+        return _NO_FILE
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        return _NO_FILE
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            return Outputs({}, ("its outputs were not read: $STEERSMAN_OUTPUTS is no file any more",))
         if found.st_size > _LARGEST:
             return Outputs({}, (f"its outputs were not read: they are larger than {_LARGEST:,} bytes",))
         content = file.read(_LARGEST)

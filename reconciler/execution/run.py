@@ -182,7 +182,7 @@ class Runs:
     # -- from the claim to the end
 
     async def _fresh(self, trial: LiveTrial, job: Job, place: Place) -> None:
-        folder, epoch = self._folder(trial, trial.epoch), trial.epoch
+        folder, epoch, began = self._folder(trial, trial.epoch), trial.epoch, False
         try:
             if not await self._checked_out(trial, folder, job.checkout):
                 await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
@@ -193,12 +193,16 @@ class Runs:
         except (SteersmanError, OSError, ValueError) as error:
             await self._finish(trial, epoch, refused(error), ())
         else:
-            if await self._begin(trial, f"{trial.id}/{epoch}"):
+            began = await self._begin(trial, f"{trial.id}/{epoch}")
+            if began:
                 self._progress.begun(job)
                 handle = supervisor.start(self._run(trial), made)
                 await self._watch(trial, handle, place, notes)
         finally:
-            await self._leave(folder)
+            if began:
+                await self._leave(folder)
+            elif not _cancelled():
+                await asyncio.to_thread(_undo, self._run(trial), folder)
 
     async def _checked_out(self, trial: LiveTrial, folder: Folder, checkout: Checkout) -> bool:
         """Make the workspace from a commit, if there is one, unless the trial is stopped meanwhile."""

@@ -234,6 +234,8 @@ def test_a_second_start_on_the_same_revision_does_nothing(repo: SpecRepository, 
     with process(repo.path, tmp_path / "data", **BARE) as running:
         applied(running, head, 30)
         wait_jobs(running, "Build/shop/_/a", 1)
+        shown = "/reconciler/resources/Build/shop/_/a"
+        running.wait_for(lambda client: client.get(shown).json()["health"] == "Healthy")
         first = _whole(running)
     with process(repo.path, tmp_path / "data", **BARE) as running:
         with running.client() as client:

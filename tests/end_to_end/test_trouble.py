@@ -158,7 +158,7 @@ def test_who_takes_most_of_a_full_disk_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 def test_a_disk_without_a_single_byte_is_told_and_repeated(tmp_path: Path, masked: bool) -> None:
-    """A log or a status that cannot be written is told, and its trial repeated; all ends are stored once there is room."""
+    """What cannot write its log or status is told and repeated; all ends are stored once there is room."""
     quiet = "echo begun; while [ ! -e /tmp/never ] && [ $((i=i+1)) -lt 40 ]; do sleep 0.05; done"
     specs = [build("counting", COUNTING), build("quiet", quiet), build("late", "echo late")]
     disk = Arrangement(disk=Disk("size=64m"))
