@@ -88,6 +88,8 @@ class Runs:
         self._stops: dict[str, Stop] = {}
         self._cached: dict[str, list[Cache]] = {}
         self._ended: dict[str, Folder] = {}
+        # why the ends of trials cannot be stored now: (reason, message)
+        self.unstored: tuple[str, str] | None = None
         self._instance = _instance(settings.data)
         self._runs = settings.data / "runs"
         self._workspaces = settings.data / "workspaces"
@@ -484,8 +486,11 @@ class Runs:
         delay = _RETRY_SECONDS
         while True:
             try:
-                return await work()
+                result = await work()
+                self.unstored = None
+                return result
             except Transient as error:
+                self.unstored = (error.reason, error.message)
                 log.warning("store-unavailable", reason=error.reason, message=error.message)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)

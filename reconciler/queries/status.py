@@ -59,6 +59,7 @@ async def health(installation: Installation) -> dict[str, Any]:
         if not (source and source.errors)
         else f"{len(source.errors)} errors, see /reconciler/status",
         "loop": _loop(installation),
+        "trials": _trials(installation),
         "disk": _disk(installation),
     }
     word = "ok" if all(text == "ok" for text in checks.values()) else "degraded"
@@ -68,9 +69,15 @@ async def health(installation: Installation) -> dict[str, Any]:
 
 
 def _troubles(installation: Installation) -> list[tuple[str, tuple[str, str]]]:
-    """What is wrong, by name: passes that fail, and a disk that nothing may start on."""
-    closed = installation.runs.closed
-    return sorted([*installation.troubles.items(), *([("disk", closed)] if closed else [])])
+    """What is wrong, by name: passes that fail, a disk that nothing may start on, trials that cannot be stored."""
+    runs = installation.runs
+    known = {"disk": runs.closed, "trials": runs.unstored}
+    return sorted([*installation.troubles.items(), *((name, fact) for name, fact in known.items() if fact)])
+
+
+def _trials(installation: Installation) -> str:
+    fact = installation.runs.unstored
+    return "ok" if fact is None else f"{fact[0]}: what became of trials cannot be stored: {fact[1]}"
 
 
 def _disk(installation: Installation) -> str:

@@ -1,7 +1,7 @@
-"""`steersman serve` with a clock that is set back an hour by SIGUSR1: the wall clock of Python code, not the monotonic one.
+"""`steersman serve` with a wall clock that SIGUSR1 sets back an hour; the monotonic one goes on, as it does in life.
 
-Run by test_trouble as the daemon's program. Every module of the product and of its timer that has the class `datetime` by
-name gets one whose `now` is moved, and `time.time` and `time.time_ns` are; the kernel has no wall clock of a process.
+Run by test_trouble as the daemon's program. Every module of the product and of its timer that has the class `datetime`
+by name gets one whose `now` is moved, and so are `time.time` and `time.time_ns`: Linux has no such clock of a process.
 """
 
 from __future__ import annotations

@@ -200,7 +200,12 @@ def test_a_database_that_is_locked_for_half_a_minute_loses_no_end(tmp_path: Path
         try:
             other.execute("BEGIN IMMEDIATE")
             until = time.monotonic() + 30
-            running.wait_for(lambda c: c.get("/health").json()["status"] == "degraded")
+            running.wait_for(lambda c: "DatabaseLocked" in c.get("/health").json()["checks"]["trials"])
+            with running.client() as client:
+                assert client.get("/health").json()["status"] == "degraded"
+                assert ("trials", "DatabaseLocked") in [
+                    (t["name"], t["reason"]) for t in status(client)["troubles"]
+                ]
             while time.monotonic() < until:
                 with running.client() as client:
                     assert {item["state"] for item in client.get("/reconciler/jobs").json()["items"]} == {
@@ -219,7 +224,7 @@ def test_a_database_that_is_locked_for_half_a_minute_loses_no_end(tmp_path: Path
         well(running)
         with running.client() as client:
             assert len(client.get("/reconciler/jobs").json()["items"]) == 4
-            assert client.get("/reconciler/audit").json()["intact"] is True
+            assert client.get("/reconciler/audit").json()["sound"] is True
 
 
 def test_a_clock_that_is_set_back_an_hour_starts_nothing_twice(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ tasks:
 
 
 def test_services_run_beside_the_script(tmp_path: Path, new_database: NewDatabase) -> None:
-    """Started before it, ready when it starts, ended with it, on localhost without a network; with logs of their own."""
+    """Started before it, ready when it starts, ended with it, on localhost without a network, with their own logs."""
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         job = await finished(running)
