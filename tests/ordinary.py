@@ -182,6 +182,8 @@ def running(repo: Path, data: Path, how: Arrangement, **environment: str) -> Ite
         yield made
     finally:
         end(made, data)
+        # what a failed test leaves may be too deep for pytest's own tidying
+        subprocess.run(["rm", "-rf", "--", data / "workspaces"], check=False)
 
 
 def end(made: Process, data: Path) -> None:

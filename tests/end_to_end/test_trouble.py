@@ -109,7 +109,7 @@ def fill(path: Path, leave: int) -> Path:
 
 COUNTING = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line-$i; sleep 0.05; done"
 COUNTED = "".join(f"line-{number}\n" for number in range(1, 61))
-GREEDY = "while :; do head -c 4M /dev/zero >>fill || sleep 1; sleep 0.05; done"
+GREEDY = "while :; do head -c 2M /dev/zero >>fill || sleep 1; sleep 0.15; done"
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
@@ -144,7 +144,7 @@ def test_a_disk_that_is_nearly_full_is_told_and_new_trials_wait(tmp_path: Path, 
 def test_who_takes_most_of_a_full_disk_is_ended(tmp_path: Path) -> None:
     """The greedy trial ends with `disk-limit`, its neighbour passes, and then there is room again."""
     specs = [build("counting", COUNTING), build("greedy", GREEDY)]
-    with daemon(tmp_path, specs, Arrangement(disk=Disk("size=128m"))) as running:
+    with daemon(tmp_path, specs, Arrangement(disk=Disk("size=160m"))) as running:
         beside, greedy = trigger(running, "counting"), trigger(running, "greedy")
         job = running.job(greedy, *FINAL)
         assert (job["state"], job["reason"]) == ("failed", "disk-limit")
