@@ -67,6 +67,8 @@ class Client:
                 with self._live(path, last, params) as source:
                     for message in _messages(source, outage):
                         last = message.id or last
+                        if not message.data:
+                            continue  # a comment, which the library takes for a message once there was an id
                         yield message
                         if message.event == "end":
                             return
