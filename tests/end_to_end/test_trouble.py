@@ -109,7 +109,7 @@ def fill(path: Path, leave: int) -> Path:
 
 COUNTING = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line-$i; sleep 0.05; done"
 COUNTED = "".join(f"line-{number}\n" for number in range(1, 61))
-GREEDY = "while :; do head -c 2M /dev/zero >>fill || sleep 1; sleep 0.15; done"
+GREEDY = "while :; do head -c 2M /dev/zero >>fill || sleep 1; sleep 0.1; done"
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
