@@ -21,6 +21,8 @@ from pathlib import Path
 
 import psutil
 
+from reconciler.execution import groups
+from reconciler.execution.supervisor import cookie
 from tests.support import Process, stop
 
 TREE = Path(__file__).parents[1]
@@ -190,11 +192,14 @@ def end(made: Process, data: Path) -> None:
     """Also of a daemon that is stopped by a signal, and when its data directory is gone with it."""
     with suppress(ProcessLookupError):
         made.popen.send_signal(signal.SIGCONT)
+    runs = [run.relative_to(made.data) for run in made.data.glob("runs/*/*")]
     stop(made)
     for _ in range(50):
         if not [process.kill() for process in of(data) if process.is_running()]:
-            return
+            break
         time.sleep(0.02)
+    for run in runs:  # groups of scripts that were at work to the end
+        groups.finish(cookie(data / run))
 
 
 def of(data: Path) -> list[psutil.Process]:
