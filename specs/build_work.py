@@ -95,6 +95,12 @@ def _rows(task: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> list[d
     ]
 
 
+def first_branch(spec: Mapping[str, Any]) -> str | None:
+    """The branch that a Build names first, a pattern is none; None: it names none, so its repository's counts."""
+    plain = (name for name in spec.get("branches") or () if not any(mark in name for mark in "*?["))
+    return spec.get("branch") or next(plain, None)
+
+
 def topological(tasks: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """The names, every one after those it needs, otherwise in the given order; those of a cycle are left
     out.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ PROGRAMS = (
 )  # fmt: skip
 ADD = '#!/bin/sh\nfor name; do echo "$name" >>/installed; done\n'
 CONTAINER_ARGUMENTS = ["--runtime", "runc", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
-IMAGE = "localhost/steersman-test:1"
+IMAGE = "localhost/steersman-test:2"  # what it runs by itself is a service
 
 
 def make_root(path: Path) -> Path:
@@ -59,9 +60,9 @@ def container_trouble() -> str:
 
 
 def _import(podman: str) -> subprocess.CompletedProcess[bytes]:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         root = make_root(Path(folder))
         packed = subprocess.run(["tar", "-C", str(root), "-cf", "-", "."], capture_output=True, check=True)
-        return subprocess.run([podman, "import", "-", IMAGE], input=packed.stdout, capture_output=True)
+        serving = '["/bin/sh", "-c", "echo up $GREETING; while :; do sleep 1; done"]'
+        argv = [podman, "import", "--change", f"CMD {serving}", "-", IMAGE]
+        return subprocess.run(argv, input=packed.stdout, capture_output=True)

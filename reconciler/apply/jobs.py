@@ -14,6 +14,7 @@ from reconciler.store import jobs as rows
 from reconciler.store.database import Write
 from reconciler.store.jobs import NewJob
 from specs.build import effective_tasks
+from specs.build_work import first_branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def create(write: Write, order: Order) -> int:
         "timeout_seconds": spec.get("timeout_seconds"),
         "concurrency": spec.get("concurrency") or "queue",
         "priority": spec.get("priority") or 0,
-        "branch": spec.get("branch") or next(iter(spec.get("branches") or ()), None),
+        "branch": first_branch(spec),
         "tasks": effective_tasks(spec),
     }
     new = NewJob(

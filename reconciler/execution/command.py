@@ -144,12 +144,8 @@ def _bare(order: Order, settings: Settings, bounds: _Bounds) -> Command:
 
 def _boxed(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _Bounds) -> Command:
     folder, run = order.folder, order.run
-    script = _script_file(order)
-    inline = script.parent == run
-    inside = _SCRIPT if inline else f"{sandbox.WORKSPACE}/{script.relative_to(folder.workspace)}"
-    files = [(script, _SCRIPT)] if inline else []
+    argv, files = _shown_script(order)
     outputs = [(run / "outputs", f"{_INSIDE}/outputs")]
-    argv = _interpreter(script, inside)
     if _needs_launcher(order):
         argv = _launched(order, argv, f"{_INSIDE}/launch", _INSIDE)
         files += [
@@ -186,9 +182,7 @@ def _boxed(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _
 
 def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _Bounds) -> Command:
     folder, run = order.folder, order.run
-    script = _script_file(order)
-    inline = script.parent == run
-    inside = _SCRIPT if inline else f"{sandbox.WORKSPACE}/{script.relative_to(folder.workspace)}"
+    argv, files = _shown_script(order)
     _steps(order, image)
     mounts = [
         (folder.workspace, sandbox.WORKSPACE, True),
@@ -198,7 +192,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         (run / "status", f"{_INSIDE}/status", True),
         (run / "outputs", f"{_INSIDE}/outputs", True),
         *((path, place, False) for path, place in _inside(run, "steps/*")),
-        *(((script, _SCRIPT, False),) if inline else ()),
+        *((path, place, False) for path, place in files),
         *(((folder.needs, f"{_INSIDE}/needs", False),) if folder.needs.is_dir() else ()),
         *sandbox.shown(order.place.spec, settings.data),
     ]
@@ -206,7 +200,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         run=run,
         cookie=cookie(run),
         image=image,
-        argv=("/bin/sh", f"{_INSIDE}/launch", _INSIDE, "environment", *_interpreter(script, inside)),
+        argv=("/bin/sh", f"{_INSIDE}/launch", _INSIDE, "environment", *argv),
         mounts=mounts,
         network=order.network,
         processes=bounds.processes,
@@ -330,10 +324,6 @@ def _paths_inside(home: str) -> dict[str, str]:
 def _root(order: Order, image: Mapping[str, Any]) -> Path | None:
     """The directory of a root image; a private copy where packages are to be installed."""
     if image["type"] != "root":
-        if _installs(order):
-            raise Stalled(
-                "HostPackages", "packages are not installed on the host: name a root or container image"
-            )
         return None
     if not _installs(order):
         return Path(image["path"])
@@ -420,6 +410,14 @@ def _script_file(order: Order) -> Path:
     if not resolved.is_relative_to(workspace.resolve()) or not resolved.is_file():
         raise ScriptMissingError("ScriptMissing", f"script {name} is not a file of the checkout")
     return workspace / resolved.relative_to(workspace.resolve())
+
+
+def _shown_script(order: Order) -> tuple[tuple[str, ...], list[tuple[Path, str]]]:
+    """How it is run inside of a sandbox or container, and the file to show there where it is not in the workspace."""
+    script = _script_file(order)
+    if script.parent == order.run:
+        return _interpreter(script, _SCRIPT), [(script, _SCRIPT)]
+    return _interpreter(script, f"{sandbox.WORKSPACE}/{script.relative_to(order.folder.workspace)}"), []
 
 
 def _interpreter(script: Path, inside: Path | str) -> tuple[str, ...]:

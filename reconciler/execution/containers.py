@@ -86,7 +86,8 @@ def prepare(container: Container) -> tuple[str, ...]:
         place = folder / name[-2:]
         place.mkdir(exist_ok=True)
         (place / "service").write_text(service.name + "\n", encoding="utf-8")
-        _write(place / "arguments", _service(container, name, service, network))
+        (place / "environment").write_text(_environment(service), encoding="utf-8")
+        _write(place / "arguments", _service(container, name, service, network, place / "environment"))
         if service.ready is not None:
             _write(place / "ready", ("/bin/sh", "-c", service.ready))
         if network == "none":  # the first one has the network that the others share
@@ -123,10 +124,20 @@ def remove(run: Path) -> None:
         log.warning("containers-not-removed", run=str(run), error=str(error))
 
 
-def _service(container: Container, called: str, service: Service, network: str) -> Iterator[str]:
-    yield from _common(container, called, service.image, network)
+def _environment(service: Service) -> str:
+    """A file for podman, which takes no more than lines; Stalled with a sentence for what is none."""
     for name, value in service.environment.items():
-        yield from ("--env", f"{name}={value}")
+        if "\n" in value:
+            message = f"the variable {name} of the service {service.name} has several lines, which podman does not take"
+            raise Stalled("ServiceVariable", message)
+    return "".join(f"{name}={value}\n" for name, value in service.environment.items())
+
+
+def _service(
+    container: Container, called: str, service: Service, network: str, environment: Path
+) -> Iterator[str]:
+    yield from _common(container, called, service.image, network)
+    yield from ("--env-file", str(environment))
     yield from service.image.get("arguments", ())
     yield str(service.image["reference"])
 

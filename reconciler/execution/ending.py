@@ -71,7 +71,8 @@ def judge(
 ) -> Ending:
     """The end as it is stored; `sizes` are those of the logs by name of script."""
     told = _told(run, sizes)
-    state, reason, message = _state(verdict, told, sizes.get(MAIN, 0), out_of_memory=out_of_memory)
+    forced = verdict.forced or Stop.kept(run)  # by an earlier daemon, or while it ended by itself
+    state, reason, message = _state(verdict.found, forced, told, out_of_memory=out_of_memory)
     status = verdict.found.status if verdict.found is not None else None
     services = {name: size for name, size in sizes.items() if name != MAIN}
     failed = told[1] if told is not None and told[0] == "service" else None
@@ -89,15 +90,15 @@ def refused(error: Exception) -> Ending:
 
 
 def _state(
-    verdict: Verdict, told: tuple[str, str] | None, size: int, *, out_of_memory: bool
+    found: Exit | None, forced: Stop | None, told: tuple[str, str] | None, *, out_of_memory: bool
 ) -> tuple[State, str | None, str | None]:
-    found, forced = verdict.found, verdict.forced
     if forced is not None and (forced.reason is Reason.TIMEOUT or found is None or found.status != 0):
         return _forced(forced)
     if found is None:
         return State.DEFECTIVE, Reason.LOST, "its process is gone without a status"
     if found.over_limit:
-        message = f"its log grew beyond the limit of {size:,} bytes (log_bytes of the executor or the server)"
+        limit = f"{found.log_limit:,} bytes (log_bytes of the executor or the server)"
+        message = f"its log grew beyond the limit of {limit}"
         return State.FAILED, Reason.LOG_LIMIT, message
     if found.log_failed:
         message = "its log could not be written, most likely because the disk is full"

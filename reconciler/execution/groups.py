@@ -53,10 +53,10 @@ def why_not() -> str:
     return _tree().why
 
 
-def make(name: str, processes: int | None, memory_bytes: int | None) -> tuple[str, ...]:
+def make(name: str, pids: int | None, memory_bytes: int | None) -> tuple[str, ...]:
     """Make the groups of one script; the files that a process writes 0 into to enter them. Blocks briefly."""
     tree = _tree()
-    wanted = {"pids": processes, "memory": memory_bytes}
+    wanted = {"pids": pids, "memory": memory_bytes}
     entrances: dict[str, None] = {}
     for controller, limit in wanted.items():
         if limit is None or controller not in tree.folders:
@@ -69,20 +69,28 @@ def make(name: str, processes: int | None, memory_bytes: int | None) -> tuple[st
     return tuple(entrances)
 
 
-def finish(name: str) -> Outcome:
-    """End what is left in the groups of a script that has ended, and remove them. Blocks briefly.
+def end(name: str) -> None:
+    """End what an ended script left in its groups. Blocks briefly.
 
-    They may have been made by an earlier daemon. What left its session and its environment is found here.
+    What left its session and its environment is found here. The groups may have been made by an earlier daemon.
     """
-    tree = _tree()
+    for group in _made(name):
+        _end(group)
+
+
+def finish(name: str) -> Outcome:
+    """The same, and remove the groups; only the first time it is known what they saw."""
     killed = False
-    for folder in dict.fromkeys(tree.folders.values()):
-        group = folder / f"{_PREFIX}{name}"
-        if group.is_dir():
-            killed = killed or _killed(group)
-            _end(group)
-            _remove(group)
+    for group in _made(name):
+        killed = killed or _killed(group)
+        _end(group)
+        _remove(group)
     return Outcome(killed)
+
+
+def _made(name: str) -> list[Path]:
+    folders = dict.fromkeys(_tree().folders.values())
+    return [group for folder in folders if (group := folder / f"{_PREFIX}{name}").is_dir()]
 
 
 def _tree() -> _Tree:

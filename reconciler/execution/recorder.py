@@ -83,18 +83,14 @@ class Recorder:
             fast = self._masked and self._tail.seen - begun >= _FAST
             await asyncio.sleep(_SOON if fast else 0)
 
-    async def finish(self, notes: Sequence[str] = ()) -> int:
-        """Complete the log after the supervisor has ended; its size, with the notes.
+    def finish(self, notes: Sequence[str] = ()) -> int:
+        """Complete the log after the supervisor has ended; its size, with the notes. Blocks; nobody may be following.
 
         Each note becomes a line `steersman: …`. Done again, after a kill or an error, it adds only what is missing, and
         the notes of the first time count; `archive.compress` forgets them, so it comes after the end has been stored.
         OSError when something could not be written: it can be done again. ValueError: there is raw output and no
         masker.
         """
-        return await to_the_end(lambda: self.finish_now(notes))
-
-    def finish_now(self, notes: Sequence[str] = ()) -> int:
-        """The same; blocks. Nobody may be following."""
         return self._tail.finish(notes)
 
 

@@ -109,9 +109,9 @@ class Runs:
             found.ask(reason, message)
         return found is not None
 
-    def log_path(self, run: str) -> Path:
-        """The log of a script whose run folder is `run`."""
-        return self._runs / run / "log"
+    def log_folder(self, run: str) -> Path:
+        """Where the log of a script lies whose run folder is `run`."""
+        return self._runs / run
 
     @property
     def worker(self) -> str:
@@ -270,7 +270,7 @@ class Runs:
                     self.stop(trial.id)
                 await self._watch(trial, found, place, ())
             else:
-                verdict = Verdict(None if isinstance(found, Lost) else found, Stop.kept(run))
+                verdict = Verdict(None if isinstance(found, Lost) else found)
                 await self._conclude(trial, verdict, self._recorders(trial))
         finally:
             await self._leave(self._folder(trial, trial.epoch))
@@ -313,11 +313,10 @@ class Runs:
                 stop.ask(Reason.TIMEOUT, None)  # unless it was asked before
                 await asyncio.to_thread(stop.keep, handle.run)
                 await self._end(handle, stop)
-            verdict = Verdict(await waiting, Stop.kept(handle.run) if ended else stop, notes)
+            verdict = Verdict(await waiting, None if ended else stop, notes)
         except Exception:
-            await self._give_up(
-                handle
-            )  # a trial that nobody minds must not hold its locks, or run on without them
+            # a trial that nobody minds must not hold its locks, or run on without them
+            await self._give_up(handle)
             raise
         finally:
             for task in (waiting, stopping, *recording):
@@ -391,7 +390,7 @@ class Runs:
         """Everything that an ended script left, and how it is judged. Blocks."""
         run = self._run(trial)
         containers.remove(run)
-        bounded = groups.finish(supervisor.cookie(run))
+        groups.end(supervisor.cookie(run))
         outputs = handover.read_outputs(command.outputs_path(run))
         kept: list[Kept] = []
         complaints: list[str] = []
@@ -399,7 +398,9 @@ class Runs:
         if patterns and verdict.found is not None and folder.workspace.is_dir():
             kept, complaints = self._store.keep(folder.workspace, patterns)
         notes = (*verdict.notes, *outputs.complaints, *complaints)
-        sizes = {name: r.finish_now(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
+        sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
+        # last, as it cannot be asked twice: what is above may fail on a full disk, and is done again
+        bounded = groups.finish(supervisor.cookie(run))
         ending = judge(verdict, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
         return ending, kept
 

@@ -63,13 +63,14 @@ class Command:
 class Exit:
     """The script has ended and its whole output is in the log.
 
-    `status` is the shell's: 128+N for signal N. `over_limit`: the log limit was exceeded. `log_failed`: the
-    log could not be written for another reason, such as a full disk. `sandbox_failed`: the status is
+    `status` is the shell's: 128+N for signal N. `over_limit`: the log limit, `log_limit` bytes, was exceeded.
+    `log_failed`: the log could not be written for another reason, such as a full disk. `sandbox_failed`: the status is
     bubblewrap's own, which never came to run the script; its message is in the log.
     """
 
     status: int | None
     over_limit: bool = False
+    log_limit: int = 0
     log_failed: bool = False
     sandbox_failed: bool = False
 
@@ -358,7 +359,9 @@ def _exit(run: Path) -> Exit | None:
     over = _number(run / "over")
     full = over == _TOO_LARGE
     failed = status == 1 and _sandbox_failed(run)
-    return Exit(status, over_limit=full, log_failed=over is not None and not full, sandbox_failed=failed)
+    start = _parse(_text(run / "start")) if full else None
+    limit = start.limit if start is not None else 0
+    return Exit(status, full, limit, log_failed=over is not None and not full, sandbox_failed=failed)
 
 
 def _sandbox_failed(run: Path) -> bool:

@@ -59,13 +59,10 @@ class Folder:
 
 
 async def prepare(folder: Folder, checkout: Checkout, mirrors: Mirrors) -> None:
-    """Make the workspace anew; what an interrupted attempt left is removed first."""
-    if checkout.url is None or checkout.commit is None:
-        await asyncio.to_thread(make_empty, folder)
-        return
+    """Make the workspace of a commit anew; what an interrupted attempt left is removed first."""
     await asyncio.to_thread(_make, folder)
     try:
-        await _steadily(folder.workspace, checkout.url, checkout.commit, checkout.branch, mirrors)
+        await _steadily(folder.workspace, checkout, mirrors)
     except UnknownCommit as error:
         message = f"commit {checkout.commit} is no longer in {checkout.url}"
         raise WorkspaceError(Reason.COMMIT_GONE, message) from error
@@ -73,14 +70,15 @@ async def prepare(folder: Folder, checkout: Checkout, mirrors: Mirrors) -> None:
         raise WorkspaceError(Reason.CHECKOUT_FAILED, str(error)) from error
 
 
-async def _steadily(directory: Path, url: str, commit: str, branch: str | None, mirrors: Mirrors) -> None:
+async def _steadily(directory: Path, checkout: Checkout, mirrors: Mirrors) -> None:
     """Check out, and again after a pause where the repository only failed to answer."""
+    url, commit = checkout.url or "", checkout.commit or ""
     for pause in (*_PAUSES, None):
         try:
             mirror = await mirrors.get(url)
             if await mirror.tree_of(commit) is None:
                 mirror = await mirrors.fetched(url, 0)
-            await mirror.checkout(commit, directory, branch=branch, url=url)
+            await mirror.checkout(commit, directory, branch=checkout.branch, url=url)
             return
         except Transient:
             if pause is None:
@@ -89,7 +87,7 @@ async def _steadily(directory: Path, url: str, commit: str, branch: str | None, 
 
 
 def make_empty(folder: Folder) -> None:
-    """The same without a checkout. Blocks."""
+    """The same where there is nothing to check out. Blocks."""
     _make(folder)
     folder.workspace.mkdir(0o700)
 

@@ -24,6 +24,7 @@ from reconciler.source.webhook import normalise_url
 from reconciler.store import follows, jobs, timers
 from reconciler.store.database import Connection
 from specs.build import work_digest
+from specs.build_work import first_branch
 from specs.globs import branch_matches
 
 _BASELINE = ""  # the row of seen_tags that says: the tags of the first look are noted
@@ -181,9 +182,7 @@ def with_zone(spec: Mapping[str, Any], timezone: str) -> Mapping[str, Any]:
 
 def branch_of(spec: Mapping[str, Any], repository: Repository) -> str | None:
     """The first branch: what a start without a branch checks out. None: the remote's default."""
-    branches = spec.get("branches") or ()
-    plain = next((name for name in branches if not any(mark in name for mark in "*?[")), None)
-    return spec.get("branch") or plain or repository.branch
+    return first_branch(spec) or repository.branch
 
 
 def _stored(connection: Connection, key: str, work: str, leaders: Mapping[int, tuple[str, ...]]) -> Stored:

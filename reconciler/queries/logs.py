@@ -217,7 +217,7 @@ def _since(text: Text, moment: datetime) -> int:
 
 def _folder(runs: Runs, script: LogScript) -> Path | None:
     """Where its log is, if there is one."""
-    folder = runs.log_path(script.run).parent if script.run is not None else None
+    folder = runs.log_folder(script.run) if script.run is not None else None
     return folder if folder is not None and files.exists(folder) else None
 
 

@@ -247,13 +247,6 @@ def replaceable(connection: Connection, key: str, ref: str | None, *, running: b
     return list(connection.execute(query.order_by(jobs.c.number)).scalars())
 
 
-def first_live(connection: Connection) -> dict[tuple[str, str | None], int]:
-    """The oldest unfinished job of every (KEY, branch or tag): those after it may have to wait for it."""
-    ref = func.coalesce(jobs.c.branch, jobs.c.tag)
-    query = select(jobs.c.key, ref, func.min(jobs.c.number)).where(_LIVE_JOB).group_by(jobs.c.key, ref)
-    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
-
-
 def latest(connection: Connection, key: str) -> Job | None:
     """The newest job of a KEY, without its tasks."""
     row = connection.execute(_JOBS.where(jobs.c.key == key).order_by(jobs.c.number.desc()).limit(1)).first()

@@ -317,7 +317,7 @@ def test_a_claim_that_is_made_anew_gave_nothing_out(tmp_path: Path) -> None:
             return lambda w: _must(jobs.begin(w.connection, trial, epoch, f"{trial}/{epoch}", w.now, 1))
 
         def written(trial: str, epoch: int) -> None:
-            path = installation.runs.log_path(f"{trial}/{epoch}")
+            path = installation.runs.log_folder(f"{trial}/{epoch}") / "log"
             path.parent.mkdir(parents=True)
             path.write_text(f"{epoch}\n")
 
@@ -356,7 +356,7 @@ def test_a_trial_with_services_has_headings_and_its_own_script_first(tmp_path: P
             return number, trial
 
         number, trial = await database.write(begun)
-        folder = installation.runs.log_path(f"{trial}/1").parent
+        folder = installation.runs.log_folder(f"{trial}/1")
         (folder / "services" / "db").mkdir(parents=True)
         (folder / "services" / "db" / "log").write_text("ready\n")
         assert await text(installation, number) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
 from reconciler.execution.sandbox import bubblewrap, why_not
+from reconciler.execution.supervisor import cookie
 from reconciler.model.event import Actor
 from reconciler.model.job import Job, Reason, State
 from reconciler.queries import jobs as job_queries
@@ -249,3 +251,43 @@ def test_a_script_sees_what_it_was_given(
         assert lines[6] == "0"
 
     live(tmp_path, new_database, way.specs(body), work, **way.settings)
+
+
+SERVED = r"""
+tasks:
+  - name: t
+    network: none
+    services:
+      - {name: second:one, image: small, ready: "true", environment_variables: {GREETING: hello there}}
+      - {name: first, image: small, ready: "test -e /etc/image"}
+    run: cat /etc/image
+  - name: never
+    needs: [t]
+    services: [{name: gone, image: small, ready: "false", environment_variables: {GREETING: "two\nlines"}}]
+    run: echo never
+"""
+
+
+def test_services_of_containers_run_beside_the_script(tmp_path: Path, new_database: NewDatabase) -> None:
+    """In the order in which they are declared, in one network, with logs of their own; nothing of them is left."""
+    if container_trouble():
+        pytest.skip(f"needs podman: {container_trouble()}")
+    image = {"type": "container", "reference": IMAGE, "arguments": CONTAINER_ARGUMENTS}
+    way = Way("container", {"max_load": 8, "images": {"small": image}, "default_image": "small"}, "small", {})
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        await commands.trigger(running.installation, "Build/shop/_/work", {}, None, None, ALICE)
+        job = await finished(running)
+        served, never = job.tasks
+        assert served.state is S.PASSED
+        assert await text_of(running, task="t", script="run") == "steersman-test\n"
+        assert await text_of(running, task="t", script="second:one") == "up hello there\n"
+        assert await text_of(running, task="t", script="first") == "up\n"
+        assert (never.state, never.reason) == (S.DEFECTIVE, Reason.EXECUTOR_ERROR)
+        assert "has several lines, which podman does not take" in (never.trials[0].error or "")
+
+    live(tmp_path, new_database, way.specs(SERVED), work)
+    for run in (tmp_path / "data" / "runs").glob("*/*"):
+        mark = f"label=steersman.run={cookie(run)}"
+        listed = subprocess.run(["podman", "ps", "-aq", "--filter", mark], capture_output=True, check=True)
+        assert listed.stdout == b""

@@ -64,11 +64,11 @@ def test_raw_output_becomes_a_masked_log_while_it_grows(tmp_path: Path) -> None:
                 shown = Masker(SECRETS).feed(OUTPUT[:end])
                 await eventually(lambda shown=shown: content(log) == shown)
         assert SHOWN.removesuffix(b"secre") == content(log)
-        assert len(SHOWN) == await recorder.finish()
+        assert len(SHOWN) == recorder.finish()
         assert content(log) == SHOWN
         assert log.stat().st_mode & 0o777 == 0o600
         assert sorted(os.listdir(tmp_path)) == ["index", "log"]
-        assert len(SHOWN) == await Recorder(tmp_path, Masker(SECRETS)).finish()
+        assert len(SHOWN) == Recorder(tmp_path, Masker(SECRETS)).finish()
 
     asyncio.run(work())
 
@@ -87,7 +87,7 @@ def test_a_plain_log_is_not_copied(tmp_path: Path) -> None:
                 file.write(b"two\n")
             await eventually(lambda: len(timeline.load(tmp_path)) == 2)
         assert [(entry.log, entry.raw) for entry in timeline.load(tmp_path)] == [(0, 0), (4, 4)]
-        assert await recorder.finish() == 8
+        assert recorder.finish() == 8
         assert content(log) == b"one\ntwo\n"
         await asyncio.sleep(1.1)
         again = Recorder(tmp_path, None)
@@ -107,12 +107,12 @@ def test_notes_are_lines_and_never_twice(tmp_path: Path, masked: bool) -> None:
     (tmp_path / ("raw" if masked else "log")).write_bytes(b"no end")
 
     async def work() -> None:
-        size = await Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(["a password", "b"])
+        size = Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(["a password", "b"])
         shown = b"no end\nsteersman: a ***word\nsteersman: b\n"
         expected = shown if masked else shown.replace(b"***", b"pass")
         assert (len(expected), expected) == (size, content(tmp_path / "log"))
         for notes in (["a password", "b"], ["c"], []):
-            assert size == await Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(notes)
+            assert size == Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(notes)
             assert expected == content(tmp_path / "log")
 
     asyncio.run(work())
@@ -120,9 +120,9 @@ def test_notes_are_lines_and_never_twice(tmp_path: Path, masked: bool) -> None:
 
 def test_a_script_that_left_nothing_has_no_log(tmp_path: Path) -> None:
     async def work() -> None:
-        assert await Recorder(tmp_path / "none", Masker(["pass"])).finish() == 0
+        assert Recorder(tmp_path / "none", Masker(["pass"])).finish() == 0
         assert not (tmp_path / "none").exists()
-        assert await Recorder(tmp_path / "none", None).finish(["x"]) == 13
+        assert Recorder(tmp_path / "none", None).finish(["x"]) == 13
         assert content(tmp_path / "none" / "log") == b"steersman: x\n"
 
     asyncio.run(work())
@@ -131,7 +131,7 @@ def test_a_script_that_left_nothing_has_no_log(tmp_path: Path) -> None:
 def test_raw_output_is_never_shown_without_its_masker(tmp_path: Path) -> None:
     (tmp_path / "raw").write_bytes(b"secret")
     with pytest.raises(ValueError, match="finish it with the script's Masker"):
-        asyncio.run(Recorder(tmp_path, None).finish())
+        Recorder(tmp_path, None).finish()
     assert content(tmp_path / "log") == b""
 
 
@@ -144,7 +144,7 @@ def test_a_full_disk_is_told_once_and_waited_for(tmp_path: Path) -> None:
     async def work() -> None:
         recorder = Recorder(tmp_path, Masker(SECRETS))
         with pytest.raises(OSError, match="No space"):
-            await recorder.finish(NOTES)
+            recorder.finish(NOTES)
         assert content(raw) == OUTPUT
         with capture_logs() as said:
             async with following(recorder):
@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_once_and_waited_for(tmp_path: Path) -> None:
                 await eventually(lambda: content(log) == shown)
                 await asyncio.sleep(0.1)
         assert [entry["event"] for entry in said] == ["log-not-written", "log-written-again"]
-        assert len(SHOWN + ENDING) == await recorder.finish(NOTES)
+        assert len(SHOWN + ENDING) == recorder.finish(NOTES)
         assert content(log) == SHOWN + ENDING
 
     asyncio.run(work())
@@ -195,7 +195,7 @@ def run(last, half, finish):
         while await asyncio.to_thread(mine._tail.advance):
             pass
         if finish:
-            await mine.finish(notes)
+            mine.finish(notes)
     asyncio.run(work())
 
 for order in sys.stdin:
@@ -285,7 +285,7 @@ def test_recorders_that_are_killed_beside_a_running_script_lose_nothing(tmp_path
             seen = now
     assert seen
     expected = b"".join(b"line %d with a *** and secre\n" % i for i in range(60000))
-    assert len(expected) == asyncio.run(Recorder(tmp_path, Masker(SECRETS)).finish())
+    assert len(expected) == Recorder(tmp_path, Masker(SECRETS)).finish()
     assert expected == content(tmp_path / "log")
 
 
@@ -299,7 +299,7 @@ def test_a_recorder_that_is_let_go_has_written_its_step(tmp_path: Path) -> None:
             async with following(Recorder(tmp_path, Masker(SECRETS))):
                 await asyncio.sleep(0.09)
         output = content(tmp_path / "raw")
-        await Recorder(tmp_path, Masker(SECRETS)).finish()
+        Recorder(tmp_path, Masker(SECRETS)).finish()
         assert whole(output) == content(tmp_path / "log")
 
     asyncio.run(work())
