@@ -14,13 +14,15 @@ import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from reconciler.model.event import Actor, Event, Recorded
+from reconciler.store.prepared import Prepared
 from reconciler.store.tables import Instant, events, meta
 
 GENESIS = "0" * 64
 _LAST = select(func.max(events.c.seq)).scalar_subquery().label("last")
-_HEAD = select(meta.c.version, meta.c.chain_head, _LAST)
-_LOCKED_HEAD = select(meta.c.version, meta.c.chain_head, _LAST).with_for_update(of=meta)
-_ADVANCE = update(meta).values(version=bindparam("new_version"), chain_head=bindparam("head"))
+_HEAD = Prepared(select(meta.c.version, meta.c.chain_head, _LAST))
+_LOCKED_HEAD = Prepared(select(meta.c.version, meta.c.chain_head, _LAST).with_for_update(of=meta))
+_ADVANCE = Prepared(update(meta).values(version=bindparam("new_version"), chain_head=bindparam("head")))
+_APPEND = Prepared(insert(events))
 
 
 def lock(connection: Connection) -> tuple[int, str, int]:
@@ -29,7 +31,7 @@ def lock(connection: Connection) -> tuple[int, str, int]:
     On SQLite the transaction has it from its beginning.
     """
     query = _HEAD if connection.dialect.name == "sqlite" else _LOCKED_HEAD
-    row = connection.execute(query).one()
+    (row,) = query.all(connection)
     return row.version, row.chain_head, row.last or 0
 
 
@@ -42,26 +44,25 @@ def append(connection: Connection, event: Event, actor: Actor, at: datetime, hea
     """Write the event as the chain's next link."""
     body = msgspec.json.encode(dict(event.body), order="sorted").decode()
     mark = link(head, seq, at, actor, event.kind, event.key, event.revision, body)
-    connection.execute(
-        insert(events).values(
-            seq=seq,
-            at=at,
-            actor=actor.subject,
-            token=actor.token,
-            address=actor.address,
-            kind=event.kind,
-            key=event.key,
-            revision=event.revision,
-            body=body,
-            hash=mark,
-        )
+    _APPEND.run(
+        connection,
+        seq=seq,
+        at=at,
+        actor=actor.subject,
+        token=actor.token,
+        address=actor.address,
+        kind=event.kind,
+        key=event.key,
+        revision=event.revision,
+        body=body,
+        hash=mark,
     )
     return Recorded(seq, at, actor, event, mark)
 
 
 def advance(connection: Connection, version: int, head: str) -> None:
     """The last statement of a transaction."""
-    connection.execute(_ADVANCE, {"new_version": version, "head": head})
+    _ADVANCE.run(connection, new_version=version, head=head)
 
 
 def link(  # noqa: PLR0913  - the columns of one record

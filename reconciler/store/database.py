@@ -108,6 +108,7 @@ class Database:
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with _explained(), self._engine.connect() as connection:
+            connection.begin()  # one moment for all that it reads; nothing to commit
             return query(connection)
 
     def _close(self) -> None:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, Text, Update, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_, select, update
 
 from reconciler.model.job import (
     JOB_MOVES,
@@ -28,6 +28,7 @@ from reconciler.model.job import (
     Trial,
     origins,
 )
+from reconciler.store.prepared import Prepared
 from reconciler.store.rows import new_id, upsert
 from reconciler.store.tables import Instant, jobs, numbers, scripts, specifications, tasks, trials
 from specs.digest import canonical
@@ -46,13 +47,15 @@ _LIVE_TRIAL = trials.c.finished_at.is_(None)
 
 # Statements of the hot paths are built once: building costs more than running them.
 _JOBS = select(jobs, specifications.c.data).select_from(jobs.join(specifications))
-_JOB = _JOBS.where(jobs.c.number == bindparam("number"))
+_JOB = Prepared(_JOBS.where(jobs.c.number == bindparam("of")))
 _BELOW = trials.join(tasks)
-_OF_JOBS = tasks.c.job.in_(bindparam("numbers", expanding=True))
-_TASKS = select(tasks).where(_OF_JOBS).order_by(tasks.c.job, tasks.c.position)
-_TRIALS = select(trials).select_from(_BELOW).where(_OF_JOBS).order_by(trials.c.number)
-_SCRIPTS = select(scripts).select_from(scripts.join(_BELOW)).where(_OF_JOBS).order_by(scripts.c.position)
-_LIVE_TRIALS = (
+_OF_JOB = tasks.c.job == bindparam("of")
+_TASKS = Prepared(select(tasks).where(_OF_JOB).order_by(tasks.c.position))
+_TRIALS = Prepared(select(trials).select_from(_BELOW).where(_OF_JOB).order_by(trials.c.number))
+_SCRIPTS = Prepared(
+    select(scripts).select_from(scripts.join(_BELOW)).where(_OF_JOB).order_by(scripts.c.position)
+)
+_ALL_LIVE_TRIALS = (
     select(
         trials.c.id,
         trials.c.number,
@@ -76,8 +79,10 @@ _LIVE_TRIALS = (
     .where(_LIVE_TRIAL)
     .order_by(tasks.c.job, tasks.c.position)
 )
-_TOUCH = update(jobs).where(jobs.c.number == bindparam("of")).values(version=bindparam("to"))
-_CLAIM = (
+_LIVE_TRIALS = Prepared(_ALL_LIVE_TRIALS)
+_LIVE_TRIAL_OF = Prepared(_ALL_LIVE_TRIALS.where(trials.c.id == bindparam("of")))
+_TOUCH = Prepared(update(jobs).where(jobs.c.number == bindparam("of")).values(version=bindparam("to")))
+_CLAIM = Prepared(
     update(trials)
     .where(trials.c.id == bindparam("of"), trials.c.state == State.PENDING.value)
     .values(
@@ -88,7 +93,7 @@ _CLAIM = (
     )
     .returning(trials.c.epoch)
 )
-_BEGIN = (
+_BEGIN = Prepared(
     update(trials)
     .where(
         trials.c.id == bindparam("of"),
@@ -97,7 +102,7 @@ _BEGIN = (
     )
     .values(state=State.EXECUTING.value, started_at=bindparam("now", type_=Instant))
 )
-_BEGIN_SCRIPTS = (
+_BEGIN_SCRIPTS = Prepared(
     update(scripts)
     .where(scripts.c.trial == bindparam("of"))
     .values(
@@ -116,13 +121,13 @@ _ITS_JOB = (
     .where(trials.c.id == bindparam("of"))
     .scalar_subquery()
 )
-_BEGIN_TASK = (
+_BEGIN_TASK = Prepared(
     update(tasks)
     .where(tasks.c.id == _ITS_TASK, tasks.c.state == State.PENDING.value)
     .values(state=State.EXECUTING.value, reason=None)
 )
 _PENDING_JOB = jobs.c.state == State.PENDING.value
-_BEGIN_JOB = (
+_BEGIN_JOB = Prepared(
     update(jobs)
     .where(jobs.c.number == _ITS_JOB)
     .values(
@@ -131,10 +136,12 @@ _BEGIN_JOB = (
         version=bindparam("to"),
     )
 )
-_HELD = select(trials.c.state, trials.c.reason).where(
-    trials.c.id == bindparam("of"), trials.c.epoch == bindparam("claim"), _LIVE_TRIAL
+_HELD = Prepared(
+    select(trials.c.state, trials.c.reason).where(
+        trials.c.id == bindparam("of"), trials.c.epoch == bindparam("claim"), _LIVE_TRIAL
+    )
 )
-_END_SCRIPTS = (
+_END_ALL_SCRIPTS = (
     update(scripts)
     .where(scripts.c.trial == bindparam("of"), scripts.c.finished_at.is_(None))
     .values(
@@ -145,8 +152,10 @@ _END_SCRIPTS = (
         finished_at=bindparam("now", type_=Instant),
     )
 )
-_END_SERVICE = _END_SCRIPTS.where(scripts.c.name == bindparam("called"))
-_LIVE_TRIALS_BY_ID = _LIVE_TRIALS.where(trials.c.id == bindparam("trial_id"))
+_END_SCRIPTS = Prepared(_END_ALL_SCRIPTS)
+_END_SERVICE = Prepared(_END_ALL_SCRIPTS.where(scripts.c.name == bindparam("called")))
+_NEW_TRIAL = Prepared(insert(trials), ("id", "task", "number", "state", "epoch", "load", "created_at"))
+_NEW_SCRIPT = Prepared(insert(scripts), ("id", "trial", "position", "name", "state"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +211,8 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
 
 def load(connection: Connection, number: int, *, tasks: bool = True, scripts: bool = True) -> Job | None:
     """One job, with its tasks and their trials, with the trials' scripts."""
-    row = connection.execute(_JOB, {"number": number}).one_or_none()
-    if row is None:
-        return None
-    return _job(row, _tasks_of(connection, [number], scripts).get(number, ()) if tasks else ())
+    row = _JOB.one_or_none(connection, of=number)
+    return None if row is None else _job(row, _tasks_of(connection, number, scripts) if tasks else ())
 
 
 def by_id(connection: Connection, job_id: str) -> int | None:
@@ -305,30 +312,34 @@ def move(
     **values: Any,
 ) -> bool:
     """Set a state along the table of moves; a reason alone may change too. False: the row is not where it must be."""
-    statement = _move(entity, state, tuple(sorted(values)))
+    statement, timed = _move(entity, state, tuple(sorted(values)))
     given = {f"new_{name}": value for name, value in values.items()}
-    return connection.execute(statement, {"row": row_id, "why": reason, "now": now, **given}).rowcount == 1
+    if timed:
+        given["now"] = now
+    return statement.run(connection, row=row_id, why=reason, **given) == 1
 
 
 @cache
-def _move(entity: str, state: State, more: tuple[str, ...]) -> Update:
-    """The statement of one kind of move, with the states that it may start from: built once, as it is run often."""
+def _move(entity: str, state: State, more: tuple[str, ...]) -> tuple[Prepared, bool]:
+    """The statement of one kind of move, with the states that it may start from; does it take the time?"""
     table, moves = _TABLES[entity]
     allowed = origins(moves, state) | ({state} if not state.finished else frozenset())
     now = bindparam("now", type_=Instant)
     values: dict[str, Any] = {"state": state.value, "reason": bindparam("why")}
     values |= {name: bindparam(f"new_{name}") for name in more}
-    if entity != "task" and state.finished:
+    ends, begins = entity != "task" and state.finished, entity == "job" and state is State.EXECUTING
+    if ends:
         values["finished_at"] = now
-    if entity == "job" and state is State.EXECUTING:
+    if begins:
         values["started_at"] = func.coalesce(jobs.c.started_at, now)
-    where = and_(table.c.id == bindparam("row"), table.c.state.in_([origin.value for origin in allowed]))
-    return update(table).where(where).values(**values)
+    from_one = or_(*(table.c.state == origin.value for origin in sorted(allowed)))
+    statement = update(table).where(table.c.id == bindparam("row"), from_one).values(**values)
+    return Prepared(statement), ends or begins
 
 
 def touch(connection: Connection, number: int, version: int) -> None:
     """Note that a job, or anything below it, changed in this transaction."""
-    connection.execute(_TOUCH, {"of": number, "to": version})
+    _TOUCH.run(connection, of=number, to=version)
 
 
 def add_trial(
@@ -336,30 +347,29 @@ def add_trial(
 ) -> str:
     """One more attempt at a task, with its script and those of its services, which begin before it."""
     trial = new_id()
-    connection.execute(
-        insert(trials).values(
-            id=trial,
-            task=task,
-            number=number,
-            state=State.PENDING.value,
-            epoch=0,
-            load=float(policy.get("load") or 1),
-            created_at=now,
-        )
+    _NEW_TRIAL.run(
+        connection,
+        id=trial,
+        task=task,
+        number=number,
+        state=State.PENDING.value,
+        epoch=0,
+        load=float(policy.get("load") or 1),
+        created_at=now,
     )
     names = [service["name"] for service in policy.get("services") or ()] + [MAIN]
     rows = [
         {"id": new_id(), "trial": trial, "position": i, "name": name, "state": State.PENDING.value}
         for i, name in enumerate(names)
     ]
-    connection.execute(insert(scripts), rows)
+    _NEW_SCRIPT.run_many(connection, rows)
     return trial
 
 
 def claim(connection: Connection, trial: str, executor: str, worker: str) -> int | None:
     """`pending → dispatching` for one executor; the new epoch, or None if somebody else was first."""
-    changed = connection.execute(_CLAIM, {"of": trial, "by": executor, "on": worker}).scalar()
-    return None if changed is None else int(changed)
+    row = _CLAIM.one_or_none(connection, of=trial, by=executor, on=worker)
+    return None if row is None else int(row.epoch)
 
 
 def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int | None:
@@ -389,11 +399,11 @@ def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetim
 
     With it its task and its job are executing, if they were pending (cider-ci 5.1, 5.2).
     """
-    if connection.execute(_BEGIN, {"of": trial, "claim": epoch, "now": now}).rowcount != 1:
+    if _BEGIN.run(connection, of=trial, claim=epoch, now=now) != 1:
         return False
-    connection.execute(_BEGIN_SCRIPTS, {"of": trial, "now": now, "folder": run})
-    connection.execute(_BEGIN_TASK, {"of": trial})
-    connection.execute(_BEGIN_JOB, {"of": trial, "now": now, "to": version})
+    _BEGIN_SCRIPTS.run(connection, of=trial, now=now, folder=run)
+    _BEGIN_TASK.run(connection, of=trial)
+    _BEGIN_JOB.run(connection, of=trial, now=now, to=version)
     return True
 
 
@@ -416,7 +426,7 @@ class Ending:
 
 def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: datetime) -> State | None:
     """Store the end of a claim; the state it got (a cancelled one is `aborted` unless it passed), None if not ours."""
-    row = connection.execute(_HELD, {"of": trial, "claim": epoch}).one_or_none()
+    row = _HELD.one_or_none(connection, of=trial, claim=epoch)
     if row is None:
         return None
     state, reason = ending.state, ending.reason
@@ -427,15 +437,15 @@ def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: 
         more["outputs"] = dict(ending.outputs)
     if not move(connection, "trial", trial, state, reason, now, **more):
         raise RuntimeError(f"trial {trial} cannot go from {row.state} to {state}")
-    end = {"of": trial, "now": now}
+    end: dict[str, Any] = {"of": trial, "now": now}
     for name, size in ending.services.items():
         failed = name == ending.failed
         to = (State.DEFECTIVE if failed else State.PASSED).value
         why = reason if failed else None
         more = {"called": name, "to": to, "why": why, "status": None, "size": size}
-        connection.execute(_END_SERVICE, {**end, **more})
+        _END_SERVICE.run(connection, **end, **more)
     outcome = {"to": state.value, "why": reason, "status": ending.exit_status, "size": ending.log_size}
-    connection.execute(_END_SCRIPTS, {**end, **outcome})
+    _END_SCRIPTS.run(connection, **end, **outcome)
     return state
 
 
@@ -463,7 +473,7 @@ class LiveTrial:
 
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
     """All unfinished trials in order of their jobs, or the one asked for."""
-    query = _LIVE_TRIALS if trial is None else _LIVE_TRIALS_BY_ID
+    found = _LIVE_TRIALS.all(connection) if trial is None else _LIVE_TRIAL_OF.all(connection, of=trial)
     return [
         LiveTrial(
             id=row.id,
@@ -483,7 +493,7 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
             concurrency=row.concurrency or "queue",
             job_state=State(row.job_state),
         )
-        for row in connection.execute(query, {"trial_id": trial})
+        for row in found
     ]
 
 
@@ -601,19 +611,15 @@ def _task_row(job_id: str, number: int, position: int, policy: Mapping[str, Any]
     }
 
 
-def _tasks_of(
-    connection: Connection, job_numbers: Sequence[int], with_scripts: bool = True
-) -> dict[int, tuple[Task, ...]]:
-    found: dict[int, list[Task]] = {}
-    asked = {"numbers": list(job_numbers)}
+def _tasks_of(connection: Connection, number: int, with_scripts: bool) -> tuple[Task, ...]:
     of_task: dict[str, list[Trial]] = {}
     of_trial: dict[str, list[Script]] = {}
-    for row in connection.execute(_SCRIPTS, asked) if with_scripts else ():
+    for row in _SCRIPTS.all(connection, of=number) if with_scripts else ():
         of_trial.setdefault(row.trial, []).append(_script(row))
-    for row in connection.execute(_TRIALS, asked):
+    for row in _TRIALS.all(connection, of=number):
         of_task.setdefault(row.task, []).append(_trial(row, of_trial.get(row.id, [])))
-    for row in connection.execute(_TASKS, asked):
-        task = Task(
+    return tuple(
+        Task(
             row.id,
             row.job,
             row.position,
@@ -623,8 +629,8 @@ def _tasks_of(
             row.policy,
             tuple(of_task.get(row.id, ())),
         )
-        found.setdefault(row.job, []).append(task)
-    return {number: tuple(items) for number, items in found.items()}
+        for row in _TASKS.all(connection, of=number)
+    )
 
 
 def _job(row: Row[Any], items: tuple[Task, ...]) -> Job:

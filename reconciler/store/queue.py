@@ -14,9 +14,9 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from reconciler.model.job import State
 from reconciler.model.queue import Need, QueuedJob, QueuedTrial, units
+from reconciler.store.prepared import Prepared
 from reconciler.store.tables import jobs, specifications, tasks, trials
 
-_CHUNK = 500
 _JOBS = select(
     jobs.c.number,
     jobs.c.key,
@@ -28,10 +28,10 @@ _JOBS = select(
     specifications.c.data["concurrency"].as_string().label("concurrency"),
     specifications.c.data["priority"].as_integer().label("priority"),
 ).select_from(jobs.join(specifications))
-_CHANGED = _JOBS.where(jobs.c.version > bindparam("since"))
-_UNFINISHED = _JOBS.where(jobs.c.finished_at.is_(None))
-_NUMBERED = _JOBS.where(jobs.c.number.in_(bindparam("numbers", expanding=True)))
-_TRIALS = (
+_CHANGED = Prepared(_JOBS.where(jobs.c.version > bindparam("since")))
+_UNFINISHED = Prepared(_JOBS.where(jobs.c.finished_at.is_(None)))
+_NUMBERED = Prepared(_JOBS.where(jobs.c.number == bindparam("of")))
+_ALL_TRIALS = (
     select(
         trials.c.id,
         trials.c.state,
@@ -45,7 +45,8 @@ _TRIALS = (
     .where(trials.c.finished_at.is_(None))
     .order_by(tasks.c.job, tasks.c.position, trials.c.id)
 )
-_TRIALS_OF = _TRIALS.where(tasks.c.job.in_(bindparam("numbers", expanding=True)))
+_TRIALS = Prepared(_ALL_TRIALS)
+_TRIALS_OF = Prepared(_ALL_TRIALS.where(tasks.c.job == bindparam("of")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +60,26 @@ class Changes:
 def unfinished(connection: Connection) -> Changes:
     """All jobs that have not ended. A version read first, so that what changes meanwhile is read again."""
     version = connection.execute(select(func.coalesce(func.max(jobs.c.version), 0))).scalar_one()
-    rows = connection.execute(_UNFINISHED).all()
-    return Changes(version, _queued(rows, connection.execute(_TRIALS).all()))
+    rows = _UNFINISHED.all(connection)
+    return Changes(version, _queued(rows, _TRIALS.all(connection)))
 
 
 def changed(connection: Connection, since: int) -> Changes:
     """Jobs that changed after a version, finished ones included."""
-    rows = connection.execute(_CHANGED, {"since": since}).all()
+    rows = _CHANGED.all(connection, since=since)
     version = max((row.version for row in rows), default=since)
     return Changes(version, _with_trials(connection, rows))
 
 
 def of_jobs(connection: Connection, numbers: Sequence[int]) -> dict[int, QueuedJob | None]:
     """These jobs as they are now; None also for those that are no more."""
-    found: dict[int, QueuedJob | None] = dict.fromkeys(numbers)
-    for start in range(0, len(numbers), _CHUNK):
-        some = list(numbers[start : start + _CHUNK])
-        rows = connection.execute(_NUMBERED, {"numbers": some}).all()
-        found |= _with_trials(connection, rows)
-    return found
+    rows = [row for number in numbers for row in _NUMBERED.all(connection, of=number)]
+    return dict.fromkeys(numbers) | _with_trials(connection, rows)
 
 
 def _with_trials(connection: Connection, rows: Sequence[Any]) -> dict[int, QueuedJob | None]:
     numbers = [row.number for row in rows if row.finished_at is None]
-    below: list[Any] = []
-    for start in range(0, len(numbers), _CHUNK):
-        below += connection.execute(_TRIALS_OF, {"numbers": numbers[start : start + _CHUNK]})
-    return _queued(rows, below)
+    return _queued(rows, [trial for number in numbers for trial in _TRIALS_OF.all(connection, of=number)])
 
 
 def _queued(rows: Sequence[Any], below: Sequence[Any]) -> dict[int, QueuedJob | None]:
