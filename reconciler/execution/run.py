@@ -30,7 +30,7 @@ from reconciler.execution.ending import Stop, Verdict, judge, refused
 from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
 from reconciler.execution.recorder import Recorder, to_the_end
-from reconciler.execution.supervisor import Command, Exit, Lost, NotStarted, Supervised
+from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
 from reconciler.execution.workspace import Folder, WorkspaceError
 from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.settings import Settings
@@ -184,24 +184,24 @@ class Runs:
     # -- from the claim to the end
 
     async def _fresh(self, trial: LiveTrial, job: Job, place: Place) -> None:
-        folder, epoch, began = self._folder(trial, trial.epoch), trial.epoch, False
+        folder, epoch, started = self._folder(trial, trial.epoch), trial.epoch, False
         try:
-            if not await self._checked_out(trial, folder, job.checkout):
+            if trial.state is State.DISPATCHING and not (
+                await self._checked_out(trial, folder, job.checkout) and await self._begin(trial)
+            ):
                 await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
-            made, notes = await self._command(job, trial, place, folder)
+            self._progress.begun(job)
+            handle, notes = await self._start(job, trial, place, folder)
         except WorkspaceError as error:
             await self._finish(trial, epoch, Ending(State.DEFECTIVE, error.reason, error.message), ())
         except (SteersmanError, OSError, ValueError) as error:
             await self._finish(trial, epoch, refused(error), ())
         else:
-            began = await self._begin(trial, f"{trial.id}/{epoch}")
-            if began:
-                self._progress.begun(job)
-                handle = supervisor.start(self._run(trial), made)
-                await self._watch(trial, handle, place, notes)
+            started = True
+            await self._watch(trial, handle, place, notes)
         finally:
-            if began:
+            if started:
                 await self._leave(folder)
             elif not _cancelled():
                 await asyncio.to_thread(_undo, self._run(trial), folder)
@@ -222,38 +222,39 @@ class Runs:
             making.cancel()
             stopping.cancel()
 
-    async def _command(
+    async def _start(
         self, job: Job, trial: LiveTrial, place: Place, folder: Folder
-    ) -> tuple[Command, tuple[str, ...]]:
-        """What is started, with all that it finds in its workspace."""
+    ) -> tuple[Supervised, tuple[str, ...]]:
+        """Start it, with all that it finds in its workspace; sentences for its log."""
         givers = handover.givers(job, trial.policy.get("needs") or ())
         chosen = [giver.id for giver in givers.values()]
         files = await self._database.read(lambda c: attachment_rows.of_trials(c, chosen)) if chosen else []
         order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers))
-        return await asyncio.to_thread(self._set_up, order, files)
+        return await asyncio.to_thread(self._started, order, files)
 
-    def _set_up(self, order: Order, files: Sequence[Attachment]) -> tuple[Command, tuple[str, ...]]:
-        """All that is not a checkout, in one go. Blocks."""
+    def _started(self, order: Order, files: Sequence[Attachment]) -> tuple[Supervised, tuple[str, ...]]:
+        """All that is not a checkout, and the start, in one go. Blocks."""
         if order.job.checkout.commit is None:
             workspace.make_empty(order.folder)
         share = order.place.spec.get("sandbox", "required") == "required"
         handover.place(order.folder.needs, files, self._store, share=share)
         notes = self._restore(order.job, order.trial, order.folder)
         made, more = command.build(order, self._settings)
-        return made, (*notes, *more)
+        return supervisor.start(order.run, made), (*notes, *more)
 
-    async def _begin(self, trial: LiveTrial, run: str) -> bool:
-        def claim(write: Write) -> bool:
-            return rows.begin(write.connection, trial.id, trial.epoch, run, write.now, write.version)
+    async def _begin(self, trial: LiveTrial) -> bool:
+        """False: it was cancelled."""
 
-        if await self._persist(claim):
-            return True
-        await self._finish(trial, trial.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
-        return False
+        def begin(write: Write) -> bool:
+            given = write.connection, trial.id, trial.epoch, trial.run, write.now, write.version
+            return rows.begin(*given)
+
+        begun: bool = await self._persist(begin)
+        return begun
 
     async def _again(self, trial: LiveTrial, place: Place) -> None:
         """From wherever the last daemon left it."""
-        run = self._runs / trial.id / str(trial.epoch)
+        run = self._run(trial)
         found = await asyncio.to_thread(self._found, trial, run)
         if isinstance(found, NotStarted):
             await asyncio.to_thread(_undo, run, self._folder(trial, trial.epoch))
@@ -367,7 +368,7 @@ class Runs:
         return Masker(command.server_secrets(self._settings)) if (folder / "raw").exists() else None
 
     def _run(self, trial: LiveTrial) -> Path:
-        return self._runs / trial.id / str(trial.epoch)
+        return self._runs / trial.run
 
     # -- the end
 
@@ -500,7 +501,9 @@ class Runs:
 def _reclaim(trial: LiveTrial, worker: str, write: Write) -> tuple[LiveTrial, Job] | None:
     epoch = rows.reclaim(write.connection, trial.id, trial.epoch, worker)
     job = rows.load(write.connection, trial.job)
-    return None if epoch is None or job is None else (replace(trial, epoch=epoch), job)
+    if epoch is None or job is None:
+        return None
+    return replace(trial, epoch=epoch, state=State.DISPATCHING), job
 
 
 def _instance(data: Path) -> str:

@@ -470,6 +470,11 @@ class LiveTrial:
     concurrency: str
     job_state: State
 
+    @property
+    def run(self) -> str:
+        """Name of the claim's run folder, below DATA/runs."""
+        return f"{self.id}/{self.epoch}"
+
 
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
     """All unfinished trials in order of their jobs, or the one asked for."""
