@@ -83,7 +83,6 @@ def finish(name: str) -> Outcome:
     killed = False
     for group in _made(name):
         killed = killed or _killed(group)
-        _end(group)
         _remove(group)
     return Outcome(killed)
 
@@ -185,7 +184,8 @@ def _killed(group: Path) -> bool:
 
 def _end(group: Path) -> None:
     for _ in range(_TRIES):
-        left = (group / "cgroup.procs").read_text(encoding="ascii").split()
+        with open(f"{group}/cgroup.procs", "rb") as file:  # noqa: PTH123  (a hot path)
+            left = file.read().split()
         if not left:
             return
         for pid in left:
@@ -202,6 +202,7 @@ def _remove(group: Path) -> None:
         except FileNotFoundError:
             return
         except OSError:
+            _end(group)
             time.sleep(0.01)
         else:
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -228,16 +229,20 @@ def _root(root: Path, view: View) -> Iterator[str]:
         yield from ("--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf")
 
 
-def _system() -> Iterator[str]:
+@cache
+def _system() -> tuple[str, ...]:
     """Programs and libraries, arranged as on the host: a merged /usr has links at the root."""
+    words: list[str] = []
     for name in _SYSTEM:
         path = Path("/", name)
         if path.is_symlink():
-            yield from ("--symlink", str(path.readlink()), str(path))
+            words += ("--symlink", str(path.readlink()), str(path))
         elif path.is_dir():
-            yield from ("--ro-bind", str(path), str(path))
+            words += ("--ro-bind", str(path), str(path))
+    return tuple(words)
 
 
+@lru_cache(maxsize=16)
 def _covered(hidden: Path) -> tuple[str, ...]:
     """Hides a data directory that lies among the programs, as /opt/steersman/data would."""
     ours = hidden.resolve()
@@ -286,9 +291,10 @@ def _contains(outer: Path, inner: Path) -> bool:
 
 def _singles(files: tuple[tuple[Path, str], ...], how: str) -> Iterator[str]:
     for source, place in files:
-        if not source.is_file() and not source.is_fifo():
+        found = os.stat(source).st_mode if os.path.lexists(source) else 0  # noqa: PTH116  (a hot path)
+        if not stat.S_ISREG(found) and not stat.S_ISFIFO(found):
             raise SandboxRefused(f"{str(source)!r} cannot be bound to {place}: there is no such file")
-        yield from (how, str(source.absolute()), place)
+        yield from (how, os.path.abspath(source), place)  # noqa: PTH100
 
 
 def _folders(folders: tuple[tuple[Path, str], ...]) -> Iterator[str]:

@@ -20,7 +20,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from reconciler.execution import processes
@@ -108,6 +108,7 @@ class _Start:
     limit: int
 
 
+@lru_cache(maxsize=1024)
 def cookie(run: Path) -> str:
     """Identity of a run directory, carried by its processes; a digest, so that scripts learn no path."""
     return hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:32]
