@@ -20,6 +20,7 @@ from typing import TextIO
 import structlog
 
 from reconciler.apply import jobs as apply
+from reconciler.apply.dispatch import changes
 from reconciler.apply.jobs import Outcome
 from reconciler.controllers.builds import looks
 from reconciler.credentials import token_hash
@@ -31,6 +32,7 @@ from reconciler.execution.run import Runs
 from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.job import Job, State
+from reconciler.model.queue import Changes
 from reconciler.passes import dispatch, routes
 from reconciler.passes import jobs as job_passes
 from reconciler.settings import HostCredentials, Settings
@@ -182,16 +184,19 @@ class Daemon:
             wake = lambda: self.loop.wake("source")  # noqa: E731
             self._tasks.append(asyncio.create_task(watch(folder, wake, self._stop), name="watch"))
 
-    def advance(self, write: Write, job: int) -> Outcome | None:
-        """A trial begins or ends in this transaction: its job goes on."""
-        return apply.advance(write, job)
+    def advance(self, write: Write, job: int) -> tuple[Outcome | None, Changes | None]:
+        """A trial ends in this transaction: its job goes on."""
+        return apply.advance(write, job), changes(self.installation, write)
 
     def begun(self, job: Job) -> None:
         """A script of a job has begun."""
         job_passes.begun(self.installation, job)
 
-    async def settle(self, job: int, outcome: Outcome | None) -> None:
+    async def settle(self, job: int, advanced: tuple[Outcome | None, Changes | None] | None) -> None:
         """It has, and this follows."""
+        outcome, seen = advanced or (None, None)
+        if seen is not None:
+            self.installation.queue.take(seen)
         at = await job_passes.settle(self.installation, outcome)
         if at is not None:
             self.loop.wake(f"job/{job}", at)

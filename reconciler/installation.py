@@ -34,7 +34,7 @@ def utcnow() -> datetime:
 class Installation:
     """`wake(name, at=None)` queues a name, `run_now(name)` also waits for its pass, `oldest()` waits longest.
 
-    `queue`: unfinished jobs as of the last dispatch, up to `queue_version` (None: to be read whole);
+    `queue`: unfinished jobs as dispatch was told of them;
     `shown`: when a Build was last woken to show a job's end, by the monotonic clock;
     `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why.
     """
@@ -57,7 +57,6 @@ class Installation:
     deliveries: OrderedDict[str, None] = field(default_factory=OrderedDict)
     fetch_failures: dict[str, tuple[datetime, SteersmanError]] = field(default_factory=dict)
     queue: Queue = field(default_factory=Queue)
-    queue_version: int | None = None
     followers: Mapping[str, tuple[str, ...]] | None = None
     shown: dict[str, float] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from reconciler.controllers.places import Cause, Place, fitting, unfit
 from reconciler.controllers.turns import Assignment, Owed, Rank, Round, serve_owed, take_turns
-from reconciler.model.queue import UNIT, Need, QueuedJob, QueuedTrial
+from reconciler.model.queue import UNIT, Changes, Need, QueuedJob, QueuedTrial
 
 # A trial that so many others were started in place of is owed its turn.
 PATIENCE = 10
@@ -22,10 +22,14 @@ __all__ = ["PATIENCE", "Assignment", "Cause", "Place", "Queue"]
 
 
 class Queue:
-    """Unfinished jobs by number. `jobs` is what was told; all else follows from it, but for who was passed over."""
+    """Unfinished jobs by number. `jobs` is what was told; all else follows from it, but for who was passed over.
+
+    `version`: of the store, up to which all changes were told; None: everything is to be told.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[int, QueuedJob] = {}
+        self.version: int | None = None
         self._groups: dict[tuple[str, str | None], list[int]] = {}
         self._lanes: dict[str, dict[Need, list[Rank]]] = {}
         self._offered: set[int] = set()
@@ -49,10 +53,16 @@ class Queue:
             self._add(job)
         self._forget_passed(old, job)
 
-    def retain(self, numbers: Iterable[int]) -> None:
-        """Drop all jobs but these."""
-        for number in self.jobs.keys() - set(numbers):
-            self.update(number, None)
+    def take(self, changes: Changes) -> None:
+        """What was read. Readers overtake each other: what is older than what was told is not taken."""
+        if changes.since is None:
+            for number in self.jobs.keys() - changes.jobs.keys():
+                self.update(number, None)
+        elif self.version is None or not changes.since <= self.version < changes.version:
+            return
+        for number, job in changes.jobs.items():
+            self.update(number, job)
+        self.version = changes.version
 
     def decide(self, places: Iterable[Place]) -> tuple[Assignment, ...]:
         """The trials to start now."""

@@ -5,6 +5,7 @@ Read by `reconciler.store.queue`, kept by `reconciler.controllers.dispatch`. Nev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 UNIT = 1_000_000
@@ -53,3 +54,15 @@ class QueuedJob:
     def lane(self) -> str:
         """Whose turn it takes: the project, or `~OWNER` of what has none."""
         return self.key.split("/", 2)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Jobs by number as they were at a `version` of the store, None for those that have ended.
+
+    All that changed after the version `since`; None: all that have not ended.
+    """
+
+    since: int | None
+    version: int
+    jobs: Mapping[int, QueuedJob | None]

@@ -11,7 +11,6 @@ from reconciler.installation import Installation
 from reconciler.store import queue as rows
 
 LOCAL = "Executor/local"
-_READING = -1
 
 
 async def run(installation: Installation) -> None:
@@ -20,11 +19,9 @@ async def run(installation: Installation) -> None:
     assignments = installation.queue.decide(offers(installation))
     if not assignments:
         return
-    missed = await apply.start(installation, assignments, places_of(installation))
-    if missed:  # somebody else moved them meanwhile: the room that they were to take is free
-        found = await installation.database.read(lambda c: rows.of_jobs(c, missed))
-        for number, job in found.items():
-            installation.queue.update(number, job)
+    if not await apply.start(installation, assignments, places_of(installation)):
+        # somebody else moved some of them meanwhile, or they are no more: the room that they were to take is free
+        installation.queue.version = None
         installation.wake("dispatch")
 
 
@@ -52,13 +49,9 @@ def offers(installation: Installation) -> list[Offer]:
 
 async def _catch_up(installation: Installation) -> None:
     """What changed since the last look; everything at the first one, and where rows may have been dropped."""
-    seen, installation.queue_version = installation.queue_version, _READING
-    if seen is None or seen == _READING:  # the last reading failed
-        changes = await installation.database.read(rows.unfinished)
-        installation.queue.retain(changes.jobs)
-    else:
-        changes = await installation.database.read(lambda c: rows.changed(c, seen))
-    for number, job in changes.jobs.items():
-        installation.queue.update(number, job)
-    if installation.queue_version == _READING:  # else rows may have been dropped meanwhile
-        installation.queue_version = changes.version
+    queue, database = installation.queue, installation.database
+    seen = queue.version
+    if seen is None:
+        queue.take(await database.read(rows.unfinished))
+    elif seen < database.version:
+        queue.take(await database.read(lambda c: rows.changed(c, seen)))

@@ -19,6 +19,7 @@ from reconciler.store.tables import Instant, events, meta
 
 GENESIS = "0" * 64
 _LAST = select(func.max(events.c.seq)).scalar_subquery().label("last")
+_VERSION = Prepared(select(meta.c.version))
 _HEAD = Prepared(select(meta.c.version, meta.c.chain_head, _LAST))
 _LOCKED_HEAD = Prepared(select(meta.c.version, meta.c.chain_head, _LAST).with_for_update(of=meta))
 _ADVANCE = Prepared(update(meta).values(version=bindparam("new_version"), chain_head=bindparam("head")))
@@ -37,7 +38,8 @@ def lock(connection: Connection) -> tuple[int, str, int]:
 
 def version(connection: Connection) -> int:
     """The version of the last commit."""
-    return int(connection.execute(select(meta.c.version)).scalar_one())
+    (row,) = _VERSION.all(connection)
+    return int(row.version)
 
 
 def append(connection: Connection, event: Event, actor: Actor, at: datetime, head: str, seq: int) -> Recorded:

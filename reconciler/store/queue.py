@@ -6,14 +6,14 @@ versions, so nothing at or below the highest version seen can come later. Reads 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
 
 from reconciler.model.job import State
-from reconciler.model.queue import Need, QueuedJob, QueuedTrial, units
+from reconciler.model.queue import Changes, Need, QueuedJob, QueuedTrial, units
+from reconciler.store import chain
 from reconciler.store.prepared import Prepared
 from reconciler.store.tables import jobs, specifications, tasks, trials
 
@@ -30,7 +30,6 @@ _JOBS = select(
 ).select_from(jobs.join(specifications))
 _CHANGED = Prepared(_JOBS.where(jobs.c.version > bindparam("since")))
 _UNFINISHED = Prepared(_JOBS.where(jobs.c.finished_at.is_(None)))
-_NUMBERED = Prepared(_JOBS.where(jobs.c.number == bindparam("of")))
 _ALL_TRIALS = (
     select(
         trials.c.id,
@@ -49,37 +48,20 @@ _TRIALS = Prepared(_ALL_TRIALS)
 _TRIALS_OF = Prepared(_ALL_TRIALS.where(tasks.c.job == bindparam("of")))
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Jobs by number as they are now, None for those that have ended; `version`: the highest one seen."""
-
-    version: int
-    jobs: Mapping[int, QueuedJob | None]
-
-
 def unfinished(connection: Connection) -> Changes:
-    """All jobs that have not ended. A version read first, so that what changes meanwhile is read again."""
-    version = connection.execute(select(func.coalesce(func.max(jobs.c.version), 0))).scalar_one()
+    """All jobs that have not ended. The version is read first, so that what changes meanwhile is read again."""
+    version = chain.version(connection)
     rows = _UNFINISHED.all(connection)
-    return Changes(version, _queued(rows, _TRIALS.all(connection)))
+    return Changes(None, version, _queued(rows, _TRIALS.all(connection)))
 
 
-def changed(connection: Connection, since: int) -> Changes:
-    """Jobs that changed after a version, finished ones included."""
+def changed(connection: Connection, since: int, writing: int | None = None) -> Changes:
+    """Jobs that changed after a version, finished ones included; `writing`: inside of the write of this version."""
+    version = writing or chain.version(connection)
     rows = _CHANGED.all(connection, since=since)
-    version = max((row.version for row in rows), default=since)
-    return Changes(version, _with_trials(connection, rows))
-
-
-def of_jobs(connection: Connection, numbers: Sequence[int]) -> dict[int, QueuedJob | None]:
-    """These jobs as they are now; None also for those that are no more."""
-    rows = [row for number in numbers for row in _NUMBERED.all(connection, of=number)]
-    return dict.fromkeys(numbers) | _with_trials(connection, rows)
-
-
-def _with_trials(connection: Connection, rows: Sequence[Any]) -> dict[int, QueuedJob | None]:
-    numbers = [row.number for row in rows if row.finished_at is None]
-    return _queued(rows, [trial for number in numbers for trial in _TRIALS_OF.all(connection, of=number)])
+    live = [row.number for row in rows if row.finished_at is None]
+    trials = [trial for number in live for trial in _TRIALS_OF.all(connection, of=number)]
+    return Changes(since, version, _queued(rows, trials))
 
 
 def _queued(rows: Sequence[Any], below: Sequence[Any]) -> dict[int, QueuedJob | None]:
