@@ -121,11 +121,15 @@ def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
     if not decision.moves and not decision.trials:
         return
     policies = {task.id: task.policy for task in job.tasks}
+    moved = False
     for move in decision.moves:
-        rows.move(write.connection, move.entity, move.id, move.state, move.reason, write.now)
+        more = {"version": write.version} if move.entity == "job" else {}
+        done = rows.move(write.connection, move.entity, move.id, move.state, move.reason, write.now, **more)
+        moved |= done and move.entity == "job"
         if move.entity == "job" and move.state.finished:
             body = {"number": job.number, "state": move.state.value, "reason": move.reason}
             write.record("job-finished", job.key, body)
     for trial in decision.trials:
         rows.add_trial(write.connection, trial.task, trial.number, policies[trial.task], write.now)
-    rows.touch(write.connection, job.number, write.version)
+    if not moved:
+        rows.touch(write.connection, job.number, write.version)

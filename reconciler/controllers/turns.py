@@ -28,11 +28,12 @@ Lines = Mapping[Need, list[Rank]]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """This trial of this job, to that executor."""
+    """This trial of this job, to that executor; `ready`: nothing has to be fetched for it first."""
 
     trial: str
     job: int
     executor: str
+    ready: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,9 @@ def serve_owed(current: Round, owed: Iterable[Owed]) -> None:
     for item in owed:
         place = current.place_for(item.need, current.fits(item.need))
         if place is not None:
-            current.start(Assignment(item.trial, item.job, place), item.lane, item.need)
+            current.start(
+                Assignment(item.trial, item.job, place, item.need.url is None), item.lane, item.need
+            )
         else:
             current.keep(item)
 
@@ -201,7 +204,7 @@ class _Turn:
                 continue
             place = current.place_for(need, fits)
             if place is not None:
-                current.start(Assignment(trial, rank[1], place), self._lane, need)
+                current.start(Assignment(trial, rank[1], place, need.url is None), self._lane, need)
                 self._advance()
                 return True
             scarce = current.scarce(need, fits)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -69,17 +70,15 @@ def settle_logs(data: Path, runs: Sequence[str]) -> int:
 
 def tidy(run: Path) -> None:
     """After the end only the logs are kept, and what says that it has ended. Blocks."""
-    for path in _entries(run):
-        if path.name in _KEPT:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    for folder in _entries(run / "services"):
-        for path in _entries(folder):
-            if path.name not in _KEPT:
-                path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError), os.scandir(run) as entries:
+        for entry in entries:
+            if entry.name == "services":
+                for folder in _entries(run / entry.name):
+                    tidy(folder)
+            elif entry.name not in _KEPT and entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif entry.name not in _KEPT:
+                os.unlink(entry.path)  # noqa: PTH108  (a hot path)
 
 
 def remove(paths: Sequence[Path]) -> list[Path]:

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 COOKIE = "STEERSMAN_RUN"
@@ -36,6 +37,7 @@ class Process:
         return self.state not in _DEAD
 
 
+@cache
 def boot_id() -> str:
     """Identity of this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

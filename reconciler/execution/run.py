@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -365,7 +366,8 @@ class Runs:
 
     def _masker(self, folder: Path) -> Masker | None:
         """What an unsandboxed script could have read of the daemon is masked; its raw output is there until the end."""
-        return Masker(command.server_secrets(self._settings)) if (folder / "raw").exists() else None
+        raw = f"{folder}/raw"
+        return Masker(command.server_secrets(self._settings)) if os.path.exists(raw) else None  # noqa: PTH110
 
     def _run(self, trial: LiveTrial) -> Path:
         return self._runs / trial.run

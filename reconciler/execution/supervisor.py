@@ -164,8 +164,8 @@ def _settings(environment: Mapping[str, str]) -> bytes:
     """bubblewrap's arguments that set the environment."""
     words = ["--clearenv"]
     for name, value in _checked(environment):
-        words += ["--setenv", name, value]
-    return b"".join(os.fsencode(word) + b"\0" for word in words)
+        words += ("--setenv", name, value)
+    return os.fsencode("\0".join(words) + "\0")
 
 
 def _assignments(environment: Mapping[str, str]) -> bytes:
@@ -372,10 +372,13 @@ def _sandbox_failed(run: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(_SMALL).decode("ascii", errors="replace")
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return ""
+    try:
+        return os.read(handle, _SMALL).decode("ascii", errors="replace")
+    finally:
+        os.close(handle)
 
 
 def _number(path: Path) -> int | None:

@@ -28,6 +28,7 @@ from reconciler.model.job import (
     Trial,
     origins,
 )
+from reconciler.store.database import Write
 from reconciler.store.prepared import Prepared
 from reconciler.store.rows import new_id, upsert
 from reconciler.store.tables import Instant, jobs, numbers, scripts, specifications, tasks, trials
@@ -50,8 +51,21 @@ _JOBS = select(jobs, specifications.c.data).select_from(jobs.join(specifications
 _JOB = Prepared(_JOBS.where(jobs.c.number == bindparam("of")))
 _BELOW = trials.join(tasks)
 _OF_JOB = tasks.c.job == bindparam("of")
-_TASKS = Prepared(select(tasks).where(_OF_JOB).order_by(tasks.c.position))
-_TRIALS = Prepared(select(trials).select_from(_BELOW).where(_OF_JOB).order_by(trials.c.number))
+_TASKS = Prepared(
+    select(
+        tasks.c.id.label("task_id"),
+        tasks.c.job,
+        tasks.c.position,
+        tasks.c.name,
+        tasks.c.state.label("task_state"),
+        tasks.c.reason.label("task_reason"),
+        tasks.c.policy,
+        trials,
+    )
+    .select_from(tasks.outerjoin(trials))
+    .where(_OF_JOB)
+    .order_by(tasks.c.position, trials.c.number)
+)
 _SCRIPTS = Prepared(
     select(scripts).select_from(scripts.join(_BELOW)).where(_OF_JOB).order_by(scripts.c.position)
 )
@@ -86,12 +100,31 @@ _CLAIM = Prepared(
     update(trials)
     .where(trials.c.id == bindparam("of"), trials.c.state == State.PENDING.value)
     .values(
-        state=State.DISPATCHING.value,
+        state=bindparam("to"),
         executor=bindparam("by"),
         worker=bindparam("on"),
         epoch=trials.c.epoch + 1,
+        started_at=bindparam("at", type_=Instant),
     )
     .returning(trials.c.epoch)
+)
+_CLAIMED = Prepared(
+    select(
+        jobs,
+        specifications.c.data,
+        trials.c.id.label("trial"),
+        trials.c.number.label("attempt"),
+        trials.c.state.label("trial_state"),
+        trials.c.epoch,
+        trials.c.executor,
+        trials.c.worker,
+        trials.c.load,
+        tasks.c.position,
+        tasks.c.name,
+        tasks.c.policy,
+    )
+    .select_from(trials.join(tasks).join(jobs).join(specifications))
+    .where(trials.c.id == bindparam("of"))
 )
 _BEGIN = Prepared(
     update(trials)
@@ -368,8 +401,51 @@ def add_trial(
 
 def claim(connection: Connection, trial: str, executor: str, worker: str) -> int | None:
     """`pending → dispatching` for one executor; the new epoch, or None if somebody else was first."""
-    row = _CLAIM.one_or_none(connection, of=trial, by=executor, on=worker)
+    state = State.DISPATCHING.value
+    row = _CLAIM.one_or_none(connection, of=trial, by=executor, on=worker, to=state, at=None)
     return None if row is None else int(row.epoch)
+
+
+def start(
+    write: Write, trial: str, executor: str, worker: str, *, ready: bool
+) -> tuple[LiveTrial, Job] | None:
+    """A claim for one executor, with the job without its tasks; None if somebody else was first.
+
+    `ready`: nothing has to be fetched first, so that it is `begin` as well.
+    """
+    connection, now = write.connection, write.now
+    state = State.EXECUTING if ready else State.DISPATCHING
+    given = {"by": executor, "on": worker, "to": state.value, "at": now if ready else None}
+    row = _CLAIM.one_or_none(connection, of=trial, **given)
+    if row is None:
+        return None
+    if ready:
+        _begin_rest(connection, trial, f"{trial}/{row.epoch}", now, write.version)
+    (found,) = _CLAIMED.all(connection, of=trial)
+    if not ready:
+        touch(connection, found.number, write.version)
+    return _claimed(found), _job(found, ())
+
+
+def _claimed(row: Any) -> LiveTrial:
+    return LiveTrial(
+        id=row.trial,
+        number=row.attempt,
+        job=row.number,
+        key=row.key,
+        ref=row.branch or row.tag,
+        url=row.url,
+        task=row.name,
+        position=row.position,
+        state=State(row.trial_state),
+        epoch=row.epoch,
+        executor=row.executor,
+        worker=row.worker,
+        load=float(row.load),
+        policy=row.policy,
+        concurrency=row.data.get("concurrency") or "queue",
+        job_state=State(row.state),
+    )
 
 
 def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int | None:
@@ -401,10 +477,14 @@ def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetim
     """
     if _BEGIN.run(connection, of=trial, claim=epoch, now=now) != 1:
         return False
+    _begin_rest(connection, trial, run, now, version)
+    return True
+
+
+def _begin_rest(connection: Connection, trial: str, run: str, now: datetime, version: int) -> None:
     _BEGIN_SCRIPTS.run(connection, of=trial, now=now, folder=run)
     _BEGIN_TASK.run(connection, of=trial)
     _BEGIN_JOB.run(connection, of=trial, now=now, to=version)
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -617,24 +697,26 @@ def _task_row(job_id: str, number: int, position: int, policy: Mapping[str, Any]
 
 
 def _tasks_of(connection: Connection, number: int, with_scripts: bool) -> tuple[Task, ...]:
-    of_task: dict[str, list[Trial]] = {}
+    of_task: dict[str, tuple[Any, list[Trial]]] = {}
     of_trial: dict[str, list[Script]] = {}
     for row in _SCRIPTS.all(connection, of=number) if with_scripts else ():
         of_trial.setdefault(row.trial, []).append(_script(row))
-    for row in _TRIALS.all(connection, of=number):
-        of_task.setdefault(row.task, []).append(_trial(row, of_trial.get(row.id, [])))
+    for row in _TASKS.all(connection, of=number):
+        _, below = of_task.setdefault(row.task_id, (row, []))
+        if row.id is not None:
+            below.append(_trial(row, of_trial.get(row.id, [])))
     return tuple(
         Task(
-            row.id,
+            task,
             row.job,
             row.position,
             row.name,
-            State(row.state),
-            row.reason,
+            State(row.task_state),
+            row.task_reason,
             row.policy,
-            tuple(of_task.get(row.id, ())),
+            tuple(below),
         )
-        for row in _TASKS.all(connection, of=number)
+        for task, (row, below) in of_task.items()
     )
 
 

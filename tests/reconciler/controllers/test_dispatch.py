@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.controllers.dispatch import PATIENCE, Assignment, Place, Queue
-from reconciler.model.queue import UNIT, Need, QueuedJob, QueuedTrial, units
+from reconciler.model.queue import UNIT, Changes, Need, QueuedJob, QueuedTrial, units
 
 PLACES = ("Executor/a", "Executor/b", "Executor/c")
 LOCKS = ("db", "port")
@@ -250,9 +250,22 @@ def test_jobs_that_are_no_more_fall_out_with_all_they_held() -> None:
     held = frozenset({"db"})
     made = queue(at_work(job(1, Need(2 * UNIT, locks=held))), job(2, Need(locks=held)), job(3))
     assert made.decide([place(load=2)]) == ()
-    made.retain([2, 3])
+    made.take(Changes(None, 1, {number: made.jobs[number] for number in (2, 3)}))
     assert started(made.decide([place(load=2)])) == [2, 3]
     assert made.cause("00001-0", [place()]) is None
+
+
+def test_what_is_older_than_what_was_told_is_not_taken() -> None:
+    """Two readers: the one that looked earlier comes later, and must not bring an ended job back."""
+    made = Queue()
+    made.take(Changes(None, 5, {1: at_work(job(1)), 2: job(2)}))
+    made.take(Changes(5, 8, {1: None}))
+    made.take(Changes(5, 7, {1: at_work(job(1))}))
+    assert sorted(made.jobs) == [2]
+    made.take(Changes(9, 10, {2: None}))  # what came between is not known
+    assert (sorted(made.jobs), made.version) == ([2], 8)
+    made.take(Changes(7, 11, {2: None}))
+    assert (sorted(made.jobs), made.version) == ([], 11)
 
 
 def test_all_locks_are_taken_at_once_or_none() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.apply import jobs as apply
 from reconciler.model.job import Checkout, Reason
 from reconciler.model.queue import Need, QueuedJob, units
-from reconciler.store import jobs, queue, retention
+from reconciler.store import jobs, queue
 from reconciler.store.database import Database, Write, connect
 from reconciler.store.jobs import Ending, NewJob, State
 from tests.conftest import NewDatabase
@@ -99,18 +99,6 @@ def test_a_claim_an_abort_and_an_end_are_each_seen_once(new_database: NewDatabas
             )
         assert facts == [{1: (["Executor/a"], False)}, {1: (["Executor/a"], True)}, {1: None}]
         assert (await database.read(lambda c: queue.changed(c, seen.version))).jobs == {}
-
-    with_database(new_database, work)
-
-
-def test_a_job_that_was_forgotten_is_no_more(new_database: NewDatabase) -> None:
-    """Its row has no version to be found by; asked for by number it is gone."""
-
-    async def work(database: Database) -> None:
-        await database.write(lambda w: [create(w), create(w, {"when": "failed", "branches": ["other"]})])
-        await database.write(lambda w: retention.forget(w.connection, [2]))
-        found = await database.read(lambda c: queue.of_jobs(c, [1, 2, 3]))
-        assert {number: job and job.number for number, job in found.items()} == {1: 1, 2: None, 3: None}
 
     with_database(new_database, work)
 
