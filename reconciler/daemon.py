@@ -184,6 +184,11 @@ class Daemon:
             wake = lambda: self.loop.wake("source")  # noqa: E731
             self._tasks.append(asyncio.create_task(watch(folder, wake, self._stop), name="watch"))
 
+    def ended(self, job: int, trial: str) -> None:
+        """A script has ended: the next one need not wait until that is stored."""
+        self.installation.queue.release(job, trial)
+        self.loop.wake("dispatch")
+
     def advance(self, write: Write, job: int) -> tuple[Outcome | None, Changes | None]:
         """A trial ends in this transaction: its job goes on."""
         return apply.advance(write, job), changes(self.installation, write)

@@ -34,6 +34,7 @@ class Queue:
         self._lanes: dict[str, dict[Need, list[Rank]]] = {}
         self._offered: set[int] = set()
         self._waiting: dict[str, tuple[QueuedJob, Need]] = {}
+        self._released: set[str] = set()
         self._load: dict[str, int] = {}
         self._shares: dict[str, int] = {}
         self._holders: dict[str, dict[str, int]] = {}
@@ -63,6 +64,14 @@ class Queue:
         for number, job in changes.jobs.items():
             self.update(number, job)
         self.version = changes.version
+
+    def release(self, number: int, trial: str) -> None:
+        """Nothing of it runs any more: its load is free before its end is stored; its locks are not."""
+        job = self.jobs.get(number)
+        for found in job.trials if job else ():
+            if found.id == trial and found.executor is not None and trial not in self._released:
+                self._weigh(self.jobs[number], found, found.executor, -1)
+                self._released.add(trial)
 
     def decide(self, places: Iterable[Place]) -> tuple[Assignment, ...]:
         """The trials to start now."""
@@ -173,8 +182,8 @@ class Queue:
             self._offer(self.jobs[group[0]])
 
     def _at_work(self, job: QueuedJob, trial: QueuedTrial, executor: str, sign: int) -> None:
-        _count(self._load, executor, sign * trial.need.load)
-        _count(self._shares, job.lane, sign * trial.need.load)
+        if trial.id not in self._released:
+            self._weigh(job, trial, executor, sign)
         for lock in trial.need.locks:
             holders = self._holders.setdefault(lock, {})
             if sign > 0:
@@ -183,6 +192,10 @@ class Queue:
                 del holders[trial.id]
             if not holders:
                 del self._holders[lock]
+
+    def _weigh(self, job: QueuedJob, trial: QueuedTrial, executor: str, sign: int) -> None:
+        _count(self._load, executor, sign * trial.need.load)
+        _count(self._shares, job.lane, sign * trial.need.load)
 
     def _offer(self, job: QueuedJob) -> None:
         """Put its waiting trials into their lines, if it may start beside the jobs before it."""
@@ -211,7 +224,10 @@ class Queue:
 
     def _forget_passed(self, old: QueuedJob | None, new: QueuedJob | None) -> None:
         """What no longer waits is owed nothing."""
+        left = {trial.id for trial in new.trials} if new else frozenset()
         for trial in old.trials if old else ():
+            if trial.id not in left:
+                self._released.discard(trial.id)
             if trial.id not in self._waiting:
                 self._passed.pop(trial.id, None)
                 self._owed.pop(trial.id, None)

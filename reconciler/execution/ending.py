@@ -27,15 +27,17 @@ class Stop:
     """A request to end a trial; the first one counts."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        # set by a request, and by whoever has other news for those that wait for one
+        self.news = asyncio.Event()
+        self.asked = False
         self.reason = Reason.CANCELLED
         self.message: str | None = None
 
     def ask(self, reason: Reason, message: str | None) -> None:
         """End it, for this reason."""
-        if not self._event.is_set():
-            self.reason, self.message = reason, message
-            self._event.set()
+        if not self.asked:
+            self.asked, self.reason, self.message = True, reason, message
+            self.news.set()
 
     def keep(self, run: Path) -> None:
         """Note it in the run folder: a daemon that takes up the trial must know why its script ends. Blocks."""
@@ -54,7 +56,7 @@ class Stop:
 
     async def wait(self) -> None:
         """Until somebody asks."""
-        await self._event.wait()
+        await self.news.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -47,6 +48,7 @@ T = TypeVar("T")
 _EMBEDDED = "embedded@"
 _RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
+_SHORT = 0.05  # what has ended by then had nobody follow its log
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -58,6 +60,9 @@ class Progress(Protocol):
 
     def begun(self, job: Job) -> None:
         """One of its scripts begins."""
+
+    def ended(self, job: int, trial: str) -> None:
+        """Nothing of a trial runs any more; what it left is still to be stored."""
 
     async def settle(self, job: int, outcome: Any) -> None:
         """What follows from it, after the commit."""
@@ -293,7 +298,7 @@ class Runs:
     ) -> None:
         """Wait for the script's end, its time limit, or a stop."""
         limit = trial.policy.get("timeout_seconds")
-        left = None if limit is None else max(0.0, float(limit) - processes.age(handle.started))
+        left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
         stop = self._stops[trial.id]
         recorders = self._recorders(trial)
         disk_bytes = (place.spec.get("limits") or {}).get("disk_bytes")
@@ -303,25 +308,23 @@ class Runs:
             handle.run / "status",
         )
         self._disk.watch(trial.id, fillable, disk_bytes, handle.pid)
-        recording = [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
-        waiting = asyncio.ensure_future(supervisor.wait(handle))
-        stopping = asyncio.ensure_future(stop.wait())
+        recording: list[asyncio.Future[None]] = []
         try:
-            done, _ = await asyncio.wait(
-                {waiting, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
-            ended = waiting in done
+            ended = await supervisor.ended(handle, stop.news, min(left, _SHORT))
+            if not ended and not stop.asked and left > _SHORT:
+                recording += [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
+                ended = await supervisor.ended(handle, stop.news, left - _SHORT)
             if not ended:
                 stop.ask(Reason.TIMEOUT, None)  # unless it was asked before
                 await asyncio.to_thread(stop.keep, handle.run)
                 await self._end(handle, stop)
-            verdict = Verdict(await waiting, None if ended else stop, notes)
+            verdict = Verdict(await supervisor.wait(handle), None if ended else stop, notes)
         except Exception:
             # a trial that nobody minds must not hold its locks, or run on without them
             await self._give_up(handle)
             raise
         finally:
-            for task in (waiting, stopping, *recording):
+            for task in recording:
                 task.cancel()
             await asyncio.gather(*recording, return_exceptions=True)
         await self._conclude(trial, verdict, recorders)
@@ -382,6 +385,7 @@ class Runs:
         self._ended[trial.id] = folder
         gather = partial(self._gather, trial, verdict, recorders, folder)
         ending, kept = await self._patiently(gather)
+        self._progress.ended(trial.job, trial.id)
         await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)

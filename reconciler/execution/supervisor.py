@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from math import inf
 from pathlib import Path
 
 from reconciler.execution import processes
@@ -227,11 +228,7 @@ def _spawn(
 
 async def wait(supervised: Supervised) -> Exit | None:
     """Waits until the script has ended and its output is in the log. None: gone without a status (lost)."""
-    tick = None if supervised.survivors else _TICK
-    async with _watching(supervised) as ended:
-        while not await _within(ended, tick):
-            if (supervised.run / "code").exists():
-                await _end_stragglers(supervised, ended)
+    await ended(supervised, asyncio.Event())
     result = _exit(supervised.run)
     if result is not None:
         return result
@@ -242,23 +239,47 @@ async def wait(supervised: Supervised) -> Exit | None:
     return found if isinstance(found, Exit) else None
 
 
-async def _end_stragglers(supervised: Supervised, ended: asyncio.Event) -> None:
+async def ended(supervised: Supervised, news: asyncio.Event, seconds: float = inf) -> bool:
+    """Waits for the script's end, but no longer than `seconds`, or than somebody else sets `news`.
+
+    True: it has ended. One event for all that may come: a task for each would cost more than starting the script.
+    """
+    until = time.monotonic() + seconds
+    async with _watching(supervised, news) as end:
+        while not news.is_set():
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            if not await _within(news, min(left, _TICK)) and not supervised.survivors:
+                await _end_stragglers(supervised, news)
+        return end.seen
+
+
+async def _end_stragglers(supervised: Supervised, news: asyncio.Event) -> None:
     """The script has ended, but something still holds the pipe.
 
     Bare, that is what made a session of its own; in a sandbox, the first process of a bubblewrap that died early.
     """
-    if not await _within(ended, _AGAIN):
+    if (supervised.run / "code").exists() and not await _within(news, _AGAIN):
         await asyncio.to_thread(_signal_tree, supervised, signal.SIGKILL)
 
 
+@dataclass(slots=True)
+class _End:
+    """Has the supervisor ended?"""
+
+    seen: bool = False
+
+
 @contextlib.asynccontextmanager
-async def _watching(supervised: Supervised) -> AsyncIterator[asyncio.Event]:
-    """An event that is set when the supervisor has ended; reaps it when it was our child."""
-    ended = asyncio.Event()
+async def _watching(supervised: Supervised, news: asyncio.Event) -> AsyncIterator[_End]:
+    """Sets `news` when the supervisor has ended; reaps it when it was our child."""
+    end = _End()
     handle = _open(supervised)
     if handle is None:
-        ended.set()
-        yield ended
+        end.seen = True
+        news.set()
+        yield end
         return
     loop = asyncio.get_running_loop()
 
@@ -266,11 +287,12 @@ async def _watching(supervised: Supervised) -> AsyncIterator[asyncio.Event]:
         loop.remove_reader(handle)
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)
-        ended.set()
+        end.seen = True
+        news.set()
 
     loop.add_reader(handle, notice)
     try:
-        yield ended
+        yield end
     finally:
         loop.remove_reader(handle)
         os.close(handle)
@@ -289,7 +311,7 @@ def _open(supervised: Supervised) -> int | None:
     return handle
 
 
-async def _within(ended: asyncio.Event, seconds: float | None) -> bool:
+async def _within(ended: asyncio.Event, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
             await ended.wait()
@@ -394,7 +416,8 @@ async def stop(supervised: Supervised, *, grace: float = 30.0) -> None:
 
     The supervisor and bubblewrap's outer process are left alone, so the status is written as ever.
     """
-    async with _watching(supervised) as ended:
+    ended = asyncio.Event()
+    async with _watching(supervised, ended):
         if grace > 0:
             try:
                 async with asyncio.timeout(grace):
