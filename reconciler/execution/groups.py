@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from reconciler.execution import processes
@@ -25,6 +24,7 @@ _OURS = "steersman-daemon"
 _NEEDED = ("pids", "memory")
 _TRIES = 50
 _LOOKING = threading.Lock()
+_FOUND: list[_Tree] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,14 @@ def _made(name: str) -> list[Path]:
 
 def _tree() -> _Tree:
     """Looked for once, by one thread: another one's probe would make it seem that there is none."""
-    with _LOOKING:
-        return _found_tree()
+    if not _FOUND:
+        with _LOOKING:
+            if not _FOUND:
+                _FOUND.append(_look())
+    return _FOUND[0]
 
 
-@cache
-def _found_tree() -> _Tree:
+def _look() -> _Tree:
     try:
         mounted = {}
         for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():

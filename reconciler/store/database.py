@@ -9,10 +9,15 @@ driver's hop a statement, and nothing blocks the event loop. It knows no table b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +31,7 @@ from reconciler.store import chain
 
 T = TypeVar("T")
 _READERS = 3
+_TOGETHER = 32
 _WRITES = "steersman_writes"
 _json = msgspec.json
 
@@ -33,11 +39,11 @@ _json = msgspec.json
 class Write:
     """One transaction being written: its connection, its time, and the events that will record it."""
 
-    def __init__(self, connection: Connection, version: int, now: datetime) -> None:
+    def __init__(self, connection: Connection, version: int, now: datetime, actor: Actor = SYSTEM) -> None:
         self.connection = connection
         self.version = version
         self.now = now
-        self.actor = SYSTEM
+        self.actor = actor
         self.events: list[Event] = []
         self.names: list[str] = []
 
@@ -52,12 +58,33 @@ class Write:
         self.names.append(name)
 
 
+@dataclass(slots=True, eq=False)
+class _Order:
+    """Something to be written, and what came of it: a result with its write and records, or an error."""
+
+    work: Callable[[Write], Any]
+    actor: Actor
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Any]
+    result: Any = None
+    write: Write | None = None
+    records: list[Recorded] = field(default_factory=list)
+    error: BaseException | None = None
+
+
 class Database:
-    """One engine. Writes are one at a time within the process, in one thread; reads run beside them in others."""
+    """One engine. Writes are one at a time within the process, in one thread; reads run beside them in others.
+
+    What waits to be written while another transaction is at it goes into one together: each is a write of its own, with
+    its version and its events, but the way to the disk is the same for all.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._immediate = engine.execution_options(**{_WRITES: True})
+        self._orders: deque[_Order] = deque()
+        self._ordering = Lock()
+        self._writing = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._listeners: list[Callable[[int, Recorded | None], None]] = []
@@ -78,15 +105,18 @@ class Database:
         self._listeners.remove(listener)
 
     async def write(self, work: Callable[[Write], T], actor: Actor = SYSTEM) -> T:
-        """Run `work` in one transaction, then advance the version and append its events to the chain."""
+        """Run `work` in one transaction, then advance the version and append its events to the chain.
+
+        It may be run again, when another one that shared its transaction failed.
+        """
         loop = asyncio.get_running_loop()
-        result, write, records = await loop.run_in_executor(self._writer, self._write, work, actor)
-        self.version = max(self.version, write.version)
-        for listener in tuple(self._listeners):
-            for recorded in records or (None,):
-                listener(write.version, recorded)
-        for name in write.names:
-            self.wake(name)
+        order = _Order(work, actor, loop, loop.create_future())
+        with self._ordering:
+            self._orders.append(order)
+            idle, self._writing = not self._writing, True
+        if idle:
+            self._writer.submit(self._write_all)
+        result: T = await order.done
         return result
 
     async def read(self, query: Callable[[Connection], T]) -> T:
@@ -102,9 +132,62 @@ class Database:
         """Finish what is being written and give all connections back."""
         await asyncio.to_thread(self._close)
 
-    def _write(self, work: Callable[[Write], T], actor: Actor) -> tuple[T, Write, list[Recorded]]:
+    def _write_all(self) -> None:
+        """In the writer's thread: everything that waits, until nothing does."""
+        while True:
+            with self._ordering:
+                some = [self._orders.popleft() for _ in range(min(len(self._orders), _TOGETHER))]
+                self._writing = bool(some)
+            if not some:
+                return
+            some = [order for order in some if not order.done.cancelled()]
+            if some:
+                self._write_together(some)
+            for loop, orders in groupby(some, attrgetter("loop")):
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(self._deliver, list(orders))
+
+    def _write_together(self, orders: Sequence[_Order]) -> None:
+        try:
+            self._write(orders)
+        except Transient as error:
+            for order in orders:
+                order.error = error
+        except BaseException as error:
+            if len(orders) == 1:
+                orders[0].error = error
+                return
+            for order in orders:
+                self._write_together([order])
+
+    def _write(self, orders: Sequence[_Order]) -> None:
         with _explained(), self._immediate.begin() as connection:
-            return _transaction(connection, work, actor)
+            version, head, seq = chain.lock(connection)
+            for order in orders:
+                write = Write(connection, version + 1, datetime.now(UTC), order.actor)
+                order.result, order.write, order.records = order.work(write), write, []
+                for item in write.events:
+                    record = chain.append(connection, item, write.actor, write.now, head, seq := seq + 1)
+                    head = record.hash
+                    order.records.append(record)
+                version = write.version
+            chain.advance(connection, version, head)
+
+    def _deliver(self, orders: Sequence[_Order]) -> None:
+        """On the event loop: what was committed is told in its order."""
+        for order in orders:
+            if order.write is None or order.error is not None:
+                if not order.done.done():
+                    order.done.set_exception(order.error or RuntimeError("it was not written"))
+                continue
+            self.version = max(self.version, order.write.version)
+            for listener in tuple(self._listeners):
+                for recorded in order.records or (None,):
+                    listener(order.write.version, recorded)
+            for name in order.write.names:
+                self.wake(name)
+            if not order.done.done():
+                order.done.set_result(order.result)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with _explained(), self._engine.connect() as connection:
@@ -132,23 +215,6 @@ def _explained() -> Iterator[None]:
         if error.connection_invalidated:
             raise _unavailable(error) from error
         raise
-
-
-def _transaction(
-    connection: Connection, work: Callable[[Write], T], actor: Actor
-) -> tuple[T, Write, list[Recorded]]:
-    now = datetime.now(UTC)
-    version, head, seq = chain.lock(connection)
-    write = Write(connection, version + 1, now)
-    write.actor = actor
-    result = work(write)
-    records: list[Recorded] = []
-    for item in write.events:
-        record = chain.append(connection, item, write.actor, now, head, seq := seq + 1)
-        head = record.hash
-        records.append(record)
-    chain.advance(connection, write.version, head)
-    return result, write, records
 
 
 def _unavailable(error: DBAPIError) -> Transient:
