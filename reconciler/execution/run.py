@@ -205,11 +205,9 @@ class Runs:
             await self._finish(trial, epoch, refused(error), ())
         else:
             started = True
-            await self._watch(trial, handle, place, notes)
+            await self._minded(folder, self._watch(trial, handle, place, notes))
         finally:
-            if started:
-                await self._leave(folder)
-            elif not _cancelled():
+            if not started and not _cancelled():
                 await asyncio.to_thread(_undo, self._run(trial), folder)
 
     async def _checked_out(self, trial: LiveTrial, folder: Folder, checkout: Checkout) -> bool:
@@ -271,16 +269,13 @@ class Runs:
             if (again := await self._persist(claim)) is not None:
                 await self._fresh(again[0], again[1], place)
             return
-        try:
-            if isinstance(found, Supervised):
-                if trial.state is State.ABORTING:
-                    self.stop(trial.id)
-                await self._watch(trial, found, place, ())
-            else:
-                verdict = Verdict(None if isinstance(found, Lost) else found)
-                await self._conclude(trial, verdict, self._recorders(trial))
-        finally:
-            await self._leave(self._folder(trial, trial.epoch))
+        if isinstance(found, Supervised):
+            if trial.state is State.ABORTING:
+                self.stop(trial.id)
+            rest = self._watch(trial, found, place, ())
+        else:
+            rest = self._conclude(trial, Verdict(None if isinstance(found, Lost) else found), {})
+        await self._minded(self._folder(trial, trial.epoch), rest)
 
     def _found(self, trial: LiveTrial, run: Path) -> Supervised | Exit | Lost | NotStarted:
         """What became of a claim. One that was signed in another data directory cannot be seen from here."""
@@ -291,6 +286,14 @@ class Runs:
             return Lost()
         return supervisor.attach(run, claimed_boot=boot or None)
 
+    async def _minded(self, folder: Folder, rest: Coroutine[Any, Any, None]) -> None:
+        """From the start to the end; what it worked in goes also after a fault of ours."""
+        try:
+            await rest
+        except Exception:
+            await workspace.remove(folder.path)
+            raise
+
     # -- while it runs
 
     async def _watch(
@@ -300,7 +303,7 @@ class Runs:
         limit = trial.policy.get("timeout_seconds")
         left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
         stop = self._stops[trial.id]
-        recorders = self._recorders(trial)
+        recorders: dict[str, Recorder] = {}
         disk_bytes = (place.spec.get("limits") or {}).get("disk_bytes")
         fillable = (
             self._folder(trial, trial.epoch).path,
@@ -312,13 +315,13 @@ class Runs:
         try:
             ended = await supervisor.ended(handle, stop.news, min(left, _SHORT))
             if not ended and not stop.asked and left > _SHORT:
+                recorders = self._recorders(trial)
                 recording += [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
                 ended = await supervisor.ended(handle, stop.news, left - _SHORT)
             if not ended:
                 stop.ask(Reason.TIMEOUT, None)  # unless it was asked before
                 await asyncio.to_thread(stop.keep, handle.run)
                 await self._end(handle, stop)
-            verdict = Verdict(await supervisor.wait(handle), None if ended else stop, notes)
         except Exception:
             # a trial that nobody minds must not hold its locks, or run on without them
             await self._give_up(handle)
@@ -327,7 +330,8 @@ class Runs:
             for task in recording:
                 task.cancel()
             await asyncio.gather(*recording, return_exceptions=True)
-        await self._conclude(trial, verdict, recorders)
+        verdict = Verdict(None, None if ended else stop, notes)
+        await self._conclude(trial, verdict, recorders, handle)
 
     async def _give_up(self, handle: Supervised) -> None:
         """End it whatever the trouble is, and try again while that itself cannot be done."""
@@ -377,38 +381,52 @@ class Runs:
 
     # -- the end
 
-    async def _conclude(self, trial: LiveTrial, verdict: Verdict, recorders: Mapping[str, Recorder]) -> None:
+    async def _conclude(
+        self,
+        trial: LiveTrial,
+        verdict: Verdict,
+        recorders: Mapping[str, Recorder],
+        handle: Supervised | None = None,
+    ) -> None:
         """Keep what it left, complete its logs, store the end. Every step may be done again after a kill."""
         folder = self._folder(trial, trial.epoch)
         if self._stops[trial.id].reason is Reason.DISK_LIMIT:
             await workspace.remove(folder.path)  # else there may be no room to store its end
         self._ended[trial.id] = folder
-        gather = partial(self._gather, trial, verdict, recorders, folder)
+        gather = partial(self._gather, trial, verdict, recorders, handle)
         ending, kept = await self._patiently(gather)
         self._progress.ended(trial.job, trial.id)
         await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)
-        await asyncio.to_thread(_after, self._run(trial), list(recorders), folder)
+        await asyncio.to_thread(_after, self._run(trial), service_names(trial.policy), folder)
 
     def _gather(
-        self, trial: LiveTrial, verdict: Verdict, recorders: Mapping[str, Recorder], folder: Folder
+        self,
+        trial: LiveTrial,
+        verdict: Verdict,
+        recorders: Mapping[str, Recorder],
+        handle: Supervised | None,
     ) -> tuple[Ending, list[Kept]]:
         """Everything that an ended script left, and how it is judged. Blocks."""
         run = self._run(trial)
+        folder = self._folder(trial, trial.epoch)
+        found = verdict.found if handle is None else supervisor.outcome(handle)
+        recorders = recorders or self._recorders(trial)
         containers.remove(run)
         groups.end(supervisor.cookie(run))
         outputs = handover.read_outputs(command.outputs_path(run))
         kept: list[Kept] = []
         complaints: list[str] = []
         patterns = list(trial.policy.get("attachments") or ())
-        if patterns and verdict.found is not None and folder.workspace.is_dir():
+        if patterns and found is not None and folder.workspace.is_dir():
             kept, complaints = self._store.keep(folder.workspace, patterns)
         notes = (*verdict.notes, *outputs.complaints, *complaints)
         sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
         # last, as it cannot be asked twice: what is above may fail on a full disk, and is done again
         bounded = groups.finish(supervisor.cookie(run))
-        ending = judge(verdict, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
+        known = replace(verdict, found=found)
+        ending = judge(known, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
         return ending, kept
 
     async def _patiently(self, work: Callable[[], T]) -> T:
@@ -449,11 +467,6 @@ class Runs:
             self._wake(f"job/{trial.job}")
             self._wake("dispatch")
         await self._progress.settle(trial.job, outcome)
-
-    async def _leave(self, folder: Folder) -> None:
-        """Remove what it worked in, unless the daemon stops and the script goes on in it."""
-        if not _cancelled() and folder.path.exists():
-            await workspace.remove(folder.path)
 
     # -- caches
 
@@ -527,12 +540,12 @@ def _undo(run: Path, folder: Folder) -> None:
     tidy(run)
 
 
-def _after(run: Path, scripts: Sequence[str], folder: Folder) -> None:
+def _after(run: Path, services: Sequence[str], folder: Folder) -> None:
     """What is no more needed goes; large logs are compressed. Blocks."""
     workspace.remove_now(folder.path)
     tidy(run)
-    for name in scripts:
-        compress(run if name == rows.MAIN else run / "services" / name)
+    for log_folder in (run, *(run / "services" / name for name in services)):
+        compress(log_folder)
 
 
 def _cancelled() -> bool:

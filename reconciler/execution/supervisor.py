@@ -19,7 +19,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from math import inf
 from pathlib import Path
@@ -78,13 +78,17 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """A running supervisor. A value only: it holds no descriptor and may be kept, copied or dropped."""
+    """A running supervisor. A value only: it holds no descriptor and may be kept, copied or dropped.
+
+    `child`: of this process, so that its pid stays its own until it is reaped.
+    """
 
     run: Path
     pid: int
     started: int
     sandboxed: bool
     survivors: bool = False
+    child: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,8 @@ def _spawn(
     # wait() reaps by pidfd; without this the object would complain when it is dropped
     process.returncode = 0
     found = processes.look(process.pid)
-    return Supervised(run, process.pid, found.started if found else 0, command.sandboxed, command.survivors)
+    started = found.started if found else 0
+    return Supervised(run, process.pid, started, command.sandboxed, command.survivors, child=True)
 
 
 # -- waiting
@@ -229,13 +234,18 @@ def _spawn(
 async def wait(supervised: Supervised) -> Exit | None:
     """Waits until the script has ended and its output is in the log. None: gone without a status (lost)."""
     await ended(supervised, asyncio.Event())
-    result = _exit(supervised.run)
-    if result is not None:
-        return result
-    found = await asyncio.to_thread(attach, supervised.run)
-    if isinstance(found, Supervised) and found != supervised:
-        # another supervisor had the claim before ours came, which then ended at once
-        return await wait(found)
+    return await asyncio.to_thread(outcome, supervised)
+
+
+def outcome(supervised: Supervised) -> Exit | None:
+    """How it ended, once it has; None: gone without a status (lost). Blocks for milliseconds."""
+    found: Exit | Supervised | Lost | NotStarted | None = _exit(supervised.run)
+    while not isinstance(found, Exit | Lost | NotStarted):
+        found = attach(supervised.run)
+        if found == supervised:
+            return None
+        if isinstance(found, Supervised):
+            time.sleep(_AGAIN)  # another supervisor had the claim before ours came, which then ended at once
     return found if isinstance(found, Exit) else None
 
 
@@ -304,11 +314,11 @@ def _open(supervised: Supervised) -> int | None:
         handle = os.pidfd_open(supervised.pid)
     except ProcessLookupError:
         return None
-    found = processes.look(supervised.pid)
-    if found is None or found.started != supervised.started:
-        os.close(handle)
-        return None
-    return handle
+    found = None if supervised.child else processes.look(supervised.pid)
+    if supervised.child or (found is not None and found.started == supervised.started):
+        return handle
+    os.close(handle)
+    return None
 
 
 async def _within(ended: asyncio.Event, seconds: float) -> bool:
