@@ -134,36 +134,44 @@ class Database:
 
     def _write_all(self) -> None:
         """In the writer's thread: everything that waits, until nothing does."""
-        while True:
-            with self._ordering:
-                some = [self._orders.popleft() for _ in range(min(len(self._orders), _TOGETHER))]
-                self._writing = bool(some)
-            if not some:
-                return
-            some = [order for order in some if not order.done.cancelled()]
-            if some:
-                self._write_together(some)
-            for loop, orders in groupby(some, attrgetter("loop")):
+        while orders := self._waiting(_TOGETHER):
+            self._write_together(orders)
+            for loop, some in groupby(orders, attrgetter("loop")):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    loop.call_soon_threadsafe(self._deliver, list(orders))
+                    loop.call_soon_threadsafe(self._deliver, list(some))
 
-    def _write_together(self, orders: Sequence[_Order]) -> None:
+    def _waiting(self, most: int, *, more: bool = False) -> list[_Order]:
+        """What waits now; when that is nothing, the writer may rest, unless it only asks for `more` to take along."""
+        with self._ordering:
+            found: list[_Order] = []
+            while self._orders and len(found) < most:
+                order = self._orders.popleft()
+                if not order.done.cancelled():
+                    found.append(order)
+            self._writing = more or bool(found)
+        return found
+
+    def _write_together(self, orders: list[_Order]) -> None:
+        """One transaction; where one of them fails, one for each. What comes meanwhile is added to `orders`."""
         try:
-            self._write(orders)
+            self._write(orders, self._waiting)
         except Transient as error:
             for order in orders:
                 order.error = error
-        except BaseException as error:
+        except BaseException as alone:
             if len(orders) == 1:
-                orders[0].error = error
+                orders[0].error = alone
                 return
             for order in orders:
-                self._write_together([order])
+                try:
+                    self._write([order])
+                except BaseException as error:
+                    order.error = error
 
-    def _write(self, orders: Sequence[_Order]) -> None:
+    def _write(self, orders: list[_Order], waiting: Callable[..., list[_Order]] | None = None) -> None:
         with _explained(), self._immediate.begin() as connection:
             version, head, seq = chain.lock(connection)
-            for order in orders:
+            for order in orders:  # which grows
                 write = Write(connection, version + 1, datetime.now(UTC), order.actor)
                 order.result, order.write, order.records = order.work(write), write, []
                 for item in write.events:
@@ -171,6 +179,8 @@ class Database:
                     head = record.hash
                     order.records.append(record)
                 version = write.version
+                if waiting is not None and order is orders[-1]:
+                    orders += waiting(_TOGETHER - len(orders), more=True)
             chain.advance(connection, version, head)
 
     def _deliver(self, orders: Sequence[_Order]) -> None:
