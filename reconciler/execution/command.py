@@ -86,8 +86,9 @@ def build(order: Order, settings: Settings) -> tuple[Command, tuple[str, ...]]:
     if image is None:
         raise Stalled("NoImage", f"{order.place.key} has no image {order.policy.get('image')}")
     bounds = _bounds(order.place.spec.get("limits") or {}, settings, contained=image["type"] == "container")
-    for name in ("outputs", "status"):
-        (order.run / name).touch(mode=0o600)
+    told = ("status",) if image["type"] == "container" or _needs_launcher(order) else ()
+    for name in ("outputs", *told):
+        _write(order.run / name, b"", 0o600)
     if image["type"] == "container":
         return _contained(order, settings, image, bounds), bounds.notes
     _steps(order, image)
@@ -402,8 +403,7 @@ def _script_file(order: Order) -> Path:
     text = order.policy.get("run")
     if text is not None:
         path = order.run / "run.sh"
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o755 if text.startswith("#!") else 0o644)
+        _write(path, text.encode(), 0o755 if text.startswith("#!") else 0o644)
         return path
     name, workspace = str(order.policy["script"]), order.folder.workspace
     resolved = (workspace / name).resolve()
@@ -412,11 +412,23 @@ def _script_file(order: Order) -> Path:
     return workspace / resolved.relative_to(workspace.resolve())
 
 
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """In as few steps as there are: each of them lets another thread go first."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(handle, mode)
+        while content:
+            content = content[os.write(handle, content) :]
+    finally:
+        os.close(handle)
+
+
 def _shown_script(order: Order) -> tuple[tuple[str, ...], list[tuple[Path, str]]]:
     """How it is run inside of a sandbox or container, and the file to show there where it is not in the workspace."""
     script = _script_file(order)
-    if script.parent == order.run:
-        return _interpreter(script, _SCRIPT), [(script, _SCRIPT)]
+    text = order.policy.get("run")
+    if text is not None:
+        return ((_SCRIPT,) if text.startswith("#!") else ("/bin/sh", "-e", _SCRIPT)), [(script, _SCRIPT)]
     return _interpreter(script, f"{sandbox.WORKSPACE}/{script.relative_to(order.folder.workspace)}"), []
 
 

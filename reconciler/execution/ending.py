@@ -72,7 +72,8 @@ def judge(
     verdict: Verdict, run: Path, sizes: Mapping[str, int], outputs: Mapping[str, str], *, out_of_memory: bool
 ) -> Ending:
     """The end as it is stored; `sizes` are those of the logs by name of script."""
-    told = _told(run, sizes)
+    passed = verdict.found is not None and verdict.found.status == 0
+    told = None if passed else _told(run, sizes)
     forced = verdict.forced or Stop.kept(run)  # by an earlier daemon, or while it ended by itself
     state, reason, message = _state(verdict.found, forced, told, out_of_memory=out_of_memory)
     status = verdict.found.status if verdict.found is not None else None

@@ -62,7 +62,8 @@ def make(name: str, pids: int | None, memory_bytes: int | None) -> tuple[str, ..
         if limit is None or controller not in tree.folders:
             continue
         group = tree.folders[controller] / f"{_PREFIX}{name}"
-        group.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            group.mkdir()
         _bound(group, controller, limit, tree.unified)
         # a shell is one thread: to move that alone spares version 1 a lock over the whole machine, ten times as slow
         entrances[str(group / ("cgroup.procs" if tree.unified else "tasks"))] = None
@@ -171,10 +172,16 @@ def _bound(group: Path, controller: str, limit: int, unified: bool) -> None:
 
 
 def _set(group: Path, name: str, value: int) -> None:
-    (group / name).write_text(str(value), encoding="ascii")
+    handle = os.open(f"{group}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(handle, b"%d" % value)
+    finally:
+        os.close(handle)
 
 
 def _killed(group: Path) -> bool:
+    if "memory" not in _tree().folders:
+        return False
     for name in ("memory.events", "memory.oom_control"):
         with contextlib.suppress(OSError):
             for line in (group / name).read_text(encoding="ascii").splitlines():

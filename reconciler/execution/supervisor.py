@@ -144,7 +144,8 @@ def start(run: Path, command: Command) -> Supervised:
     large), ValueError when a value holds a NUL.
     """
     run = run.absolute()
-    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.path.isdir(run):  # noqa: PTH112  (a hot path)
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
     if command.survivors:
         os.mkfifo(run / "pipe", 0o600)
     identity = {COOKIE: cookie(run)}
