@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -45,7 +46,11 @@ class Loop:
         self._failures: dict[str, int] = {}
         self._due: dict[str, datetime] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        self._wakeup = asyncio.Event()
+        # of the slow ones: those that wait for a place, and how many places are taken
+        self._queued: dict[str, None] = {}
+        self._taken = 0
+        self._context: Context | None = None
+        self._closing = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,9 +68,9 @@ class Loop:
         self._idle.clear()
         if name in self._busy:
             self._again.add(name)
-        else:
-            self._ready.setdefault(name, time.monotonic())
-            self._wakeup.set()
+        elif name not in self._ready:
+            self._ready[name] = time.monotonic()
+            self._begin(name)
 
     async def run_now(self, name: str) -> None:
         """Queue a name and wait for a pass of it that begins after this call; its errors stay in the loop."""
@@ -77,17 +82,39 @@ class Loop:
     async def run(self) -> None:
         """Go on until `close`."""
         self._scheduler.start()
-        while not self._closed:
-            await self._wakeup.wait()
-            self._wakeup.clear()
-            for name in list(self._ready):
-                if self._slow(name) and sum(map(self._slow, self._busy)) >= MAX_SLOW:
-                    continue
-                del self._ready[name]
-                self._busy.add(name)
-                task = asyncio.create_task(self._one(name), name=f"pass {name}")
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        self._context = copy_context()
+        for name in self._ready:
+            self._begin(name)
+        await self._closing.wait()
+
+    def _begin(self, name: str) -> None:
+        """Pass a name next; before `run` none, of the slow ones no more than there are places."""
+        if self._context is None:
+            return
+        if self._slow(name):
+            if self._taken >= MAX_SLOW:
+                self._queued[name] = None
+                return
+            self._taken += 1
+        # in a context of its own: that of whoever woke it is nothing to it
+        task = asyncio.create_task(self._one(name), name=f"pass {name}", context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _leave(self, name: str) -> None:
+        """A pass has ended: the name may pass again, or another one takes its place."""
+        self._busy.discard(name)
+        if self._slow(name):
+            self._taken -= 1
+        if name in self._again:
+            self._again.discard(name)
+            self.wake(name)
+        if self._queued and self._taken < MAX_SLOW:
+            following = next(iter(self._queued))
+            del self._queued[following]
+            self._begin(following)
+        if not self._busy and not self._ready:
+            self._idle.set()
 
     async def idle(self) -> None:
         """Until nothing is queued or passing (what is due later does not count)."""
@@ -114,7 +141,7 @@ class Loop:
     async def close(self) -> None:
         """Stop taking names, and wait for the passes at work."""
         self._closed = True
-        self._wakeup.set()
+        self._closing.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         for task in list(self._tasks):
@@ -122,6 +149,8 @@ class Loop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _one(self, name: str) -> None:
+        del self._ready[name]
+        self._busy.add(name)
         waiters = self._waiters.pop(name, [])
         try:
             at = await self._run_pass(name)
@@ -139,13 +168,7 @@ class Loop:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            self._busy.discard(name)
-            if name in self._again:
-                self._again.discard(name)
-                self._ready.setdefault(name, time.monotonic())
-            self._wakeup.set()
-            if not self._busy and not self._ready:
-                self._idle.set()
+            self._leave(name)
 
     def _failed(self, name: str, error: Exception) -> None:
         """What happens next is said by the error's type, and nowhere else."""

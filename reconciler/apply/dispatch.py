@@ -35,7 +35,7 @@ async def start(
                 claimed.append((trial, job))
         return claimed, changes(installation, write)
 
-    claimed, seen = await installation.database.write(claim)
+    claimed, seen = await installation.database.write(claim, prompt=True)
     if seen is not None:
         installation.queue.take(seen)
     for trial, job in claimed:

@@ -393,9 +393,11 @@ class Runs:
         if self._stops[trial.id].reason is Reason.DISK_LIMIT:
             await workspace.remove(folder.path)  # else there may be no room to store its end
         self._ended[trial.id] = folder
+        if handle is not None and handle.sandboxed:
+            self._progress.ended(trial.job, trial.id)
+            await asyncio.sleep(0)  # who waits for its place goes first
         gather = partial(self._gather, trial, verdict, recorders, handle)
         ending, kept = await self._patiently(gather)
-        self._progress.ended(trial.job, trial.id)
         await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)

@@ -64,6 +64,7 @@ class _Order:
 
     work: Callable[[Write], Any]
     actor: Actor
+    prompt: bool
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Any]
     result: Any = None
@@ -83,6 +84,7 @@ class Database:
         self._engine = engine
         self._immediate = engine.execution_options(**{_WRITES: True})
         self._orders: deque[_Order] = deque()
+        self._prompt: deque[_Order] = deque()
         self._ordering = Lock()
         self._writing = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
@@ -104,15 +106,16 @@ class Database:
         """No longer call it."""
         self._listeners.remove(listener)
 
-    async def write(self, work: Callable[[Write], T], actor: Actor = SYSTEM) -> T:
+    async def write(self, work: Callable[[Write], T], actor: Actor = SYSTEM, *, prompt: bool = False) -> T:
         """Run `work` in one transaction, then advance the version and append its events to the chain.
 
-        It may be run again, when another one that shared its transaction failed.
+        It may be run again, when another one that shared its transaction failed. `prompt`: before all that waits and
+        not together with it, as something stands idle meanwhile.
         """
         loop = asyncio.get_running_loop()
-        order = _Order(work, actor, loop, loop.create_future())
+        order = _Order(work, actor, prompt, loop, loop.create_future())
         with self._ordering:
-            self._orders.append(order)
+            (self._prompt if prompt else self._orders).append(order)
             idle, self._writing = not self._writing, True
         if idle:
             self._writer.submit(self._write_all)
@@ -134,27 +137,31 @@ class Database:
 
     def _write_all(self) -> None:
         """In the writer's thread: everything that waits, until nothing does."""
-        while orders := self._waiting(_TOGETHER):
+        while orders := self._next():
             self._write_together(orders)
             for loop, some in groupby(orders, attrgetter("loop")):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     loop.call_soon_threadsafe(self._deliver, list(some))
 
-    def _waiting(self, most: int, *, more: bool = False) -> list[_Order]:
-        """What waits now; when that is nothing, the writer may rest, unless it only asks for `more` to take along."""
+    def _next(self) -> list[_Order]:
+        """What is written next; when nothing waits, the writer rests."""
         with self._ordering:
-            found: list[_Order] = []
-            while self._orders and len(found) < most:
-                order = self._orders.popleft()
-                if not order.done.cancelled():
-                    found.append(order)
-            self._writing = more or bool(found)
+            found = _taken(self._prompt, _TOGETHER) or _taken(self._orders, _TOGETHER)
+            self._writing = bool(found)
         return found
+
+    def _more(self, orders: Sequence[_Order]) -> list[_Order]:
+        """What came while these were written and may go with them."""
+        with self._ordering:
+            room = _TOGETHER - len(orders)
+            if orders[0].prompt:
+                return _taken(self._prompt, room)
+            return [] if self._prompt else _taken(self._orders, room)
 
     def _write_together(self, orders: list[_Order]) -> None:
         """One transaction; where one of them fails, one for each. What comes meanwhile is added to `orders`."""
         try:
-            self._write(orders, self._waiting)
+            self._write(orders, self._more)
         except Transient as error:
             for order in orders:
                 order.error = error
@@ -168,7 +175,9 @@ class Database:
                 except BaseException as error:
                     order.error = error
 
-    def _write(self, orders: list[_Order], waiting: Callable[..., list[_Order]] | None = None) -> None:
+    def _write(
+        self, orders: list[_Order], more: Callable[[Sequence[_Order]], list[_Order]] = lambda _: []
+    ) -> None:
         with _explained(), self._immediate.begin() as connection:
             version, head, seq = chain.lock(connection)
             for order in orders:  # which grows
@@ -179,8 +188,8 @@ class Database:
                     head = record.hash
                     order.records.append(record)
                 version = write.version
-                if waiting is not None and order is orders[-1]:
-                    orders += waiting(_TOGETHER - len(orders), more=True)
+                if order is orders[-1]:
+                    orders += more(orders)
             chain.advance(connection, version, head)
 
     def _deliver(self, orders: Sequence[_Order]) -> None:
@@ -225,6 +234,16 @@ def _explained() -> Iterator[None]:
         if error.connection_invalidated:
             raise _unavailable(error) from error
         raise
+
+
+def _taken(source: deque[_Order], most: int) -> list[_Order]:
+    """The first ones, without those that nobody waits for any more."""
+    found: list[_Order] = []
+    while source and len(found) < most:
+        order = source.popleft()
+        if not order.done.cancelled():
+            found.append(order)
+    return found
 
 
 def _unavailable(error: DBAPIError) -> Transient:
