@@ -80,9 +80,9 @@ class Database:
     its version and its events, but the way to the disk is the same for all.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._immediate = engine.execution_options(**{_WRITES: True})
+    def __init__(self, readers: Engine, writer: Engine) -> None:
+        self._engine = readers
+        self._immediate = writer.execution_options(**{_WRITES: True})
         self._orders: deque[_Order] = deque()
         self._prompt: deque[_Order] = deque()
         self._ordering = Lock()
@@ -217,6 +217,7 @@ class Database:
         self._writer.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
+        self._immediate.dispose()
 
 
 @contextmanager
@@ -257,15 +258,23 @@ def _unavailable(error: DBAPIError) -> Transient:
 
 def connect(url: str) -> Database:
     """An engine for the URL, with the pragmas that SQLite needs."""
-    options: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": _json.decode}
+    # the writer keeps one connection, and readers take the one last used: what they have read before is still in memory
+    options: dict[str, Any] = {
+        "json_serializer": _dumps,
+        "json_deserializer": _json.decode,
+        "max_overflow": 0,
+        "pool_use_lifo": True,
+    }
     if url.startswith("sqlite"):
-        arguments = {"timeout": 5, "check_same_thread": False}
-        engine = create_engine(url, pool_size=_READERS + 1, connect_args=arguments, **options)
-        event.listen(engine, "connect", _pragmas)
-        event.listen(engine, "begin", _begin)
+        options["connect_args"] = {"timeout": 5, "check_same_thread": False}
     else:
-        engine = create_engine(url, pool_size=_READERS + 1, pool_pre_ping=True, **options)
-    return Database(engine)
+        options["pool_pre_ping"] = True
+    readers, writer = (create_engine(url, pool_size=size, **options) for size in (_READERS, 1))
+    if url.startswith("sqlite"):
+        for engine in (readers, writer):
+            event.listen(engine, "connect", _pragmas)
+            event.listen(engine, "begin", _begin)
+    return Database(readers, writer)
 
 
 def _dumps(value: Any) -> str:
