@@ -33,6 +33,7 @@ from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
 from reconciler.execution.recorder import Recorder, to_the_end
 from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
+from reconciler.execution.together import Together
 from reconciler.execution.workspace import Folder, WorkspaceError
 from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.settings import Settings
@@ -48,6 +49,7 @@ T = TypeVar("T")
 _EMBEDDED = "embedded@"
 _RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
+_TOGETHER = 0.02  # so much later the end of a script may be stored while others are at work
 _SHORT = 0.05  # what has ended by then had nobody follow its log
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -94,6 +96,7 @@ class Runs:
         self._stops: dict[str, Stop] = {}
         self._cached: dict[str, list[Cache]] = {}
         self._ended: dict[str, Folder] = {}
+        self._together = Together(_TOGETHER)
         # why the ends of trials cannot be stored now: (reason, message)
         self.unstored: tuple[str, str] | None = None
         self._instance = _instance(settings.data)
@@ -397,11 +400,15 @@ class Runs:
             self._progress.ended(trial.job, trial.id)
             await asyncio.sleep(0)  # who waits for its place goes first
         gather = partial(self._gather, trial, verdict, recorders, handle)
-        ending, kept = await self._patiently(gather)
+        ending, kept = await self._patiently(gather, light=_light(trial, handle))
         await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)
-        await asyncio.to_thread(_after, self._run(trial), service_names(trial.policy), folder)
+        after = partial(_after, self._run(trial), service_names(trial.policy), folder)
+        if _light(trial, handle):
+            await self._together.run(after, wait=True)
+        else:
+            await asyncio.to_thread(after)
 
     def _gather(
         self,
@@ -431,11 +438,13 @@ class Runs:
         ending = judge(known, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
         return ending, kept
 
-    async def _patiently(self, work: Callable[[], T]) -> T:
-        """Do it in a thread, and again while the disk does not take it."""
+    async def _patiently(self, work: Callable[[], T], *, light: bool) -> T:
+        """Do it in a thread, and again while the disk does not take it; what is light, with others."""
         delay = _RETRY_SECONDS
         while True:
             try:
+                if light:
+                    return await self._together.run(work, wait=self.active > 1)
                 return await to_the_end(work)
             except OSError as error:
                 if error.errno not in _DISK_FULL:
@@ -517,6 +526,12 @@ class Runs:
                 log.warning("store-unavailable", reason=error.reason, message=error.message)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
+
+
+def _light(trial: LiveTrial, handle: Supervised | None) -> bool:
+    """Its end takes no time: there is nothing to copy, and nobody to wait for. It keeps no place meanwhile."""
+    known = trial.policy.keys() & {"attachments", "services", "cache"}
+    return handle is not None and handle.sandboxed and not any(trial.policy[name] for name in known)
 
 
 def _reclaim(trial: LiveTrial, worker: str, write: Write) -> tuple[LiveTrial, Job] | None:
