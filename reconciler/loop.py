@@ -150,6 +150,7 @@ class Loop:
 
     async def _one(self, name: str) -> None:
         del self._ready[name]
+        self._due.pop(name, None)  # it sees what it was due for, and says when it is due again
         self._busy.add(name)
         waiters = self._waiters.pop(name, [])
         try:
@@ -199,14 +200,14 @@ class Loop:
             self._fire,
             "date",
             run_date=at,
-            args=[name],
+            args=[name, at],
             id=name,
             replace_existing=True,
             misfire_grace_time=None,
             max_instances=1000,
         )
 
-    async def _fire(self, name: str) -> None:
+    async def _fire(self, name: str, at: datetime) -> None:
         """A coroutine, so that APScheduler calls it on the event loop; a plain function would run in a thread."""
-        self._due.pop(name, None)
-        self.wake(name)
+        if self._due.get(name) == at:
+            self.wake(name)

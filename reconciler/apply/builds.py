@@ -65,7 +65,7 @@ async def set_status(
 
     def store(write: Write) -> Resource | None:
         new = change(rows.load(write.connection, key))
-        return None if new is None else rows.save(write.connection, [new], write.version)[0]
+        return None if new is None else rows.save_status(write.connection, new, write.version)
 
     stored = await installation.database.write(store)
     if stored is not None:

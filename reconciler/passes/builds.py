@@ -48,8 +48,12 @@ class Stored:
     timers: Mapping[int, Timer]
     latest: Job | None
     tags: Mapping[str, str]
-    has_job_for_spec: bool
     follows: Mapping[int, Follow]
+
+    @property
+    def has_job_for_spec(self) -> bool:
+        """In any state."""
+        return self.latest is not None
 
     def owed(self, now: datetime) -> bool:
         """Does a schedule or a `build` trigger owe a job now?"""
@@ -67,7 +71,7 @@ async def run(installation: Installation, key: str) -> datetime | None:
     repository = repository_of(installation, resource)
     work = work_digest(resource.spec, repository.url if repository else None)
     stored = await installation.database.read(
-        lambda c: _stored(c, key, work, leaders(installation, resource))
+        lambda c: _stored(c, resource, work, leaders(installation, resource))
     )
     now = installation.now()
     spec = with_zone(resource.spec, installation.settings.timezone)
@@ -185,12 +189,14 @@ def branch_of(spec: Mapping[str, Any], repository: Repository) -> str | None:
     return first_branch(spec) or repository.branch
 
 
-def _stored(connection: Connection, key: str, work: str, leaders: Mapping[int, tuple[str, ...]]) -> Stored:
+def _stored(
+    connection: Connection, resource: Resource, work: str, leaders: Mapping[int, tuple[str, ...]]
+) -> Stored:
+    key = resource.key
     return Stored(
         timers=timers.load(connection, key),
         latest=jobs.latest_of_spec(connection, key, work),
-        tags=timers.load_tags(connection, key),
-        has_job_for_spec=jobs.exists(connection, key, work),
+        tags=timers.load_tags(connection, key) if (resource.spec or {}).get("tags") else {},
         follows=follows_of(connection, key, leaders),
     )
 

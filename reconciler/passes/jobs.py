@@ -15,6 +15,7 @@ from reconciler.store import jobs as rows
 
 LIMITS = "limits"
 _REST = timedelta(seconds=0.25)  # a Build that many jobs end of shows them a few times a second
+_BEGUN = timedelta(seconds=1)  # one that has ended by then is shown only once
 
 
 async def run(installation: Installation, number: int) -> datetime | None:
@@ -55,7 +56,7 @@ async def settle(installation: Installation, outcome: Outcome | None) -> datetim
 def begun(installation: Installation, job: Job) -> None:
     """A script of a job has begun: its Build shows it soon, and its time runs."""
     now = installation.now()
-    installation.wake(job.key, now + _REST)
+    installation.wake(job.key, now + _BEGUN)
     seconds = job.specification.get("timeout_seconds")
     if seconds is not None:
         installation.wake(LIMITS, now + timedelta(seconds=float(seconds)))

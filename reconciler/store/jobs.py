@@ -13,7 +13,19 @@ from functools import cache
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Text,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from reconciler.model.job import (
     JOB_MOVES,
@@ -49,6 +61,11 @@ _LIVE_TRIAL = trials.c.finished_at.is_(None)
 # Statements of the hot paths are built once: building costs more than running them.
 _JOBS = select(jobs, specifications.c.data).select_from(jobs.join(specifications))
 _JOB = Prepared(_JOBS.where(jobs.c.number == bindparam("of")))
+_NEWEST = Prepared(
+    _JOBS.where(jobs.c.key == bindparam("of"), jobs.c.work_digest == bindparam("work"))
+    .order_by(jobs.c.number.desc())
+    .limit(literal_column("1"))
+)
 _BELOW = trials.join(tasks)
 _OF_JOB = tasks.c.job == bindparam("of")
 _TASKS = Prepared(
@@ -295,8 +312,7 @@ def latest(connection: Connection, key: str) -> Job | None:
 
 def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | None:
     """The newest job of a KEY with this work, without its tasks."""
-    query = _JOBS.where(jobs.c.key == key, jobs.c.work_digest == work_digest)
-    row = connection.execute(query.order_by(jobs.c.number.desc()).limit(1)).first()
+    row = _NEWEST.one_or_none(connection, of=key, work=work_digest)
     return None if row is None else _job(row, ())
 
 

@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync
+from reconciler.store.prepared import Prepared
 from reconciler.store.rows import new_id, upsert
 from reconciler.store.tables import blobs, resources
 
 _BATCH = 500
+_RESOURCE = Prepared(select(resources).where(resources.c.key == bindparam("of")))
+_STATUS_COLUMNS = ("sync", "health", "conditions", "version")
+_STATUS = Prepared(update(resources).where(resources.c.key == bindparam("of")), _STATUS_COLUMNS)
 
 
 def load_all(connection: Connection) -> dict[str, Resource]:
@@ -23,7 +27,7 @@ def load_all(connection: Connection) -> dict[str, Resource]:
 
 def load(connection: Connection, key: str) -> Resource | None:
     """One resource."""
-    row = connection.execute(select(resources).where(resources.c.key == key)).one_or_none()
+    row = _RESOURCE.one_or_none(connection, of=key)
     return None if row is None else _resource(row)
 
 
@@ -31,6 +35,14 @@ def save(connection: Connection, items: Iterable[Resource], version: int) -> tup
     """Store resources in one bulk upsert; gives them back as stored, with uuid and version."""
     stored = tuple(_stamped(resource, version) for resource in items)
     upsert(connection, resources, [_values(resource) for resource in stored], ["key"])
+    return stored
+
+
+def save_status(connection: Connection, resource: Resource, version: int) -> Resource:
+    """Store what of a resource no commit says: sync, health and conditions."""
+    stored = _stamped(resource, version)
+    values = _values(stored)
+    _STATUS.run(connection, of=stored.key, **{name: values[name] for name in _STATUS_COLUMNS})
     return stored
 
 

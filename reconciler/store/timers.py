@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from reconciler.model.timer import Timer
+from reconciler.store.prepared import Prepared
 from reconciler.store.rows import upsert
 from reconciler.store.tables import seen_tags, timers
+
+_TIMERS = Prepared(select(timers).where(timers.c.key == bindparam("of")))
+_TAGS = Prepared(select(seen_tags.c.tag, seen_tags.c.commit).where(seen_tags.c.key == bindparam("of")))
 
 
 def load(connection: Connection, key: str) -> dict[int, Timer]:
     """The timers of one resource by position."""
-    rows = connection.execute(select(timers).where(timers.c.key == key))
-    return {row.position: Timer(row.position, row.digest, row.last_due, row.next_due) for row in rows}
+    return {
+        row.position: Timer(row.position, row.digest, row.last_due, row.next_due)
+        for row in _TIMERS.all(connection, of=key)
+    }
 
 
 def save(connection: Connection, key: str, timer: Timer) -> None:
@@ -70,8 +76,7 @@ def summary(connection: Connection) -> tuple[int, datetime | None]:
 
 def load_tags(connection: Connection, key: str) -> dict[str, str]:
     """Tags that were seen before, with the commit they named."""
-    rows = connection.execute(select(seen_tags.c.tag, seen_tags.c.commit).where(seen_tags.c.key == key))
-    return {row.tag: row.commit for row in rows}
+    return {row.tag: row.commit for row in _TAGS.all(connection, of=key)}
 
 
 def save_tags(connection: Connection, key: str, tags: Mapping[str, str]) -> None:
