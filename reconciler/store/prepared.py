@@ -105,10 +105,10 @@ class _Compiled:
 
     def _parameters(self, values: Mapping[str, Any]) -> Any:
         """As the driver takes them; KeyError for one that is missing, or that the statement does not know."""
-        if not values.keys() <= self._names:
-            raise KeyError(*sorted(values.keys() - self._names))
         given = {name: self._given(name, value) for name, value in values.items()}
         every = {**self._own, **given}
+        if every.keys() != self._names:
+            raise KeyError(*sorted(every.keys() ^ self._names))
         return every if self._order is None else [every[name] for name in self._order]
 
     def _execute(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> Any:

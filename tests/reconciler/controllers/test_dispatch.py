@@ -255,6 +255,25 @@ def test_jobs_that_are_no_more_fall_out_with_all_they_held() -> None:
     assert made.cause("00001-0", [place()]) is None
 
 
+def test_a_script_that_has_ended_frees_its_load_but_not_its_locks() -> None:
+    """Its end is still to be stored; once it is, nothing is freed twice."""
+    held = frozenset({"db"})
+    made = queue(
+        at_work(job(1, Need(2 * UNIT, locks=held))), job(2, Need(locks=held)), job(3), job(4), job(5)
+    )
+    trial = made.jobs[1].trials[0].id
+    assert made.decide([place(load=2)]) == ()
+    made.release(1, trial)
+    made.release(1, trial)
+    assert started(made.decide([place(load=2)])) == [3, 4]
+    made.update(3, at_work(job(3)))
+    made.update(1, replace(made.jobs[1], priority=1))  # told again before its end is
+    assert started(made.decide([place(load=2)])) == [4]
+    made.update(1, None)
+    assert started(made.decide([place(load=2)])) == [2]
+    assert started(made.decide([place(load=3)])) == [2, 4]
+
+
 def test_what_is_older_than_what_was_told_is_not_taken() -> None:
     """Two readers: the one that looked earlier comes later, and must not bring an ended job back."""
     made = Queue()

@@ -6,9 +6,11 @@ import asyncio
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.event import listen
 
 from reconciler.errors import Stalled, Transient
 from reconciler.model.event import Actor
@@ -156,3 +158,75 @@ def test_a_newer_database_is_refused(new_database: NewDatabase) -> None:
     asyncio.run(work())
     with pytest.raises(Stalled, match="newer Steersman"):
         migrate.prepare(url, may_migrate=True)
+
+
+def test_one_of_many_that_fails_harms_no_other(new_database: NewDatabase) -> None:
+    """They share a transaction; what one of them did goes, what the others did stays, each once and in order."""
+
+    async def work(database: Database) -> None:
+        started, go = Event(), Event()
+
+        def slow(write: Write) -> None:
+            record(write, 0)
+            started.set()
+            assert go.wait(10)
+
+        def failing(write: Write) -> None:
+            record(write, 99)
+            raise ValueError("no")
+
+        first = asyncio.ensure_future(database.write(slow))
+        assert await asyncio.to_thread(started.wait, 10)
+        works = [failing if n == 3 else lambda w, n=n: record(w, n) for n in range(1, 7)]
+        rest = [asyncio.ensure_future(database.write(item)) for item in works]
+        await asyncio.sleep(0)
+        go.set()
+        results = await asyncio.gather(first, *rest, return_exceptions=True)
+        assert [type(result) for result in results] == [type(None)] * 3 + [ValueError] + [type(None)] * 3
+        found = await database.read(lambda c: events.after(c, 0, 100))
+        assert [event.event.body["number"] for event in found] == [0, 1, 2, 4, 5, 6]
+        assert await database.read(events.verify) == (6, None)
+        assert database.version == 6
+
+    with_database(new_database, work)
+
+
+def test_what_waits_shares_one_commit_and_what_is_prompt_goes_before_it(new_database: NewDatabase) -> None:
+    """Twenty that wait are one commit; a prompt one is a commit of its own, ahead of them."""
+
+    async def work(database: Database) -> None:
+        commits: list[int] = []
+        order: list[str] = []
+        started, go = Event(), Event()
+        listen(database._immediate, "commit", lambda _connection: commits.append(1))
+
+        def slow(_write: Write) -> None:
+            order.append("slow")
+            started.set()
+            assert go.wait(10)
+
+        first = asyncio.ensure_future(database.write(slow, prompt=True))
+        assert await asyncio.to_thread(started.wait, 10)
+        rest = [
+            asyncio.ensure_future(database.write(lambda _w, n=n: order.append(str(n)))) for n in range(20)
+        ]
+        prompt = asyncio.ensure_future(database.write(lambda _w: order.append("prompt"), prompt=True))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(first, *rest, prompt)
+        assert order == ["slow", "prompt", *map(str, range(20))]
+        assert len(commits) <= 3
+
+    with_database(new_database, work)
+
+
+def test_listeners_hear_of_every_write_of_a_shared_commit(new_database: NewDatabase) -> None:
+    """In the order of the versions, before the writer learns of it."""
+
+    async def work(database: Database) -> None:
+        heard: list[tuple[int, int | None]] = []
+        database.subscribe(lambda version, event: heard.append((version, event and event.seq)))
+        await asyncio.gather(*(database.write(lambda w, n=n: record(w, n)) for n in range(30)))
+        assert heard == [(n, n) for n in range(1, 31)]
+
+    with_database(new_database, work)
