@@ -18,7 +18,7 @@ from tests.bench.row import Row
 from tests.support import Process, SpecRepository, start, stop
 
 _PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
-_JOBS = 400
+_JOBS = 1_000
 _QUEUED = 5_000
 _NAP = 0.25
 _LINES = 200_000

@@ -266,10 +266,11 @@ def _all_ended(drive: Drive) -> bool:
 
 
 def _settled(drive: Drive) -> bool:
-    """Nothing is planned, queued or running."""
+    """Nothing is planned, queued or running, and every Build shows how its job ended."""
     status = drive.get("/reconciler/status").json()
     resources = status["resources"]
-    if status["troubles"] or resources["out_of_sync"] or resources["health"].get("Progressing"):
+    moving = any(resources["health"].get(word) for word in ("Progressing", "Unknown"))
+    if status["troubles"] or resources["out_of_sync"] or moving:
         return False
     plan = drive.get("/reconciler/plan").json()
     return not plan["actions"] and "steersman_trials_running 0.0" in drive.get("/metrics").text

@@ -91,7 +91,7 @@ _SERVED = (
 )
 _ENDLESS = (_task("waits", "echo waiting; exec sleep 60"), _task("later", "echo later", needs=["waits"]))
 _MANY = (
-    _task("many", 'echo "number $MATRIX_NUMBER"', matrix={"number": [f"{n:02}" for n in range(10)]}),
+    _task("many", 'echo "number $MATRIX_NUMBER"', matrix={"number": [f"{n:02}" for n in range(26)]}),
     _task("last", "echo all done", needs=["many"]),
 )
 _GREET = (_task("greet", 'echo "hello $INPUT_WHO"', attachments=["nothing.txt"]),)
