@@ -89,7 +89,7 @@ class Loop:
 
     def _begin(self, name: str) -> None:
         """Pass a name next; before `run` none, of the slow ones no more than there are places."""
-        if self._context is None:
+        if self._context is None or self._closed:
             return
         if self._slow(name):
             if self._taken >= MAX_SLOW:
@@ -150,7 +150,7 @@ class Loop:
 
     async def _one(self, name: str) -> None:
         del self._ready[name]
-        self._due.pop(name, None)  # it sees what it was due for, and says when it is due again
+        due = self._due.pop(name, None)  # it sees what it was due for, and says when it is due again
         self._busy.add(name)
         waiters = self._waiters.pop(name, [])
         try:
@@ -158,6 +158,8 @@ class Loop:
         except asyncio.CancelledError:
             raise
         except Exception as error:
+            if due is not None and due > datetime.now(UTC):
+                self._later(name, due)
             self._failed(name, error)
         else:
             if self._failures.pop(name, None):

@@ -24,12 +24,13 @@ __all__ = ["PATIENCE", "Assignment", "Cause", "Place", "Queue"]
 class Queue:
     """Unfinished jobs by number. `jobs` is what was told; all else follows from it, but for who was passed over.
 
-    `version`: of the store, up to which all changes were told; None: everything is to be told.
+    `version`: of the store, up to which all changes were told; None: everything is to be told. `forget` asks for that.
     """
 
     def __init__(self) -> None:
         self.jobs: dict[int, QueuedJob] = {}
         self.version: int | None = None
+        self.forgotten = 0
         self._groups: dict[tuple[str, str | None], list[int]] = {}
         self._lanes: dict[str, dict[Need, list[Rank]]] = {}
         self._offered: set[int] = set()
@@ -53,6 +54,11 @@ class Queue:
         if job is not None:
             self._add(job)
         self._forget_passed(old, job)
+
+    def forget(self) -> None:
+        """Something may be gone without a trace: everything is to be told again, also by who is reading now."""
+        self.version = None
+        self.forgotten += 1
 
     def take(self, changes: Changes) -> None:
         """What was read. Readers overtake each other: what is older than what was told is not taken."""

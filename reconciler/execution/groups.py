@@ -205,13 +205,13 @@ def _end(group: Path) -> None:
 
 def _remove(group: Path) -> None:
     """The kernel lets go of a group shortly after its last process has ended."""
+    _end(group)
     for _ in range(_TRIES):
         try:
             group.rmdir()
         except FileNotFoundError:
             return
         except OSError:
-            _end(group)
             time.sleep(0.01)
         else:
             return

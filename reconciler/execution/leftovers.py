@@ -70,14 +70,17 @@ def settle_logs(data: Path, runs: Sequence[str]) -> int:
 
 def tidy(run: Path) -> None:
     """After the end only the logs are kept, and what says that it has ended. Blocks."""
+    found: list[os.DirEntry[str]] = []
     with suppress(FileNotFoundError), os.scandir(run) as entries:
-        for entry in entries:
-            if entry.name == "services":
-                for folder in _entries(run / entry.name):
-                    tidy(folder)
-            elif entry.name not in _KEPT and entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            elif entry.name not in _KEPT:
+        found += entries
+    for entry in found:
+        if entry.name == "services":
+            for folder in _entries(run / entry.name):
+                tidy(folder)
+        elif entry.name not in _KEPT and entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        elif entry.name not in _KEPT:
+            with suppress(FileNotFoundError):
                 os.unlink(entry.path)  # noqa: PTH108  (a hot path)
 
 

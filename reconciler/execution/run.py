@@ -1,8 +1,8 @@
 """Runs claimed trials: workspace, claim, supervised script, attachments, end; and takes them up again after a restart.
 
-One asyncio task a trial. The store decides: a script starts only after `begin` changed exactly one row, and every
-later write carries the claim's epoch. A daemon that stops leaves scripts running; `recover` finds them again. What is
-started is made by `execution.command`, how an end is judged by `execution.ending`.
+One asyncio task a trial. The store decides: a script starts only after its claim, or `begin`, changed exactly one row,
+and every later write carries the claim's epoch. A daemon that stops leaves scripts running; `recover` finds them
+again. What is started is made by `execution.command`, how an end is judged by `execution.ending`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Runs:
         self._stops: dict[str, Stop] = {}
         self._cached: dict[str, list[Cache]] = {}
         self._ended: dict[str, Folder] = {}
-        self._together = Together(_TOGETHER)
+        self._gathering = Together(_TOGETHER)
+        self._tidying = Together(_TOGETHER)
         # why the ends of trials cannot be stored now: (reason, message)
         self.unstored: tuple[str, str] | None = None
         self._instance = _instance(settings.data)
@@ -406,7 +407,7 @@ class Runs:
             await self._keep_caches(trial, folder)
         after = partial(_after, self._run(trial), service_names(trial.policy), folder)
         if _light(trial, handle):
-            await self._together.run(after, wait=True)
+            await self._tidying.run(after, wait=True)
         else:
             await asyncio.to_thread(after)
 
@@ -444,7 +445,7 @@ class Runs:
         while True:
             try:
                 if light:
-                    return await self._together.run(work, wait=self.active > 1)
+                    return await self._gathering.run(work, wait=self.active > 1)
                 return await to_the_end(work)
             except OSError as error:
                 if error.errno not in _DISK_FULL:
@@ -460,11 +461,11 @@ class Runs:
             connection = write.connection
             if rows.finish(connection, trial.id, epoch, ending, write.now) is None:
                 return None
+            rows.touch(connection, trial.job, write.version)  # also where nothing follows from it
             files = [(item.path, item.digest, item.size, item.executable) for item in kept]
             attachment_rows.save(connection, trial.id, files, write.now, write.now + expires)
             if go_on:
                 return self._progress.advance(write, trial.job)
-            rows.touch(connection, trial.job, write.version)
             return None
 
         try:

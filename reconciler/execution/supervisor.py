@@ -222,7 +222,7 @@ def _spawn(
         )
     finally:
         os.close(errors)
-    # wait() reaps by pidfd; without this the object would complain when it is dropped
+    # _watching() reaps by pidfd; without this the object would complain when it is dropped
     process.returncode = 0
     found = processes.look(process.pid)
     started = found.started if found else 0

@@ -6,12 +6,14 @@ Called by `execution.run` for what is short. It knows nothing of trials.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_LONG = 0.02  # what has taken longer is told before the rest is done
 
 
 @dataclass(slots=True)
@@ -56,13 +58,18 @@ class Together:
 
 
 def _do(errands: list[_Errand], loop: asyncio.AbstractEventLoop) -> None:
+    begun = time.monotonic()
+    done: list[_Errand] = []
     for errand in errands:
         try:
             errand.result = errand.work()
         except Exception as error:
             errand.error = error
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(_tell, errands)
+        done.append(errand)
+        if time.monotonic() - begun > _LONG or errand is errands[-1]:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_tell, done)
+            done = []
 
 
 def _tell(errands: list[_Errand]) -> None:

@@ -21,7 +21,7 @@ async def run(installation: Installation) -> None:
         return
     if not await apply.start(installation, assignments, places_of(installation)):
         # somebody else moved some of them meanwhile, or they are no more: the room that they were to take is free
-        installation.queue.version = None
+        installation.queue.forget()
         installation.wake("dispatch")
 
 
@@ -52,6 +52,9 @@ async def _catch_up(installation: Installation) -> None:
     queue, database = installation.queue, installation.database
     seen = queue.version
     if seen is None:
+        before = queue.forgotten
         queue.take(await database.read(rows.unfinished))
+        if before != queue.forgotten:
+            queue.version = None  # it was asked for again meanwhile, and so was another look
     elif seen < database.version:
         queue.take(await database.read(lambda c: rows.changed(c, seen)))

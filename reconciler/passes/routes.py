@@ -34,7 +34,7 @@ async def run(installation: Installation, name: str) -> datetime | None:
 
 def read_queue_whole(installation: Installation) -> None:
     """Dropped rows have no version: after they may have gone, dispatch reads all that is unfinished."""
-    installation.queue.version = None
+    installation.queue.forget()
     installation.wake("dispatch")
 
 

@@ -118,7 +118,7 @@ class Database:
             (self._prompt if prompt else self._orders).append(order)
             idle, self._writing = not self._writing, True
         if idle:
-            self._writer.submit(self._write_all)
+            self._submit()
         result: T = await order.done
         return result
 
@@ -134,6 +134,20 @@ class Database:
     async def close(self) -> None:
         """Finish what is being written and give all connections back."""
         await asyncio.to_thread(self._close)
+
+    def _submit(self) -> None:
+        """Let the writer go on; RuntimeError once it is closed, and then for everybody who waits."""
+        try:
+            self._writer.submit(self._write_all)
+        except RuntimeError:
+            with self._ordering:
+                self._writing = False
+                left = [*self._prompt, *self._orders]
+                self._prompt.clear()
+                self._orders.clear()
+            for order in left:
+                order.done.cancel()
+            raise
 
     def _write_all(self) -> None:
         """In the writer's thread: everything that waits, until nothing does."""
@@ -195,18 +209,30 @@ class Database:
     def _deliver(self, orders: Sequence[_Order]) -> None:
         """On the event loop: what was committed is told in its order."""
         for order in orders:
-            if order.write is None or order.error is not None:
-                if not order.done.done():
-                    order.done.set_exception(order.error or RuntimeError("it was not written"))
+            error = order.error
+            if error is None:
+                try:
+                    self._tell(order)
+                except Exception as fault:
+                    error = fault
+            if order.done.done():
                 continue
-            self.version = max(self.version, order.write.version)
-            for listener in tuple(self._listeners):
-                for recorded in order.records or (None,):
-                    listener(order.write.version, recorded)
-            for name in order.write.names:
-                self.wake(name)
-            if not order.done.done():
+            if error is not None:
+                order.done.set_exception(error)
+            else:
                 order.done.set_result(order.result)
+
+    def _tell(self, order: _Order) -> None:
+        """Everybody who wants to know of a commit."""
+        write = order.write
+        if write is None:
+            raise RuntimeError("it was not written")
+        self.version = max(self.version, write.version)
+        for listener in tuple(self._listeners):
+            for recorded in order.records or (None,):
+                listener(write.version, recorded)
+        for name in write.names:
+            self.wake(name)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with _explained(), self._engine.connect() as connection:

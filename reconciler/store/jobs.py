@@ -487,7 +487,7 @@ def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int 
 
 
 def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetime, version: int) -> bool:
-    """`dispatching → executing` right before the script starts; exactly one row or nothing may start.
+    """`dispatching → executing` before the script is set up; exactly one row or nothing may start.
 
     With it its task and its job are executing, if they were pending (cider-ci 5.1, 5.2).
     """

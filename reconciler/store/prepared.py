@@ -7,7 +7,8 @@ declared, the dialects and the types stay SQLAlchemy's; only the way from the va
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -78,19 +79,15 @@ class _Compiled:
         ]
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
-        cursor = self._execute(connection, [values])
-        try:
+        with self._executed(connection, [values]) as cursor:
             found = cursor.fetchall()
-        finally:
-            cursor.close()
         if not self._from:
             return [self._row._make(row) for row in found]
         return [self._row._make(self._taken(row)) for row in found]
 
     def run(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> int:
-        cursor = self._execute(connection, values)
-        count: int = cursor.rowcount
-        cursor.close()
+        with self._executed(connection, values) as cursor:
+            count: int = cursor.rowcount
         return count
 
     def _taken(self, row: Sequence[Any]) -> list[Any]:
@@ -111,17 +108,21 @@ class _Compiled:
             raise KeyError(*sorted(every.keys() ^ self._names))
         return every if self._order is None else [every[name] for name in self._order]
 
-    def _execute(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> Any:
-        driver = connection.connection
-        cursor = driver.cursor()
+    @contextmanager
+    def _executed(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+        """The cursor on which it was carried out; errors of the driver as SQLAlchemy tells them."""
+        parameters = [self._parameters(item) for item in values]
+        cursor = None
         try:
-            if len(values) == 1:
-                cursor.execute(self._text, self._parameters(values[0]))
+            cursor = connection.connection.cursor()
+            if len(parameters) == 1:
+                cursor.execute(self._text, parameters[0])
             else:
-                cursor.executemany(self._text, [self._parameters(item) for item in values])
+                cursor.executemany(self._text, parameters)
+            yield cursor
+            cursor.close()
         except connection.dialect.loaded_dbapi.Error as error:
             raise _explained(connection, cursor, self._text, error) from error
-        return cursor
 
 
 def _implementation(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:

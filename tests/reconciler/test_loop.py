@@ -212,3 +212,52 @@ def test_slow_names_leave_room_for_the_others() -> None:
         return first
 
     assert asyncio.run(run()) == ["source", "job/1", "dispatch"]
+
+
+def test_what_waits_for_a_place_does_not_begin_after_the_end() -> None:
+    """Passes that are cancelled leave their places, which nobody takes any more."""
+    begun: list[str] = []
+
+    async def run_pass(name: str) -> datetime | None:
+        begun.append(name)
+        await asyncio.sleep(30)
+        return None
+
+    async def run() -> None:
+        loop = Loop(run_pass, lambda _name, _fact: None, slow=lambda _name: True)
+        task = asyncio.create_task(loop.run())
+        for number in range(MAX_SLOW + 4):
+            loop.wake(f"Build/{number}")
+        await asyncio.sleep(0.05)
+        await loop.close()
+        await task
+        await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+    assert len(begun) == MAX_SLOW
+
+
+def test_a_pass_that_fails_is_still_due_when_it_was() -> None:
+    """Its back-off, which may be longer, does not put the due time off."""
+    times: list[datetime] = []
+
+    async def run_pass(_name: str) -> datetime | None:
+        times.append(datetime.now(UTC))
+        if len(times) == 1:
+            raise Stalled("Broken", "until somebody mends it")
+        return None
+
+    async def run() -> None:
+        loop = Loop(run_pass, lambda _name, _fact: None)
+        task = asyncio.create_task(loop.run())
+        await asyncio.sleep(0)
+        due = datetime.now(UTC) + timedelta(seconds=0.3)
+        loop.wake("a", due)
+        loop.wake("a")
+        await asyncio.sleep(0.8)
+        await loop.close()
+        await task
+        assert len(times) == 2
+        assert times[1] >= due
+
+    asyncio.run(run())

@@ -230,3 +230,33 @@ def test_listeners_hear_of_every_write_of_a_shared_commit(new_database: NewDatab
         assert heard == [(n, n) for n in range(1, 31)]
 
     with_database(new_database, work)
+
+
+def test_a_listener_that_fails_holds_nobody_up(new_database: NewDatabase) -> None:
+    """Only the write that it heard of tells; all are stored."""
+
+    async def work(database: Database) -> None:
+        def listener(version: int, _event: object) -> None:
+            if version == 2:
+                raise ValueError("deaf")
+
+        database.subscribe(listener)
+        writes = [database.write(lambda w, n=n: record(w, n)) for n in range(4)]
+        results = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 10)
+        assert [type(result) for result in results] == [type(None), ValueError, type(None), type(None)]
+        assert await database.read(events.verify) == (4, None)
+
+    with_database(new_database, work)
+
+
+def test_after_the_end_every_write_is_refused(new_database: NewDatabase) -> None:
+    """None waits for a writer that is no more."""
+
+    async def work(database: Database) -> None:
+        await database.write(lambda w: record(w, 1))
+        await database.close()
+        for number in range(3):
+            with pytest.raises(RuntimeError):
+                await asyncio.wait_for(database.write(lambda w, n=number: record(w, n)), 5)
+
+    with_database(new_database, work)
