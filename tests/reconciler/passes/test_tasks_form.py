@@ -145,6 +145,24 @@ def test_attempts_are_repeated_after_a_delay(tmp_path: Path, new_database: NewDa
     live(tmp_path, new_database, specs, work)
 
 
+def test_who_waits_to_be_repeated_holds_no_lock(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Between two attempts nothing of the task runs: another one that needs the same lock goes on."""
+    specs = build(
+        "triggers: [{type: change}]\ntasks:\n"
+        "  - {name: first, run: exit 1, max_trials: 2, retry_delay_seconds: 3600, exclusive: [board], priority: 9}\n"
+        "  - {name: second, run: 'true', exclusive: [board]}\n"
+    )
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        async def passed() -> bool:
+            job = await running.installation.database.read(lambda c: jobs.load(c, 1))
+            return job is not None and job.tasks[1].state is S.PASSED and len(job.tasks[0].trials) == 1
+
+        await eventually(passed, 20)
+
+    live(tmp_path, new_database, specs, work)
+
+
 def test_of_eager_trials_the_first_to_pass_wins(tmp_path: Path, new_database: NewDatabase) -> None:
     """Side by side; the others are ended, and the task has passed."""
     specs = build(
