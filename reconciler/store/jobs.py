@@ -86,29 +86,19 @@ _TASKS = Prepared(
 _SCRIPTS = Prepared(
     select(scripts).select_from(scripts.join(_BELOW)).where(_OF_JOB).order_by(scripts.c.position)
 )
+_OF_TRIAL = (
+    trials.c.id.label("trial"),
+    trials.c.number.label("attempt"),
+    trials.c.state.label("trial_state"),
+    trials.c.epoch,
+    trials.c.executor,
+    trials.c.worker,
+    tasks.c.job,
+    tasks.c.name,
+    tasks.c.policy,
+)
 _ALL_LIVE_TRIALS = (
-    select(
-        trials.c.id,
-        trials.c.number,
-        trials.c.state,
-        trials.c.epoch,
-        trials.c.executor,
-        trials.c.worker,
-        trials.c.load,
-        tasks.c.job,
-        tasks.c.position,
-        tasks.c.name,
-        tasks.c.policy,
-        jobs.c.key,
-        jobs.c.branch,
-        jobs.c.tag,
-        jobs.c.url,
-        jobs.c.state.label("job_state"),
-        specifications.c.data["concurrency"].as_string().label("concurrency"),
-    )
-    .select_from(trials.join(tasks).join(jobs).join(specifications))
-    .where(_LIVE_TRIAL)
-    .order_by(tasks.c.job, tasks.c.position)
+    select(*_OF_TRIAL).select_from(_BELOW).where(_LIVE_TRIAL).order_by(tasks.c.job, tasks.c.position)
 )
 _LIVE_TRIALS = Prepared(_ALL_LIVE_TRIALS)
 _LIVE_TRIAL_OF = Prepared(_ALL_LIVE_TRIALS.where(trials.c.id == bindparam("of")))
@@ -126,20 +116,7 @@ _CLAIM = Prepared(
     .returning(trials.c.epoch)
 )
 _CLAIMED = Prepared(
-    select(
-        jobs,
-        specifications.c.data,
-        trials.c.id.label("trial"),
-        trials.c.number.label("attempt"),
-        trials.c.state.label("trial_state"),
-        trials.c.epoch,
-        trials.c.executor,
-        trials.c.worker,
-        trials.c.load,
-        tasks.c.position,
-        tasks.c.name,
-        tasks.c.policy,
-    )
+    select(jobs, specifications.c.data, *_OF_TRIAL)
     .select_from(trials.join(tasks).join(jobs).join(specifications))
     .where(trials.c.id == bindparam("of"))
 )
@@ -259,10 +236,10 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
     return number
 
 
-def load(connection: Connection, number: int, *, tasks: bool = True, scripts: bool = True) -> Job | None:
+def load(connection: Connection, number: int, *, scripts: bool = True) -> Job | None:
     """One job, with its tasks and their trials, with the trials' scripts."""
     row = _JOB.one_or_none(connection, of=number)
-    return None if row is None else _job(row, _tasks_of(connection, number, scripts) if tasks else ())
+    return None if row is None else _job(row, _tasks_of(connection, number, scripts))
 
 
 def by_id(connection: Connection, job_id: str) -> int | None:
@@ -440,28 +417,7 @@ def start(
     (found,) = _CLAIMED.all(connection, of=trial)
     if not ready:
         touch(connection, found.number, write.version)
-    return _claimed(found), _job(found, ())
-
-
-def _claimed(row: Any) -> LiveTrial:
-    return LiveTrial(
-        id=row.trial,
-        number=row.attempt,
-        job=row.number,
-        key=row.key,
-        ref=row.branch or row.tag,
-        url=row.url,
-        task=row.name,
-        position=row.position,
-        state=State(row.trial_state),
-        epoch=row.epoch,
-        executor=row.executor,
-        worker=row.worker,
-        load=float(row.load),
-        policy=row.policy,
-        concurrency=row.data.get("concurrency") or "queue",
-        job_state=State(row.state),
-    )
+    return _live_trial(found), _job(found, ())
 
 
 def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int | None:
@@ -547,24 +503,17 @@ def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: 
 
 @dataclass(frozen=True, slots=True)
 class LiveTrial:
-    """A trial that is not finished, with what dispatching and running need of its job."""
+    """A trial that is not finished, with what running it needs of its task."""
 
     id: str
     number: int
     job: int
-    key: str
-    ref: str | None
-    url: str | None
     task: str
-    position: int
     state: State
     epoch: int
     executor: str | None
     worker: str | None
-    load: float
     policy: Mapping[str, Any]
-    concurrency: str
-    job_state: State
 
     @property
     def run(self) -> str:
@@ -575,27 +524,21 @@ class LiveTrial:
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
     """All unfinished trials in order of their jobs, or the one asked for."""
     found = _LIVE_TRIALS.all(connection) if trial is None else _LIVE_TRIAL_OF.all(connection, of=trial)
-    return [
-        LiveTrial(
-            id=row.id,
-            number=row.number,
-            job=row.job,
-            key=row.key,
-            ref=row.branch or row.tag,
-            url=row.url,
-            task=row.name,
-            position=row.position,
-            state=State(row.state),
-            epoch=row.epoch,
-            executor=row.executor,
-            worker=row.worker,
-            load=float(row.load),
-            policy=row.policy,
-            concurrency=row.concurrency or "queue",
-            job_state=State(row.job_state),
-        )
-        for row in found
-    ]
+    return [_live_trial(row) for row in found]
+
+
+def _live_trial(row: Any) -> LiveTrial:
+    return LiveTrial(
+        id=row.trial,
+        number=row.attempt,
+        job=row.job,
+        task=row.name,
+        state=State(row.trial_state),
+        epoch=row.epoch,
+        executor=row.executor,
+        worker=row.worker,
+        policy=row.policy,
+    )
 
 
 @dataclass(frozen=True, slots=True)

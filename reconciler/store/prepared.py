@@ -17,7 +17,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 Statement = Select[Any] | Insert | Update | Delete
-Processor = Callable[[Any], Any] | None
 
 
 class Prepared:
