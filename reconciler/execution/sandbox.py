@@ -172,9 +172,9 @@ def _scratch(view: View) -> Iterator[str]:
         yield from ("--bind", str(view.tmp.absolute()), "/tmp")  # noqa: S108
     if view.root is None:
         yield from ("--symlink", "/tmp", "/var/tmp")  # noqa: S108
-    yield from ("--dir", "/run", "--tmpfs", "/home")
+    yield from ("--dir", "/run")
     if view.home is None:
-        yield from ("--dir", HOME)
+        yield from ("--tmpfs", "/home", "--dir", HOME)
     else:
         yield from ("--bind", str(view.home.absolute()), HOME)
 

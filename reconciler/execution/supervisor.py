@@ -146,7 +146,7 @@ def start(run: Path, command: Command) -> Supervised:
     run = run.absolute()
     if not os.path.isdir(run):  # noqa: PTH112  (a hot path)
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if command.survivors:
+    with contextlib.suppress(FileExistsError):
         os.mkfifo(run / "pipe", 0o600)
     identity = {COOKIE: cookie(run)}
     full = {**command.environment, **identity}

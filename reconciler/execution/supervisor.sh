@@ -36,32 +36,24 @@ exec 4<&0 </dev/null
 input=4
 [ "$mode" = bare ] && exec 4<&- && input=0
 
-# The writing process enters, and with it all that it starts. What cannot be bounded does not start.
+# The process that becomes the script enters, and with it all that it starts. What cannot be bounded does not start.
 enter() {
     IFS=$newline
     for group in $groups; do
-        echo 0 >"$group" || { echo 126 >"$run/code"; return 1; }
+        echo 0 >"$group" || exit 126
     done
     unset IFS
 }
 
+# Run in a process of its own, which it becomes.
 script() {
-    trap : HUP INT QUIT TERM
-    [ -z "$groups" ] || enter 2>&1 || return
-    if [ "$mode" = sandboxed ]; then
-        "$@" 2>&1 3>"$run/sandbox"
-        echo $? >"$run/code"
-        return
-    fi
-    # The inner shell is no group leader, so setsid replaces it and its pid is the script's group.
-    (
-        read -r group rest </proc/self/stat
-        echo "$group" >"$run/script"
-        exec "$setsid" "$@" <&$input
-    ) 2>&1
-    echo $? >"$run/code"
-    [ "$leftovers" = keep ] && return
-    read -r group <"$run/script" && kill -KILL -- "-$group" 2>/dev/null
+    exec 2>&1
+    [ -z "$groups" ] || enter
+    [ "$mode" = sandboxed ] && exec "$@" 3>"$run/sandbox"
+    # This shell is no group leader, so setsid replaces it and its pid is the script's group.
+    read -r group rest </proc/self/stat
+    echo "$group" >"$run/script"
+    exec "$setsid" "$@" <&$input
 }
 
 # The limit is the kernel's: a write beyond it ends cat, the pipe breaks, the script ends by SIGPIPE.
@@ -80,17 +72,23 @@ for place in "$run"/services/*; do
     drains="$drains $!"
 done
 
+drain "$run" <"$run/pipe" &
+drain=$!
+(script "$@") >"$run/pipe"
+code=$?
+echo $code >"$run/code"
+trap '' HUP INT QUIT TERM
 if [ "$leftovers" = end ]; then
-    script "$@" | drain "$run" || echo $? >"$run/over"
+    [ "$mode" != sandboxed ] && read -r group <"$run/script" && kill -KILL -- "-$group" 2>/dev/null
+    wait $drain || echo $? >"$run/over"
 else
     # The drain stays with what the script leaves behind, so it is waited for two seconds only.
-    { (drain "$run") <"$run/pipe" || echo $? >"$run/over"; } &
-    script "$@" >"$run/pipe"
     left=40
-    while [ $left -gt 0 ] && kill -0 $! 2>/dev/null; do
+    while [ $left -gt 0 ] && kill -0 $drain 2>/dev/null; do
         left=$((left - 1))
         "$sleep" 0.05
     done
+    [ $left -gt 0 ] && { wait $drain || echo $? >"$run/over"; }
 fi
 
 # Opened for both ways at once, which waits for nobody: a drain that no service has come to is let go.
@@ -100,4 +98,4 @@ if [ -n "$drains" ]; then
     done
     wait $drains
 fi
-read -r code <"$run/code" && echo "$code" >"$run/exit"
+echo $code >"$run/exit"

@@ -19,6 +19,7 @@ from tests.support import Process, SpecRepository, start, stop
 
 _PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
 _JOBS = 1_000
+_BARE_A_JOB = 5  # the time of one job is at most that of so many bare sandboxes
 _QUEUED = 5_000
 _NAP = 0.25
 _LINES = 200_000
@@ -61,15 +62,19 @@ def _applied(client: httpx.Client) -> Any:
 
 
 def measure_throughput(folder: Path) -> list[Row]:
-    """No-op jobs that wait already, in a sandbox each, with 2 and with 16 slots."""
+    """No-op jobs that wait already, in a sandbox each, with 2 and with 16 slots.
+
+    100 a second are asked of a machine that starts 500 bare sandboxes a second; of a slower one its part.
+    """
     rows = []
     for slots in (2, 16):
         place = folder / str(slots)
         place.mkdir()
         rate = _drain(place, slots)
         bare = baselines.sandboxes_a_second(slots)
+        limit = min(100, bare / _BARE_A_JOB)
         name = f"no-op jobs, sandboxed, {slots} slots"
-        rows.append(Row(name, rate, 100, "/s", "bare sandboxes", bare, at_least=True))
+        rows.append(Row(name, rate, limit, "/s", "bare sandboxes", bare, at_least=True))
     return rows
 
 
