@@ -146,8 +146,6 @@ def start(run: Path, command: Command) -> Supervised:
     run = run.absolute()
     if not os.path.isdir(run):  # noqa: PTH112  (a hot path)
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.mkfifo(run / "pipe", 0o600)
     identity = {COOKIE: cookie(run)}
     full = {**command.environment, **identity}
     if command.own_environment is not None:
@@ -214,7 +212,7 @@ def _spawn(
         process = subprocess.Popen(
             ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, log, groups, *_tools(), *argv),
             stdin=stdin,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=errors,
             env=environment,
             cwd=command.directory,
@@ -222,6 +220,8 @@ def _spawn(
         )
     finally:
         os.close(errors)
+    if process.stdout is not None:
+        process.stdout.close()  # the supervisor opens the pipe's reading end itself
     # _watching() reaps by pidfd; without this the object would complain when it is dropped
     process.returncode = 0
     found = processes.look(process.pid)

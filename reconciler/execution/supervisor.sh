@@ -68,14 +68,18 @@ drain() {
 # Services of the script write into pipes of their own, from inside of its sandbox.
 for place in "$run"/services/*; do
     [ -p "$place/pipe" ] || continue
-    drain "$place" <"$place/pipe" &
+    drain "$place" >/dev/null <"$place/pipe" &
     drains="$drains $!"
 done
 
-drain "$run" <"$run/pipe" &
+# Standard output is the pipe; its other end is opened by it, and only the drain keeps that one.
+exec 5</proc/self/fd/1
+drain "$run" <&5 5<&- &
 drain=$!
-(script "$@") >"$run/pipe"
+exec 5<&-
+(script "$@")
 code=$?
+exec >/dev/null
 echo $code >"$run/code"
 trap '' HUP INT QUIT TERM
 if [ "$leftovers" = end ]; then
