@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
@@ -17,6 +17,7 @@ from api import problems
 from api.auth import Authentication, Credentials
 from api.native import events, jobs, logs, metrics, plan, status
 from api.native.bodies import json_only
+from reconciler.access import Caller
 from reconciler.installation import Installation
 
 HANDLERS: list[Any] = [
@@ -26,6 +27,8 @@ HANDLERS: list[Any] = [
     status.resource,
     status.schedule_list,
     status.why_key,
+    status.can,
+    status.whoami,
     status.schema,
     plan.plan,
     plan.plan_for,
@@ -58,7 +61,10 @@ def create(installation: Installation) -> Litestar:
         route_handlers=HANDLERS,
         state=state,
         guards=[json_only],
-        dependencies={"installation": Provide(_installation, sync_to_thread=False)},
+        dependencies={
+            "installation": Provide(_installation, sync_to_thread=False),
+            "caller": Provide(_caller, sync_to_thread=False),
+        },
         middleware=[DefineMiddleware(Authentication, exclude="^/schema", exclude_from_auth_key="open")],
         exception_handlers={Exception: problems.handle},
         request_max_body_size=installation.settings.body_bytes,
@@ -78,3 +84,7 @@ def create(installation: Installation) -> Litestar:
 def _installation(state: State) -> Installation:
     found: Installation = state.installation
     return found
+
+
+def _caller(request: Request[Caller, Any, Any]) -> Caller:
+    return request.user

@@ -9,40 +9,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
-from litestar.handlers import BaseRouteHandler
+from litestar.exceptions import NotAuthorizedException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
+from reconciler.access import ROOT, Caller, rights_of
 from reconciler.commands import tokens as token_commands
 from reconciler.installation import Installation
-from reconciler.model.event import Actor
 from reconciler.queries import tokens as token_queries
 from reconciler.queries.tokens import Token
 
-_RANK = {"read": 0, "write": 1, "admin": 2}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steersman"'}
 _NOTE_EVERY = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whoever makes a request: subject, scope, token id and address."""
-
-    subject: str
-    scope: str
-    token: str | None
-    address: str | None
-
-    @property
-    def actor(self) -> Actor:
-        """As the event log records it."""
-        return Actor(self.subject, self.token, self.address)
 
 
 class Authentication(AbstractAuthenticationMiddleware):
@@ -55,13 +37,15 @@ class Authentication(AbstractAuthenticationMiddleware):
         installation: Installation = connection.app.state.installation
         address = connection.client.host if connection.client else None
         if installation.settings.insecure_no_auth:
-            return AuthenticationResult(Caller("User/admin", "admin", None, address), None)
+            return AuthenticationResult(replace(ROOT, address=address), None)
         secret = credential(connection.headers.get("authorization", ""))
         token = await connection.app.state.credentials.find(secret) if secret else None
         if token is None:
             detail = "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
             raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)
-        return AuthenticationResult(Caller(token.subject, token.scope, token.id, address), token)
+        rights = rights_of(installation, token.subject).narrowed(token.level, token.scope)
+        caller = Caller(token.subject, rights, token.id, address, most=token.level, within=token.scope)
+        return AuthenticationResult(caller, token)
 
 
 class Credentials:
@@ -113,16 +97,3 @@ def credential(header: str) -> str | None:
             return None
         return decoded.partition(":")[2] or None
     return None
-
-
-def needs(scope: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A guard: the caller's token has at least this scope."""
-
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-        caller: Caller = connection.user
-        if _RANK.get(caller.scope, -1) < _RANK[scope]:
-            raise PermissionDeniedException(
-                detail=f"this needs a token of scope {scope}; yours has {caller.scope}"
-            )
-
-    return guard

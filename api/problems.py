@@ -15,6 +15,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from reconciler.errors import (
     BadSignature,
     Conflict,
+    Forbidden,
     NotFound,
     Refused,
     Stalled,
@@ -29,6 +30,7 @@ MEDIA_TYPE = "application/problem+json"
 # The first row that fits decides.
 STATUS: tuple[tuple[type[SteersmanError], int], ...] = (
     (BadSignature, 401),
+    (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
     (Refused, 422),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+PREFIX = "stm_"
+
 
 def token_hash(secret: str) -> str:
     """What is stored of a token. Tokens are long and random, so that one round is enough."""

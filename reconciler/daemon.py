@@ -23,6 +23,7 @@ from reconciler.apply import jobs as apply
 from reconciler.apply.dispatch import changes
 from reconciler.apply.jobs import Outcome
 from reconciler.controllers.builds import looks
+from reconciler.controllers.rights import ADMINISTRATOR
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
 from reconciler.execution import leftovers
@@ -33,6 +34,7 @@ from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
+from reconciler.model.rights import INSTALLATION, Level
 from reconciler.passes import dispatch, routes
 from reconciler.passes import jobs as job_passes
 from reconciler.settings import HostCredentials, Settings
@@ -43,10 +45,9 @@ from reconciler.source.watch import git_dir_of, local_path, watch
 from reconciler.store import jobs, migrate, ownership, resources, sources, tokens
 from reconciler.store.database import Database, Write, connect
 from reconciler.store.snapshot import Snapshot, View
-from reconciler.store.tokens import Token
+from reconciler.store.tokens import NewToken
 
 log = structlog.get_logger(__name__)
-ADMINISTRATOR = "User/admin"
 _THREADS = 64
 
 
@@ -230,8 +231,8 @@ class Daemon:
         secret = given or kept or f"stm_{secrets.token_urlsafe(32)}"
         if secret != kept:
             _write_private(path, secret + "\n")
-        token = Token(
-            "", ADMINISTRATOR, "administrator", "admin", None, self.installation.now(), None, None, None
+        token = NewToken(
+            ADMINISTRATOR, "administrator", Level.OWNER, INSTALLATION, self.installation.now(), None
         )
         mark = token_hash(secret)
         known = await database.read(lambda c: tokens.find(c, mark))

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from reconciler.controllers.dispatch import Queue
+from reconciler.controllers.rights import Authority
 from reconciler.errors import SteersmanError
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
 from reconciler.model.plan import Plan
+from reconciler.model.resource import Resource
 from reconciler.settings import Settings
 from reconciler.source.desired import Desired
 from reconciler.source.git import Mirror
@@ -36,7 +38,8 @@ class Installation:
 
     `queue`: unfinished jobs as dispatch was told of them;
     `shown`: when a Build was last woken to show a job's end, by the monotonic clock;
-    `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why.
+    `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why;
+    `authority`: who may do what, and the resources it was made of.
     """
 
     settings: Settings
@@ -60,3 +63,4 @@ class Installation:
     followers: Mapping[str, tuple[str, ...]] | None = None
     shown: dict[str, float] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
+    authority: tuple[Mapping[str, Resource], Authority] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from reconciler.access import ROOT
 from reconciler.daemon import Daemon
 from reconciler.model.job import Job
 from reconciler.queries import logs
@@ -55,5 +56,7 @@ async def finished(running: Daemon, number: int = 1) -> Job:
 
 async def text_of(running: Daemon, number: int = 1, **selection: Any) -> str:
     """A job's log, or that of a selection of its scripts."""
-    chunks = [chunk async for chunk in logs.read(running.installation, number, Selection(**selection), 0)]
+    chunks = [
+        chunk async for chunk in logs.read(running.installation, ROOT, number, Selection(**selection), 0)
+    ]
     return b"".join(chunks).decode()

@@ -17,32 +17,43 @@ audit = typer.Typer(help="The event log's hash chain.", no_args_is_help=True)
 @tokens.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="What it is for.")],
-    scope: Annotated[str, typer.Option(help="read, write or admin.")] = "read",
+    level: Annotated[str, typer.Option(help="At most: read, write or owner.")] = "read",
     days: Annotated[int, typer.Option(help="How long it is good.")] = 90,
+    subject: Annotated[
+        str | None, typer.Option(help="Whose: User/NAME or ServiceAccount/TEAM/NAME; else your own.")
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Good in this project only.")] = None,
+    environment: Annotated[str | None, typer.Option(help="Good in this environment of it only.")] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Make a token; its secret is shown once."""
-    _, body = connect(server, token).post("/reconciler/tokens", {"name": name, "scope": scope, "days": days})
+    wish = {"name": name, "level": level, "days": days}
+    wish |= {"subject": subject, "project": project, "environment": environment}
+    _, body = connect(server, token).post("/reconciler/tokens", wish)
     show_json(body) if output is Format.JSON else console().print(body["token"])
 
 
 @tokens.command("list")
 def list_all(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
-    """All tokens, without their secrets."""
+    """Your tokens, or all for an administrator; without their secrets."""
     body = connect(server, token).get("/reconciler/tokens")
     rows = [
         (
             i["id"],
+            i["subject"],
             i["name"],
-            i["scope"],
+            i["level"],
+            "/".join(filter(None, (i["project"], i["environment"]))) or "everywhere",
             "revoked" if i["revoked_at"] else ago(i["expires"]),
             ago(i["last_used"]),
         )
         for i in body["items"]
     ]
-    show_json(body) if output is Format.JSON else show_table(("ID", "NAME", "SCOPE", "EXPIRES", "USED"), rows)
+    show_json(body) if output is Format.JSON else show_table(
+        ("ID", "WHOSE", "NAME", "LEVEL", "WHERE", "EXPIRES", "USED"), rows
+    )
 
 
 @tokens.command("revoke")

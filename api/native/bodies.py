@@ -59,8 +59,11 @@ class TriggerBody(Body):
 
 
 class TokenBody(Body):
-    """A new token of the caller."""
+    """A new token: whose (by default the caller's own), up to which level, and where (by default everywhere)."""
 
     name: str = Field(min_length=1, max_length=100)
-    scope: str = "read"
+    level: str = "read"
     days: int = 90
+    subject: str | None = Field(default=None, max_length=300)
+    project: str | None = Field(default=None, max_length=200)
+    environment: str | None = Field(default=None, max_length=200)

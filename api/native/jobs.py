@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from litestar import Request, get, post
+from litestar import get, post
 from litestar.params import Parameter
 from litestar.response import File
 
-from api.auth import Caller, needs
+from reconciler.access import Caller
 from reconciler.commands import jobs as commands
 from reconciler.installation import Installation
 from reconciler.queries import jobs
@@ -21,43 +21,38 @@ Number = Annotated[int, Parameter(ge=1, le=2**62)]
 @get("/reconciler/jobs", summary="Jobs, newest first")
 async def job_list(
     installation: Installation,
+    caller: Caller,
     key: str | None = None,
     job_state: Annotated[str | None, Parameter(query="state")] = None,
     limit: Limit = 50,
     after: Annotated[int | None, Parameter(ge=0, le=2**62)] = None,
 ) -> dict[str, Any]:
     """`next` is the number to give as `after`."""
-    return await jobs.page(installation, key=key, state=job_state, limit=limit, after=after)
+    return await jobs.page(installation, caller, key=key, state=job_state, limit=limit, after=after)
 
 
 @get("/reconciler/jobs/{number:int}", summary="One job with tasks, trials and scripts")
-async def job(installation: Installation, number: Number) -> dict[str, Any]:
+async def job(installation: Installation, caller: Caller, number: Number) -> dict[str, Any]:
     """Whole."""
-    return await jobs.get(installation, number)
+    return await jobs.get(installation, caller, number)
 
 
-@post("/reconciler/jobs/{number:int}/cancel", guards=[needs("write")], status_code=202, summary="End a job")
-async def cancel(
-    installation: Installation, request: Request[Caller, Any, Any], number: Number
-) -> dict[str, Any]:
+@post("/reconciler/jobs/{number:int}/cancel", status_code=202, summary="End a job")
+async def cancel(installation: Installation, caller: Caller, number: Number) -> dict[str, Any]:
     """TERM, then KILL, to all that runs; 409 if it has ended."""
-    return await commands.cancel(installation, number, request.user.actor)
+    return await commands.cancel(installation, caller, number)
 
 
-@post(
-    "/reconciler/jobs/{number:int}/retry", guards=[needs("write")], status_code=202, summary="Run a job again"
-)
-async def retry(
-    installation: Installation, request: Request[Caller, Any, Any], number: Number
-) -> dict[str, Any]:
+@post("/reconciler/jobs/{number:int}/retry", status_code=202, summary="Run a job again")
+async def retry(installation: Installation, caller: Caller, number: Number) -> dict[str, Any]:
     """A new job with the same specification, commit and inputs."""
-    return await commands.retry(installation, number, request.user.actor)
+    return await commands.retry(installation, caller, number)
 
 
 @get("/reconciler/jobs/{number:int}/attachments", summary="Files that a job keeps")
-async def attachment_list(installation: Installation, number: Number) -> dict[str, Any]:
+async def attachment_list(installation: Installation, caller: Caller, number: Number) -> dict[str, Any]:
     """With size and sha256."""
-    items = await jobs.attachments_of(installation, number)
+    items = await jobs.attachments_of(installation, caller, number)
     return {
         "items": [
             {"path": i.path, "size": i.size, "digest": f"sha256:{i.digest}", "task": i.task, "trial": i.trial}
@@ -68,10 +63,15 @@ async def attachment_list(installation: Installation, number: Number) -> dict[st
 
 @get("/reconciler/jobs/{number:int}/attachments/{path:path}", summary="One attachment's bytes")
 async def attachment(
-    installation: Installation, number: Number, path: str, task: str | None = None, trial: int | None = None
+    installation: Installation,
+    caller: Caller,
+    number: Number,
+    path: str,
+    task: str | None = None,
+    trial: int | None = None,
 ) -> File:
     """Always a download, never shown in place."""
-    found, place = await jobs.attachment(installation, number, path.lstrip("/"), task, trial)
+    found, place = await jobs.attachment(installation, caller, number, path.lstrip("/"), task, trial)
     return File(
         place,
         filename=Path(found.path).name,

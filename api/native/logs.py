@@ -20,10 +20,10 @@ from litestar.params import Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage, Stream
 from zstandard import COMPRESSOBJ_FLUSH_BLOCK, ZstdCompressor
 
-from api.auth import Caller
 from api.native.live import kept_alive
 from api.negotiation import IDENTITY, UnsatisfiableError, byte_range, encoding, matches
 from api.problems import problem
+from reconciler.access import Caller
 from reconciler.installation import Installation
 from reconciler.queries import logs
 from reconciler.queries.log_search import LONGEST_ANY_CASE, Query, search
@@ -42,6 +42,7 @@ _WORTH = 1024
 @get("/reconciler/jobs/{number:int}/log", media_type=_TEXT, summary="The log so far, from a byte offset")
 async def log(
     installation: Installation,
+    caller: Caller,
     request: Request[Caller, Any, Any],
     number: Number,
     offset: Offset = 0,
@@ -55,7 +56,7 @@ async def log(
     `since` begins with what was printed at that time, or up to a second before; `X-Log-Offset` says where that is.
     `Range` counts from there, and its total is not known while what was selected still runs.
     """
-    text = await logs.now(installation, number, Selection(task, trial, script))
+    text = await logs.now(installation, caller, number, Selection(task, trial, script))
     start = await _start(text, offset, since)
     left = max(0, text.size - start)
     headers = {
@@ -83,6 +84,7 @@ async def log(
 @get("/reconciler/jobs/{number:int}/log/stream", summary="The log live, as server-sent events")
 async def log_stream(
     installation: Installation,
+    caller: Caller,
     request: Request[Caller, Any, Any],
     number: Number,
     offset: Offset = 0,
@@ -93,7 +95,7 @@ async def log_stream(
 ) -> ServerSentEvent:
     """Each message's id is the offset after it, its data `{text}`; `end` carries the state of what was selected."""
     selection = Selection(task, trial, script)
-    text = await logs.now(installation, number, selection)
+    text = await logs.now(installation, caller, number, selection)
     resumed = request.headers.get("last-event-id", "")
     known = resumed.isdecimal() and len(resumed) < 19
     start = int(resumed) if known else await _start(text, offset, since)
@@ -103,6 +105,7 @@ async def log_stream(
 @get("/reconciler/jobs/{number:int}/log/search", summary="Lines of the log that have a text")
 async def log_search(
     installation: Installation,
+    caller: Caller,
     number: Number,
     q: Word,
     ignore_case: bool = False,
@@ -121,7 +124,7 @@ async def log_search(
         raise ClientException(detail=f"q: with letters beyond ASCII and without regard to case, {longest}")
     if "\n" in q or "\r" in q:
         raise ClientException(detail="q: lines are searched one by one, so it must not have a line end")
-    text = await logs.now(installation, number, Selection(task, trial, script))
+    text = await logs.now(installation, caller, number, Selection(task, trial, script))
     return await search(text, Query(q, ignore_case), offset, limit)
 
 

@@ -6,6 +6,7 @@ from litestar import Response, get
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from reconciler.access import Caller
 from reconciler.installation import Installation
 from reconciler.queries.metrics import figures
 
@@ -20,9 +21,9 @@ _MEANING = {
 
 
 @get("/metrics", summary="Prometheus metrics")
-async def metrics(installation: Installation) -> Response[bytes]:
-    """Needs a token, as all data does."""
-    found = await figures(installation)
+async def metrics(installation: Installation, caller: Caller) -> Response[bytes]:
+    """For those who may read the whole installation."""
+    found = await figures(installation, caller)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     resources = Gauge("steersman_resources", "Resources", ["kind", "sync", "health"], registry=registry)

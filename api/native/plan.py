@@ -8,8 +8,8 @@ from litestar import Request, Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.params import Parameter
 
-from api.auth import Caller, needs
 from api.native.bodies import PlanBody, SyncBody, TriggerBody
+from reconciler.access import Caller
 from reconciler.commands import jobs, sync, webhook
 from reconciler.installation import Installation
 from reconciler.queries import plans
@@ -18,40 +18,36 @@ Wait = Annotated[float, Parameter(ge=0, le=300)]
 
 
 @get("/reconciler/plan", summary="What the followed branch would still change")
-async def plan(installation: Installation) -> dict[str, Any]:
+async def plan(installation: Installation, caller: Caller) -> dict[str, Any]:
     """Empty once everything is applied."""
-    return await plans.of_branch(installation)
+    return await plans.of_branch(installation, caller)
 
 
 @post("/reconciler/plan", status_code=200, summary="What a branch, or files, would change")
-async def plan_for(installation: Installation, data: PlanBody) -> dict[str, Any]:
+async def plan_for(installation: Installation, caller: Caller, data: PlanBody) -> dict[str, Any]:
     """Changes nothing."""
     if data.ref is not None:
-        return await plans.of_ref(installation, data.ref)
-    return await plans.of_files(installation, data.files or {})
+        return await plans.of_ref(installation, caller, data.ref)
+    return await plans.of_files(installation, caller, data.files or {})
 
 
-@post("/reconciler/sync", guards=[needs("write")], status_code=200, summary="Look at the spec repository now")
+@post("/reconciler/sync", status_code=200, summary="Look at the spec repository now")
 async def sync_now(
     installation: Installation,
-    request: Request[Caller, Any, Any],
+    caller: Caller,
     data: SyncBody | None = None,
     wait: Wait = 60,
 ) -> Response[dict[str, Any]]:
     """200 with what applying the revision did; 202 when the wait ran out; 409 for another digest."""
     confirm = data.confirm if data else None
-    done, answer = await sync.sync(installation, confirm, wait, request.user.actor)
+    done, answer = await sync.sync(installation, caller, confirm, wait)
     return Response(answer, status_code=200 if done else 202)
 
 
-@post("/reconciler/trigger", guards=[needs("write")], status_code=202, summary="Run a Build by hand")
-async def trigger(
-    installation: Installation, request: Request[Caller, Any, Any], data: TriggerBody
-) -> dict[str, Any]:
+@post("/reconciler/trigger", status_code=202, summary="Run a Build by hand")
+async def trigger(installation: Installation, caller: Caller, data: TriggerBody) -> dict[str, Any]:
     """Always makes a job."""
-    return await jobs.trigger(
-        installation, data.key, data.inputs, data.branch, data.commit, request.user.actor
-    )
+    return await jobs.trigger(installation, caller, data.key, data.inputs, data.branch, data.commit)
 
 
 @post("/reconciler/webhook", opt={"open": True}, status_code=202, summary="A signed push from a Git host")

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from litestar import Response, get
 from litestar.params import Parameter
 
+from reconciler.access import Caller
 from reconciler.installation import Installation
-from reconciler.queries import resources, schedules, status, why
+from reconciler.queries import resources, rights, schedules, status, why
 from specs.schema import file_schema
 
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
@@ -22,14 +23,15 @@ async def health(installation: Installation) -> Response[dict[str, Any]]:
 
 
 @get("/reconciler/status", summary="Source, counts, what is held and what is wrong")
-async def overview(installation: Installation) -> dict[str, Any]:
+async def overview(installation: Installation, caller: Caller) -> dict[str, Any]:
     """The whole at a glance."""
-    return await status.status(installation)
+    return await status.status(installation, caller)
 
 
 @get("/reconciler/resources", summary="Resources by KEY")
 async def resource_list(
     installation: Installation,
+    caller: Caller,
     kind: str | None = None,
     project: str | None = None,
     environment: str | None = None,
@@ -39,27 +41,38 @@ async def resource_list(
     after: str | None = None,
 ) -> dict[str, Any]:
     """A page of what is declared, narrowed by any of the filters."""
-    return resources.find(
-        installation, resources.Filter(kind, project, environment, sync, health), limit, after
-    )
+    wanted = resources.Filter(kind, project, environment, sync, health)
+    return resources.find(installation, caller, wanted, limit, after)
 
 
 @get("/reconciler/resources/{key:path}", summary="One resource whole")
-async def resource(installation: Installation, key: str) -> dict[str, Any]:
+async def resource(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     """With its effective specification and the place that each field comes from."""
-    return resources.get(installation, key.lstrip("/"))
+    return resources.get(installation, caller, key.lstrip("/"))
 
 
 @get("/reconciler/schedules", summary="Schedules with their next times")
-async def schedule_list(installation: Installation) -> dict[str, Any]:
+async def schedule_list(installation: Installation, caller: Caller) -> dict[str, Any]:
     """Every schedule trigger."""
-    return await schedules.upcoming(installation)
+    return await schedules.upcoming(installation, caller)
 
 
 @get("/reconciler/why/{key:path}", summary="Why something does not run")
-async def why_key(installation: Installation, key: str) -> dict[str, Any]:
+async def why_key(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     """The causes for one KEY; none means that nothing stands in the way."""
-    return await why.why(installation, key.lstrip("/"))
+    return await why.why(installation, caller, key.lstrip("/"))
+
+
+@get("/reconciler/can/{verb:str}/{key:path}", summary="May I, and why not")
+async def can(installation: Installation, caller: Caller, verb: str, key: str) -> dict[str, Any]:
+    """Which role a verb on a KEY takes, and which one the caller has."""
+    return rights.can(installation, caller, verb, key.lstrip("/"))
+
+
+@get("/reconciler/whoami", summary="Who the token speaks for")
+async def whoami(caller: Caller) -> dict[str, Any]:
+    """Subject, and the roles that the token leaves."""
+    return rights.whoami(caller)
 
 
 @get("/reconciler/schema.json", opt={"open": True}, summary="JSON Schema of a specification file")

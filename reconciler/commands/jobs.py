@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.access import Caller, missing, require
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Order
 from reconciler.controllers.builds import inputs_of
 from reconciler.errors import Conflict, NotFound, Refused
 from reconciler.installation import Installation
-from reconciler.model.event import Actor
 from reconciler.model.job import Checkout, Job, Reason
 from reconciler.model.resource import Resource
 from reconciler.passes.builds import Repository, branch_of, mirror_of, repository_of
@@ -22,13 +22,14 @@ from specs.build import work_digest
 
 async def trigger(
     installation: Installation,
+    caller: Caller,
     key: str,
     inputs: Mapping[str, str],
     branch: str | None,
     commit: str | None,
-    actor: Actor,
 ) -> dict[str, Any]:
     """Make a job of a Build, whatever is owed. An invalid Build runs its last good version."""
+    require(installation, caller, "trigger", key)
     resource = _build(installation, key)
     spec = resource.spec or {}
     if spec.get("disabled"):
@@ -38,33 +39,33 @@ async def trigger(
     checkout = await _checkout(installation, resource, repository, branch, commit)
     work = work_digest(spec, repository.url if repository else None)
     order = Order(resource, work, checkout, {"type": "manual"}, inputs_of(spec, inputs))
-    number, job_id = await installation.database.write(lambda w: _create(w, order), actor)
+    number, job_id = await installation.database.write(lambda w: _create(w, order), caller.actor)
     installation.wake("dispatch")
     installation.wake(key)
     return {"number": number, "id": job_id}
 
 
-async def cancel(installation: Installation, number: int, actor: Actor) -> dict[str, Any]:
+async def cancel(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
     """Ask a job to end; what runs gets TERM, then KILL. One that has ended stays as it is."""
 
     def work(write: Write) -> Job:
-        job = _load(write, number)
+        job = _for(installation, caller, "cancel", _load(write, number))
         if apply.cancel(write, job, Reason.CANCELLED):
             write.record("job-cancelled", job.key, {"number": number})
         elif job.state.finished:
             raise Conflict("Finished", f"job {number} has {job.state.value} already")
         return job
 
-    job = await installation.database.write(work, actor)
+    job = await installation.database.write(work, caller.actor)
     installation.wake(f"job/{number}")
     return {"number": number, "id": job.id}
 
 
-async def retry(installation: Installation, number: int, actor: Actor) -> dict[str, Any]:
+async def retry(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
     """A new job with the specification, commit and inputs of a finished one (design 13.7)."""
 
     def work(write: Write) -> tuple[int, str]:
-        old = _load(write, number)
+        old = _for(installation, caller, "retry", _load(write, number))
         if not old.state.finished:
             raise Conflict(
                 "NotFinished", f"job {number} is still {old.state.value}; cancel it first, or wait"
@@ -77,13 +78,13 @@ async def retry(installation: Installation, number: int, actor: Actor) -> dict[s
             checkout=old.checkout,
             trigger={"type": "retry", "of": number},
             inputs=old.inputs,
-            actor=actor.subject,
+            actor=caller.subject,
             retry_of=number,
         )
         made = apply.insert(write, new)
         return made, _load(write, made).id
 
-    made, job_id = await installation.database.write(work, actor)
+    made, job_id = await installation.database.write(work, caller.actor)
     installation.wake("dispatch")
     return {"number": made, "id": job_id}
 
@@ -100,12 +101,18 @@ def _load(write: Write, number: int) -> Job:
     return job
 
 
+def _for(installation: Installation, caller: Caller, verb: str, job: Job) -> Job:
+    """The job, if the caller may ask this of it."""
+    if not caller.sees(job.key):
+        raise NotFound("NoSuchJob", f"there is no job {job.number}")
+    require(installation, caller, verb, job.key)
+    return job
+
+
 def _build(installation: Installation, key: str) -> Resource:
     resource = installation.snapshot.current.resources.get(key)
     if resource is None:
-        raise NotFound(
-            "NoSuchResource", f"there is no resource {key}; `steersman get Build` lists the builds"
-        )
+        raise missing(key)
     if resource.kind != "Build":
         raise Refused("NotRunnable", f"{key} is a {resource.kind}; only a Build can be triggered")
     if resource.spec is None:

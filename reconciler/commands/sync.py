@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from reconciler.errors import Conflict, Transient
+from reconciler.access import Caller, concerns, require_level
+from reconciler.errors import Conflict, Forbidden, Transient
 from reconciler.installation import Installation
-from reconciler.model.event import Actor
 from reconciler.model.plan import Plan
+from reconciler.model.rights import INSTALLATION, Level, Scope
 
 
 async def sync(
-    installation: Installation, confirm: str | None, wait: float, actor: Actor
+    installation: Installation, caller: Caller, confirm: str | None, wait: float
 ) -> tuple[bool, dict[str, Any]]:
     """(finished within `wait` seconds, answer). `confirm` must be the digest of removals that are held now."""
+    if (caller.rights.within(INSTALLATION) or Level.READ) < Level.WRITE:
+        raise Forbidden("Forbidden", "to sync takes the role write on some project; you have read at most")
     if confirm is not None:
-        _check(installation, confirm)
+        scope = _held(installation, confirm)
+        require_level(caller, Level.OWNER, "confirming removals", scope)
         await installation.database.write(
-            lambda w: w.record("removal-confirmed", None, {"digest": confirm}), actor
+            lambda w: w.record("removal-confirmed", None, {"digest": confirm}), caller.actor
         )
         installation.confirmed.add(confirm)
     before = installation.plans_applied
     try:
         await asyncio.wait_for(installation.run_now("source"), wait)
     except TimeoutError:
-        return False, answer(installation, before)
+        return False, answer(installation, caller, before)
     source = installation.snapshot.current.source
     if source is None or source.trouble:
         reason, message = (source.trouble if source else None) or (
@@ -33,27 +37,29 @@ async def sync(
             "the source was not read yet",
         )
         raise Transient(reason, message)
-    return True, answer(installation, before)
+    return True, answer(installation, caller, before)
 
 
-def answer(installation: Installation, before: int) -> dict[str, Any]:
-    """The applied revision, and what was applied since there were `before` plans; a settled source does nothing."""
+def answer(installation: Installation, caller: Caller, before: int) -> dict[str, Any]:
+    """The applied revision, and what was applied since there were `before` plans, as far as the caller sees it."""
     source = installation.snapshot.current.source
     plan = (installation.last_plan if installation.plans_applied > before else Plan()).to_dict()
     return {
         "revision": source.applied if source else None,
         "digest": plan["digest"],
-        "actions": plan["actions"],
-        "held": list(source.held) if source else [],
-        "errors": list(source.errors) if source else [],
+        "actions": [action for action in plan["actions"] if caller.sees(action.key)],
+        "held": [h for h in source.held if all(map(caller.sees, h["keys"]))] if source else [],
+        "errors": [e for e in source.errors if concerns(caller, e["location"])] if source else [],
     }
 
 
-def _check(installation: Installation, confirm: str) -> None:
+def _held(installation: Installation, confirm: str) -> Scope:
+    """Where the removals of a digest are."""
     source = installation.snapshot.current.source
-    digests = [held["digest"] for held in (source.held if source else ()) if held["digest"]]
+    digests = {held["digest"]: held["project"] for held in (source.held if source else ()) if held["digest"]}
     if confirm not in digests:
         now = ", ".join(digests) or "none"
         raise Conflict(
             "DigestMismatch", f"no removals with digest {confirm} wait for confirmation; waiting now: {now}"
         )
+    return Scope(digests[confirm])

@@ -10,6 +10,8 @@ from reconciler.execution.command import Place
 from reconciler.installation import Installation
 from reconciler.store import queue as rows
 
+EXECUTORS = frozenset({"Executor"})
+
 LOCAL = "Executor/local"
 
 
@@ -27,7 +29,7 @@ async def run(installation: Installation) -> None:
 
 def places_of(installation: Installation) -> dict[str, Place]:
     """Executors in force; without any declared one there is `local` (own-kinds, "Executor")."""
-    found = installation.snapshot.current.executors
+    found = installation.snapshot.current.of_kinds(EXECUTORS)
     declared = {key: Place(key, resource.spec or {}) for key, resource in found.items()}
     return declared or {LOCAL: builtin()}
 

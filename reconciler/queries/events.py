@@ -7,27 +7,43 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
+from reconciler.access import Caller, require_level
 from reconciler.installation import Installation
 from reconciler.model.event import Recorded
+from reconciler.model.rights import Level
 from reconciler.store import events
 
 _PAGE = 500
+_LOOKED = 5_000
 
 
 async def page(
-    installation: Installation, after: int, limit: int, key: str | None = None, kind: str | None = None
+    installation: Installation,
+    caller: Caller,
+    after: int,
+    limit: int,
+    key: str | None = None,
+    kind: str | None = None,
 ) -> dict[str, Any]:
-    """Events after a number, oldest first; `next` is the number to give as `after` while there are more."""
-    found = await installation.database.read(lambda c: events.after(c, after, limit + 1, key, kind))
-    items = found[:limit]
-    return {
-        "items": [item.to_dict() for item in items],
-        "next": items[-1].seq if len(found) > limit else None,
-    }
+    """Events after a number that the caller sees, oldest first.
+
+    `next` is the number to give as `after` while there may be more; a page looks through a bounded part of the log.
+    """
+    looked = limit if caller.sees_all else max(limit, _LOOKED)
+    found = await installation.database.read(lambda c: events.after(c, after, looked + 1, key, kind))
+    seen = [item for item in found[:looked] if _shown(caller, item)]
+    items = seen[:limit]
+    last = items[-1].seq if len(seen) > limit else found[looked - 1].seq if len(found) > looked else None
+    return {"items": [item.to_dict() for item in items], "next": last}
 
 
-async def follow(installation: Installation, after: int) -> AsyncIterator[dict[str, Any]]:
-    """All events after a number, and then each as it is written."""
+def _shown(caller: Caller, item: Recorded) -> bool:
+    """What concerns no resource tells of all of them: it is for those who see everything."""
+    return caller.sees_all or (item.event.key is not None and caller.sees(item.event.key))
+
+
+async def follow(installation: Installation, caller: Caller, after: int) -> AsyncIterator[dict[str, Any]]:
+    """All events after a number that the caller sees, and then each as it is written."""
     news = asyncio.Event()
 
     def notice(_version: int, recorded: Recorded | None) -> None:
@@ -41,14 +57,16 @@ async def follow(installation: Installation, after: int) -> AsyncIterator[dict[s
             found = await installation.database.read(partial(events.after, seq=after, limit=_PAGE))
             for item in found:
                 after = item.seq
-                yield item.to_dict()
+                if _shown(caller, item):
+                    yield item.to_dict()
             if len(found) < _PAGE:
                 await news.wait()
     finally:
         installation.database.unsubscribe(notice)
 
 
-async def verify(installation: Installation) -> dict[str, Any]:
+async def verify(installation: Installation, caller: Caller) -> dict[str, Any]:
     """Check the hash chain of the whole log."""
+    require_level(caller, Level.OWNER, "checking the event log")
     count, fault = await installation.database.read(events.verify)
     return {"events": count, "sound": fault is None, "fault": fault}

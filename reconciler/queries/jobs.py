@@ -7,21 +7,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from reconciler.access import Caller
 from reconciler.controllers.places import Cause
 from reconciler.errors import NotFound
 from reconciler.installation import Installation
 from reconciler.model.job import Job, Script, State, Task, Trial
+from reconciler.model.rights import Scope
 from reconciler.passes.dispatch import offers
 from reconciler.store import attachments
 from reconciler.store import jobs as rows
 
 
 async def page(
-    installation: Installation, *, key: str | None, state: str | None, limit: int, after: int | None
+    installation: Installation,
+    caller: Caller,
+    *,
+    key: str | None,
+    state: str | None,
+    limit: int,
+    after: int | None,
 ) -> dict[str, Any]:
     """Newest first; `next` is the number to give as `after`."""
+    prefixes = None if caller.sees_all else [_prefix(scope) for scope in caller.rights.roles]
     found = await installation.database.read(
-        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after)
+        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after, prefixes=prefixes)
     )
     items = found[:limit]
     return {
@@ -30,31 +39,40 @@ async def page(
     }
 
 
-async def load(installation: Installation, number: int) -> Job:
+async def see(installation: Installation, caller: Caller, number: int) -> None:
+    """NotFound for a job that is not there, or that the caller does not see."""
+    key = await installation.database.read(lambda c: rows.key_of(c, number))
+    if key is None or not caller.sees_job(number, key):
+        raise NotFound("NoSuchJob", f"there is no job {number}")
+
+
+async def load(installation: Installation, caller: Caller, number: int) -> Job:
     """One job whole."""
     job = await installation.database.read(lambda c: rows.load(c, number))
-    if job is None:
+    if job is None or not caller.sees_job(number, job.key):
         raise NotFound("NoSuchJob", f"there is no job {number}")
     return job
 
 
-async def get(installation: Installation, number: int) -> dict[str, Any]:
+async def get(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
     """One job with its tasks, trials and scripts."""
-    job = await load(installation, number)
+    job = await load(installation, caller, number)
     return detail(job, waits_of(installation, [job]))
 
 
-async def attachments_of(installation: Installation, number: int) -> list[attachments.Attachment]:
+async def attachments_of(
+    installation: Installation, caller: Caller, number: int
+) -> list[attachments.Attachment]:
     """What the job's trials keep."""
-    await load(installation, number)
+    await see(installation, caller, number)
     return await installation.database.read(lambda c: attachments.of_job(c, number))
 
 
 async def attachment(
-    installation: Installation, number: int, path: str, task: str | None, trial: int | None
+    installation: Installation, caller: Caller, number: int, path: str, task: str | None, trial: int | None
 ) -> tuple[attachments.Attachment, Path]:
     """One attachment and where its bytes lie: of the first task that has it, and its newest trial."""
-    for item in await attachments_of(installation, number):
+    for item in await attachments_of(installation, caller, number):
         if item.path == path and task in (None, item.task) and trial in (None, item.trial):
             return item, installation.attachments.open(item.digest)
     raise NotFound("NoSuchAttachment", f"job {number} keeps no attachment {path!r}")
@@ -129,6 +147,12 @@ def _trial(trial: Trial, waits: Mapping[str, Cause]) -> dict[str, Any]:
 
 def _script(script: Script) -> dict[str, Any]:
     return {"name": script.name, "state": script.state.value, "exit_status": script.exit_status}
+
+
+def _prefix(scope: Scope) -> str:
+    """What the KEYs of all Builds of a scope begin with."""
+    parts = ("Build", scope.project, scope.environment)
+    return "".join(f"{part}/" for part in parts if part is not None)
 
 
 def _time(moment: datetime | None) -> str | None:

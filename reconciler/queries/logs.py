@@ -17,12 +17,14 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from reconciler.access import Caller
 from reconciler.errors import NotFound, Transient
 from reconciler.execution import logs as files
 from reconciler.execution.logs import Logs
 from reconciler.execution.run import Runs
 from reconciler.installation import Installation
 from reconciler.model.job import State
+from reconciler.queries.jobs import see
 from reconciler.store import jobs as rows
 from reconciler.store.jobs import JobScripts, LogScript
 
@@ -64,7 +66,7 @@ class View:
 
 
 async def look(installation: Installation, number: int, selection: Selection) -> View:
-    """What a selection names, now."""
+    """What a selection names, now; for those who see the job."""
     found = await installation.database.read(lambda c: rows.scripts_of(c, number))
     if found is None:
         raise NotFound("NoSuchJob", f"there is no job {number}")
@@ -117,8 +119,9 @@ class Text:
         return hashlib.sha256(places.encode()).hexdigest()[:32]
 
 
-async def now(installation: Installation, number: int, selection: Selection) -> Text:
+async def now(installation: Installation, caller: Caller, number: int, selection: Selection) -> Text:
     """The text of a selection."""
+    await see(installation, caller, number)
     view = await look(installation, number, selection)
     return await asyncio.to_thread(_lay_out, installation.runs, view)
 
@@ -139,10 +142,10 @@ async def pieces(text: Text, start: int, end: int) -> AsyncGenerator[bytes, None
 
 
 async def read(
-    installation: Installation, number: int, selection: Selection, offset: int
+    installation: Installation, caller: Caller, number: int, selection: Selection, offset: int
 ) -> AsyncGenerator[bytes, None]:
     """What there is now, from an offset on."""
-    text = await now(installation, number, selection)
+    text = await now(installation, caller, number, selection)
     async with aclosing(pieces(text, offset, text.size)) as chunks:
         async for chunk in chunks:
             yield chunk

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from reconciler.access import Caller, require_level
 from reconciler.installation import Installation
+from reconciler.model.rights import Level
 from reconciler.store import jobs
 
 
@@ -18,8 +20,9 @@ class Figures:
     single: dict[str, int]
 
 
-async def figures(installation: Installation) -> Figures:
+async def figures(installation: Installation, caller: Caller) -> Figures:
     """What there is now."""
+    require_level(caller, Level.READ, "reading metrics")
     view = installation.snapshot.current
     source = view.source
     kinds = Counter((r.kind, r.sync.value, r.health.value) for r in view.resources.values())

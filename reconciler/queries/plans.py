@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.access import Caller
 from reconciler.errors import NotFound
 from reconciler.installation import Installation
 from reconciler.passes import source
@@ -13,12 +14,12 @@ from reconciler.source.desired import Desired, from_texts
 from reconciler.source.watch import local_path
 
 
-async def of_branch(installation: Installation) -> dict[str, Any]:
+async def of_branch(installation: Installation, caller: Caller) -> dict[str, Any]:
     """The plan of the followed branch: empty, unless something is held or new."""
-    return await of_ref(installation, installation.settings.branch)
+    return await of_ref(installation, caller, installation.settings.branch)
 
 
-async def of_ref(installation: Installation, ref: str) -> dict[str, Any]:
+async def of_ref(installation: Installation, caller: Caller, ref: str) -> dict[str, Any]:
     """What merging a branch, tag or commit would do."""
     mirror = installation.source
     if local_path(installation.settings.repo) is None:
@@ -27,17 +28,25 @@ async def of_ref(installation: Installation, ref: str) -> dict[str, Any]:
     if commit is None:
         raise NotFound("NoSuchRef", f"{installation.settings.repo} has no branch, tag or commit {ref!r}")
     desired = await source.read(installation, commit, installation.desired)
-    return {"revision": commit} | await _plan(installation, desired)
+    return {"revision": commit} | await _plan(installation, caller, desired)
 
 
-async def of_files(installation: Installation, files: Mapping[str, str]) -> dict[str, Any]:
+async def of_files(installation: Installation, caller: Caller, files: Mapping[str, str]) -> dict[str, Any]:
     """What these files, as the whole of the specs, would do."""
     contents = {path: text.encode("utf-8", "surrogatepass") for path, text in files.items()}
     desired = await asyncio.to_thread(from_texts, contents, installation.settings.file_bytes)
-    return {"revision": None} | await _plan(installation, desired)
+    return {"revision": None} | await _plan(installation, caller, desired)
 
 
-async def _plan(installation: Installation, desired: Desired) -> dict[str, Any]:
+async def _plan(installation: Installation, caller: Caller, desired: Desired) -> dict[str, Any]:
+    """What of it the caller may see; the digest is of the whole."""
     keys = frozenset(desired.tree.declared) | installation.snapshot.current.resources.keys()
     outcome = await source.decide(installation, desired, keys)
-    return outcome.plan.to_dict()
+    shown = outcome.plan.to_dict()
+    if caller.sees_all:
+        return shown
+    return shown | {
+        "actions": [action for action in outcome.plan.actions if caller.sees(action.key)],
+        "held": [held for held in outcome.plan.held if all(caller.sees(key) for key in held.keys)],
+        "errors": [error for error in shown["errors"] if error["key"] and caller.sees(error["key"])],
+    }

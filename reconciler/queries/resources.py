@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.errors import NotFound
+from reconciler.access import Caller, missing
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
 from specs.tree import origins
@@ -33,29 +33,26 @@ class Filter:
         )
 
 
-def find(installation: Installation, wanted: Filter, limit: int, after: str | None) -> dict[str, Any]:
+def find(
+    installation: Installation, caller: Caller, wanted: Filter, limit: int, after: str | None
+) -> dict[str, Any]:
     """A page of resources by KEY: `items`, and `next` (the KEY after which to go on) while there are more."""
     resources = installation.snapshot.current.resources
-    keys = sorted(
-        key
-        for key, resource in resources.items()
-        if wanted.takes(resource) and (after is None or key > after)
-    )
+    taken = [key for key, resource in resources.items() if wanted.takes(resource) and caller.sees(key)]
+    keys = sorted(key for key in taken if after is None or key > after)
     page = keys[:limit]
     return {
         "items": [summary(resources[key]) for key in page],
         "next": page[-1] if len(keys) > limit else None,
-        "total": len([1 for resource in resources.values() if wanted.takes(resource)]),
+        "total": len(taken),
     }
 
 
-def get(installation: Installation, key: str) -> dict[str, Any]:
+def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     """One resource whole: effective specification, and where each field comes from."""
     resource = installation.snapshot.current.resources.get(key)
-    if resource is None:
-        raise NotFound(
-            "NoSuchResource", f"there is no resource {key}; `steersman status` lists those there are"
-        )
+    if resource is None or not caller.sees(key):
+        raise missing(key)
     return summary(resource) | {
         "uuid": resource.uuid,
         "labels": dict(resource.labels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from reconciler.access import Caller
 from reconciler.installation import Installation
 from reconciler.store import timers
 from specs.schedule import next_due
@@ -12,14 +13,14 @@ from specs.schedule import next_due
 _NEXT = 5
 
 
-async def upcoming(installation: Installation) -> dict[str, Any]:
+async def upcoming(installation: Installation, caller: Caller) -> dict[str, Any]:
     """Every schedule trigger: when it fired last, and the next five times."""
     items = []
     resources = installation.snapshot.current.resources
     for key, timer in await installation.database.read(timers.upcoming):
         resource = resources.get(key)
         triggers = (resource.spec or {}).get("triggers") or () if resource else ()
-        if resource is None or timer.position >= len(triggers):
+        if resource is None or timer.position >= len(triggers) or not caller.sees(key):
             continue
         trigger = {**triggers[timer.position]}
         trigger["timezone"] = trigger.get("timezone") or installation.settings.timezone

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
+from reconciler.access import Caller, concerns
 from reconciler.errors import SteersmanError
 from reconciler.installation import Installation
 from reconciler.model.status import Sync
@@ -13,14 +15,15 @@ from reconciler.store import jobs, timers
 _STUCK_SECONDS = 30
 
 
-async def status(installation: Installation) -> dict[str, Any]:
-    """`GET /reconciler/status`."""
+async def status(installation: Installation, caller: Caller) -> dict[str, Any]:
+    """`GET /reconciler/status`: what the caller sees of it."""
     view = installation.snapshot.current
     source = view.source
-    syncs = Counter(resource.sync for resource in view.resources.values())
-    healths = Counter(resource.health.value for resource in view.resources.values())
-    counts = await installation.database.read(jobs.counts)
-    total, upcoming = await installation.database.read(timers.summary)
+    seen = [r for r in view.resources.values() if caller.sees_all or caller.sees(r.key)]
+    syncs = Counter(resource.sync for resource in seen)
+    healths = Counter(resource.health.value for resource in seen)
+    counts = await _jobs(installation, caller)
+    total, upcoming = await _schedules(installation, caller)
     return {
         "source": {
             "repository": installation.settings.repo,
@@ -28,16 +31,16 @@ async def status(installation: Installation) -> dict[str, Any]:
             "path": installation.settings.path,
             "last_attempted_revision": source.attempted if source else None,
             "last_applied_revision": source.applied if source else None,
-            "errors": list(source.errors) if source else [],
+            "errors": [e for e in source.errors if concerns(caller, e["location"])] if source else [],
             "trouble": _fact(source.trouble if source else None),
         },
-        "held": list(source.held) if source else [],
+        "held": [h for h in source.held if all(map(caller.sees, h["keys"]))] if source else [],
         "resources": {
-            "total": len(view.resources),
+            "total": len(seen),
             "synced": syncs[Sync.SYNCED],
             "out_of_sync": syncs[Sync.OUT_OF_SYNC],
             "unknown": syncs[Sync.UNKNOWN],
-            "invalid": sum(resource.invalid for resource in view.resources.values()),
+            "invalid": sum(resource.invalid for resource in seen),
             "health": dict(sorted(healths.items())),
         },
         "jobs": {
@@ -45,8 +48,31 @@ async def status(installation: Installation) -> dict[str, Any]:
             "executing": counts.get("executing", 0) + counts.get("aborting", 0),
         },
         "schedules": {"total": total, "next": upcoming.isoformat() if upcoming else None},
-        "troubles": [{"name": name} | (_fact(fact) or {}) for name, fact in _troubles(installation)],
+        "troubles": [
+            {"name": name} | (_fact(fact) or {})
+            for name, fact in _troubles(installation)
+            if caller.sees_all or caller.sees(name)
+        ],
     }
+
+
+async def _jobs(installation: Installation, caller: Caller) -> dict[str, int]:
+    """Unfinished jobs by state."""
+    if caller.sees_all:
+        return await installation.database.read(jobs.counts)
+    seen: Counter[str] = Counter()
+    for (key, state), count in (await installation.database.read(jobs.counts_by_key)).items():
+        seen[state] += count if caller.sees(key) else 0
+    return seen
+
+
+async def _schedules(installation: Installation, caller: Caller) -> tuple[int, datetime | None]:
+    """How many there are, and when the next one fires."""
+    if caller.sees_all:
+        return await installation.database.read(timers.summary)
+    found = await installation.database.read(timers.upcoming)
+    due = [timer.next_due for key, timer in found if caller.sees(key)]
+    return len(due), due[0] if due else None
 
 
 async def health(installation: Installation) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reconciler.access import Caller, may_hold
 from reconciler.credentials import token_hash
 from reconciler.installation import Installation
 from reconciler.store import tokens
@@ -16,6 +17,13 @@ async def find(installation: Installation, secret: str) -> Token | None:
     return await installation.database.read(lambda c: tokens.find(c, mark))
 
 
-async def find_all(installation: Installation) -> dict[str, Any]:
-    """All tokens."""
-    return {"items": [token.to_dict() for token in await installation.database.read(tokens.list_all)]}
+async def find_all(installation: Installation, caller: Caller) -> dict[str, Any]:
+    """Those that the caller may revoke."""
+    subjects = None if caller.administrator else _holders(installation, caller)
+    found = await installation.database.read(lambda c: tokens.list_all(c, subjects))
+    return {"items": [token.to_dict() for token in found]}
+
+
+def _holders(installation: Installation, caller: Caller) -> list[str]:
+    accounts = (k for k, r in installation.snapshot.current.resources.items() if r.kind == "ServiceAccount")
+    return [caller.subject, *(key for key in accounts if may_hold(installation, caller, key))]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.access import Caller, missing
 from reconciler.controllers.follows import awaited
 from reconciler.controllers.why import Question, causes
-from reconciler.errors import NotFound
 from reconciler.installation import Installation
 from reconciler.model.job import Job
 from reconciler.passes import builds
@@ -19,12 +19,12 @@ from reconciler.store.database import Connection
 _NEVER = datetime.max.replace(tzinfo=UTC)  # a trigger that was not seen yet: nothing has passed since
 
 
-async def why(installation: Installation, key: str) -> dict[str, Any]:
+async def why(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     """The causes for one KEY; none means that nothing stands in the way."""
     view = installation.snapshot.current
     resource = view.resources.get(key)
-    if resource is None:
-        raise NotFound("NoSuchResource", f"there is no resource {key}")
+    if resource is None or not caller.sees(key):
+        raise missing(key)
     leaders = builds.leaders(installation, resource)
     live, latest, awaits = await installation.database.read(lambda c: _facts(c, key, leaders))
     question = Question(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
+    false,
     func,
     insert,
     literal_column,
@@ -248,9 +249,18 @@ def by_id(connection: Connection, job_id: str) -> int | None:
 
 
 def page(
-    connection: Connection, *, key: str | None, state: str | None, limit: int, after: int | None
+    connection: Connection,
+    *,
+    key: str | None,
+    state: str | None,
+    limit: int,
+    after: int | None,
+    prefixes: Sequence[str] | None = None,
 ) -> list[Job]:
-    """Jobs without their tasks, newest first; `after` is the number before which to go on."""
+    """Jobs without their tasks, newest first; `after` is the number before which to go on.
+
+    `prefixes`: of KEYs; a job of another one is left out.
+    """
     query = _JOBS.order_by(jobs.c.number.desc()).limit(limit)
     if key is not None:
         query = query.where(jobs.c.key == key)
@@ -258,7 +268,14 @@ def page(
         query = query.where(jobs.c.state == state)
     if after is not None:
         query = query.where(jobs.c.number < after)
+    if prefixes is not None:
+        query = query.where(or_(false(), *(jobs.c.key.startswith(p, autoescape=True) for p in prefixes)))
     return [_job(row, ()) for row in connection.execute(query)]
+
+
+def key_of(connection: Connection, number: int) -> str | None:
+    """The KEY that a job is a run of."""
+    return connection.execute(select(jobs.c.key).where(jobs.c.number == number)).scalar()
 
 
 def live(connection: Connection, key: str | None = None) -> list[Job]:
@@ -326,6 +343,12 @@ def counts(connection: Connection) -> dict[str, int]:
     """Unfinished jobs by state."""
     query = select(jobs.c.state, func.count()).where(_LIVE_JOB).group_by(jobs.c.state)
     return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def counts_by_key(connection: Connection) -> dict[tuple[str, str], int]:
+    """Unfinished jobs by KEY and state."""
+    query = select(jobs.c.key, jobs.c.state, func.count()).where(_LIVE_JOB).group_by(jobs.c.key, jobs.c.state)
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
 
 def move(

@@ -19,15 +19,15 @@ class View:
     version: int = 0
     resources: Mapping[str, Resource] = field(default_factory=dict)
     source: Source | None = None
-    _executors: Mapping[str, Resource] | None = None
+    _of_kinds: dict[frozenset[str], Mapping[str, Resource]] = field(default_factory=dict, compare=False)
 
-    @property
-    def executors(self) -> Mapping[str, Resource]:
-        """The declared Executors in force: dispatch asks at every end of a script."""
-        if self._executors is None:
-            found = {k: r for k, r in self.resources.items() if r.kind == "Executor" and r.spec is not None}
-            object.__setattr__(self, "_executors", found)
-        return self._executors or {}
+    def of_kinds(self, kinds: frozenset[str]) -> Mapping[str, Resource]:
+        """The resources in force of some kinds: the very same mapping until one of them changes."""
+        found = self._of_kinds.get(kinds)
+        if found is None:
+            found = {k: r for k, r in self.resources.items() if r.kind in kinds and r.spec is not None}
+            self._of_kinds[kinds] = found
+        return found
 
     def with_changes(
         self,
@@ -38,14 +38,15 @@ class View:
     ) -> View:
         """The state after a commit."""
         resources = dict(self.resources)
-        same_executors = True
+        changed = set()
         for resource in upserts:
             resources[resource.key] = resource
-            same_executors &= resource.kind != "Executor"
+            changed.add(resource.kind)
         for key in removals:
             resources.pop(key, None)
-            same_executors &= not key.startswith("Executor/")
-        return View(version, resources, source or self.source, self._executors if same_executors else None)
+            changed.add(key.partition("/")[0])
+        kept = {kinds: found for kinds, found in self._of_kinds.items() if not kinds & changed}
+        return View(version, resources, source or self.source, kept)
 
 
 class Snapshot:

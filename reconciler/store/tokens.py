@@ -1,26 +1,40 @@
-"""Rows of `tokens`: only hashes; each has a subject, a scope, an expiry and its last use."""
+"""Rows of `tokens`: only hashes; each has a subject, a level and a scope, an expiry and its last use."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from reconciler.model.rights import LEVELS, Level, Scope
 from reconciler.store.rows import new_id
 from reconciler.store.tables import tokens
 
 
 @dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token before it is stored. `expires` None: only the administrator's of the first start."""
+
+    subject: str
+    name: str
+    level: Level
+    scope: Scope
+    created_at: datetime
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
-    """A credential without its secret. `expires` None: only the administrator's of the first start."""
+    """A credential without its secret: its subject's rights, up to a level and inside of a scope."""
 
     id: str
     subject: str
     name: str
-    scope: str
-    job: int | None
+    level: Level
+    scope: Scope
     created_at: datetime
     expires: datetime | None
     last_used: datetime | None
@@ -36,7 +50,9 @@ class Token:
             "id": self.id,
             "subject": self.subject,
             "name": self.name,
-            "scope": self.scope,
+            "level": self.level.word,
+            "project": self.scope.project,
+            "environment": self.scope.environment,
             "created_at": self.created_at.isoformat(),
             "expires": self.expires.isoformat() if self.expires else None,
             "last_used": self.last_used.isoformat() if self.last_used else None,
@@ -44,16 +60,17 @@ class Token:
         }
 
 
-def add(connection: Connection, mark: str, token: Token) -> Token:
+def add(connection: Connection, mark: str, token: NewToken) -> Token:
     """Store a token under the hash of its secret."""
     connection.execute(
         insert(tokens).values(
-            id=token.id or new_id(),
+            id=new_id(),
             hash=mark,
             subject=token.subject,
             name=token.name,
-            scope=token.scope,
-            job=token.job,
+            level=token.level.word,
+            project=token.scope.project,
+            environment=token.scope.environment,
             created_at=token.created_at,
             expires=token.expires,
         )
@@ -67,9 +84,18 @@ def find(connection: Connection, mark: str) -> Token | None:
     return None if row is None else _token(row)
 
 
-def list_all(connection: Connection) -> list[Token]:
-    """All tokens, newest first."""
-    return [_token(row) for row in connection.execute(select(tokens).order_by(tokens.c.created_at.desc()))]
+def load(connection: Connection, token: str) -> Token | None:
+    """The token with this id."""
+    row = connection.execute(select(tokens).where(tokens.c.id == token)).one_or_none()
+    return None if row is None else _token(row)
+
+
+def list_all(connection: Connection, subjects: Sequence[str] | None = None) -> list[Token]:
+    """All tokens, or those of some subjects; newest first."""
+    query = select(tokens).order_by(tokens.c.created_at.desc())
+    if subjects is not None:
+        query = query.where(tokens.c.subject.in_(subjects))
+    return [_token(row) for row in connection.execute(query)]
 
 
 def used(connection: Connection, ids: dict[str, datetime]) -> None:
@@ -86,7 +112,7 @@ def revoke(connection: Connection, token: str, now: datetime) -> bool:
     return changed.rowcount == 1
 
 
-def replace_administrator(connection: Connection, mark: str, token: Token) -> None:
+def replace_administrator(connection: Connection, mark: str, token: NewToken) -> None:
     """Make this the one built-in administrator's token."""
     connection.execute(
         update(tokens)
@@ -104,8 +130,8 @@ def _token(row: Row[Any]) -> Token:
         row.id,
         row.subject,
         row.name,
-        row.scope,
-        row.job,
+        LEVELS[row.level],
+        Scope(row.project, row.environment),
         row.created_at,
         row.expires,
         row.last_used,

@@ -103,9 +103,9 @@ class Api:
         """A finished job of a build."""
         return self.running.job(self.trigger(name, **more), *FINISHED)
 
-    def token(self, scope: str = "read", **more: Any) -> dict[str, Any]:
+    def token(self, level: str = "read", **more: Any) -> dict[str, Any]:
         """A new token, with its secret."""
-        answer = self.client.post("/reconciler/tokens", json={"name": "test", "scope": scope} | more)
+        answer = self.client.post("/reconciler/tokens", json={"name": "test", "level": level} | more)
         assert answer.status_code == 201, answer.text
         found: dict[str, Any] = answer.json()
         return found

@@ -210,10 +210,10 @@ def test_verbs_speak_to_people(api: Api) -> None:
 
 def test_a_token_is_made_and_ended_on_the_command_line(api: Api) -> None:
     """The secret alone is printed; revoked, it opens nothing, and the sentence says what to do."""
-    secret = api.cli("token", "create", "ci", "--scope", "read").stdout.strip()
+    secret = api.cli("token", "create", "ci", "--level", "read").stdout.strip()
     assert api.cli("status", STEERSMAN_TOKEN=secret).returncode == 0
     refused = sentence(api.cli("sync", STEERSMAN_TOKEN=secret))
-    assert "scope write" in refused
+    assert "takes the role write" in refused
     listed = json.loads(api.cli("token", "list", "-o", "json").stdout)["items"]
     mine = next(item for item in listed if item["name"] == "ci")
     assert api.cli("token", "revoke", mine["id"]).returncode == 0

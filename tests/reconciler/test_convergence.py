@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from reconciler.access import ROOT
 from reconciler.daemon import Daemon
 from reconciler.queries import plans
 from tests.conftest import NewDatabase
@@ -116,7 +117,7 @@ async def observe(running: Daemon) -> dict[str, Any]:
         "errors": view.source.errors,
         "held": view.source.held,
         "applied": view.source.applied,
-        "plan": await plans.of_branch(installation),
+        "plan": await plans.of_branch(installation, ROOT),
     }
 
 

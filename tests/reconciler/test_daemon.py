@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from reconciler.access import EVERYTHING, Caller
 from reconciler.commands import sync
 from reconciler.commands import tokens as commands
 from reconciler.errors import Conflict
-from reconciler.model.event import Actor
+from reconciler.model.rights import Level
 from reconciler.queries import tokens
 from reconciler.store import events
 from tests.support import PROJECT, SpecRepository, daemon, settings_for
 
-ALICE = Actor("User/alice")
+ALICE = Caller("User/alice", EVERYTHING)
 
 
 def specs(tmp_path: Path) -> SpecRepository:
@@ -35,7 +36,7 @@ def test_the_first_start_makes_a_token_and_shows_it_once(tmp_path: Path) -> None
             secret = (data / "admin.token").read_text().strip()
             found = await tokens.find(running.installation, secret)
             assert found is not None
-            assert (found.subject, found.scope, found.expires) == ("User/admin", "admin", None)
+            assert (found.subject, found.level, found.expires) == ("User/admin", Level.OWNER, None)
             return running.first_token, running.first_token == secret
 
     assert asyncio.run(run())[1]
@@ -52,7 +53,7 @@ def test_a_revoked_administrators_token_does_not_come_back(tmp_path: Path) -> No
             secret = (data / "admin.token").read_text().strip()
             found = await tokens.find(running.installation, secret)
             assert found is not None
-            await commands.revoke(running.installation, found.id, ALICE)
+            await commands.revoke(running.installation, ALICE, found.id)
             return secret
 
     async def again(old: str) -> None:
@@ -91,11 +92,11 @@ def test_sync_tells_what_it_did_and_then_nothing(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with daemon(settings_for(repo, tmp_path / "data")) as running:
-            done, answer = await sync.sync(running.installation, None, 10, ALICE)
+            done, answer = await sync.sync(running.installation, ALICE, None, 10)
             assert (done, answer["actions"]) == (True, [])
             assert answer["revision"] == repo.head()
             with pytest.raises(Conflict):
-                await sync.sync(running.installation, "nothing-waits", 10, ALICE)
+                await sync.sync(running.installation, ALICE, "nothing-waits", 10)
 
     asyncio.run(run())
 

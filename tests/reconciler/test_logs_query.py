@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from reconciler.access import EVERYTHING, ROOT, Caller
 from reconciler.commands import jobs as commands
 from reconciler.errors import NotFound
 from reconciler.execution.logs import Logs
 from reconciler.execution.sandbox import bubblewrap
 from reconciler.installation import Installation
-from reconciler.model.event import Actor
 from reconciler.model.job import Checkout, State
 from reconciler.passes import retention
 from reconciler.queries import logs
@@ -25,7 +25,7 @@ from reconciler.store.jobs import NewJob
 from tests.conftest import NewDatabase
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
-ALICE = Actor("User/alice")
+ALICE = Caller("User/alice", EVERYTHING)
 KEY = "Build/shop/_/work"
 WHOLE = Selection()
 EXECUTORS = "".join(
@@ -60,13 +60,13 @@ def live(
 
 
 async def trigger(installation: Installation) -> int:
-    made = await commands.trigger(installation, KEY, {}, None, None, ALICE)
+    made = await commands.trigger(installation, ALICE, KEY, {}, None, None)
     number: int = made["number"]
     return number
 
 
 async def text(installation: Installation, number: int, selection: Selection = WHOLE, offset: int = 0) -> str:
-    chunks = [chunk async for chunk in logs.read(installation, number, selection, offset)]
+    chunks = [chunk async for chunk in logs.read(installation, ROOT, number, selection, offset)]
     return b"".join(chunks).decode()
 
 
@@ -190,7 +190,7 @@ def test_a_job_cancelled_before_it_began_says_so(tmp_path: Path) -> None:
     async def work(installation: Installation) -> None:
         number = await trigger(installation)
         assert await text(installation, number) == ""
-        await commands.cancel(installation, number, ALICE)
+        await commands.cancel(installation, ALICE, number)
         assert await followed(installation, number) == "(cancelled)\n"
 
     live(tmp_path, "{name: t, traits: [nowhere], run: 'echo never'}", work)
@@ -211,7 +211,7 @@ def test_following_a_task_ends_with_it(tmp_path: Path) -> None:
         view = await logs.look(installation, number, Selection("a", 1))
         assert (view.state, view.reason) == (State.FAILED, "exit-status")
         assert not (await logs.look(installation, number, WHOLE)).state.finished
-        await commands.cancel(installation, number, ALICE)
+        await commands.cancel(installation, ALICE, number)
 
     live(tmp_path, tasks, work)
 
@@ -272,7 +272,7 @@ def test_a_follower_looks_only_after_a_commit(tmp_path: Path, monkeypatch: pytes
         assert quiet == {"version": 0, "scripts": 0}
         assert 1 <= counts["version"] <= 12
         assert counts["scripts"] == 0
-        await commands.cancel(installation, number, ALICE)
+        await commands.cancel(installation, ALICE, number)
         await waiting
         await stream.aclose()
 
@@ -292,7 +292,7 @@ def test_a_follower_ends_with_what_it_was_told_by_nobody_else(tmp_path: Path) ->
             return not any(task.get_name() == f"log of job {number}" for task in asyncio.all_tasks())
 
         await eventually(gone, 2)
-        await commands.cancel(installation, number, ALICE)
+        await commands.cancel(installation, ALICE, number)
 
     live(tmp_path, "{name: t, traits: [good], run: 'echo up; sleep 600'}", work)
 
@@ -367,7 +367,7 @@ def test_a_trial_with_services_has_headings_and_its_own_script_first(tmp_path: P
         await database.write(lambda w: jobs.finish(w.connection, trial, 1, ending, w.now))
         whole = "==> t #1 run <==\nown\n==> t #1 db <==\nready\n==> t #1 web <==\n"
         assert await text(installation, number) == whole
-        found = await logs.now(installation, number, WHOLE)
+        found = await logs.now(installation, ROOT, number, WHOLE)
         assert [part.script.name for part in found.parts] == ["run", "db", "web"]
 
     ending = jobs.Ending(State.PASSED, None, None, 0, 3, {"db": 6})
@@ -390,7 +390,7 @@ def test_a_compressed_log_is_the_same_log(tmp_path: Path) -> None:
         sides = [await text(installation, number, WHOLE, offset) for offset in (0, 77, 150_000)]
         assert sides == [stream, stream[77:], stream[150_000:]]
         assert await followed(installation, number, WHOLE, 150_000) == stream[150_000:]
-        found = await logs.now(installation, number, WHOLE)
+        found = await logs.now(installation, ROOT, number, WHOLE)
         for part in found.parts:
             assert part.folder is not None
             content = await text(installation, number, Selection(part.script.task))

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from reconciler.access import EVERYTHING, ROOT, Caller
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
 from reconciler.execution.sandbox import bubblewrap, why_not
 from reconciler.execution.supervisor import cookie
-from reconciler.model.event import Actor
 from reconciler.model.job import Job, Reason, State
 from reconciler.queries import jobs as job_queries
 from reconciler.store import jobs
@@ -23,7 +23,7 @@ from tests.roots import CONTAINER_ARGUMENTS, IMAGE, container_trouble, make_root
 from tests.running import build, finished, live, text_of
 from tests.support import SpecRepository, eventually
 
-ALICE = Actor("User/alice")
+ALICE = Caller("User/alice", EVERYTHING)
 S = State
 
 
@@ -99,7 +99,7 @@ def test_a_script_runs_alike_everywhere(way: Way, tmp_path: Path, new_database: 
     """Variables, workspace, home, /tmp, outputs, attachments, exit status, both streams in one log."""
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, "Build/shop/_/work", {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, "Build/shop/_/work", {}, None, None)
         job = await finished(running)
         first = "a 'quoted' $word\nwith two lines\ntrue make\nto-error\n"
         assert await text_of(running, task="make") == first
@@ -108,7 +108,7 @@ def test_a_script_runs_alike_everywhere(way: Way, tmp_path: Path, new_database: 
             (S.PASSED, 0),
             (S.FAILED, 7),
         ]
-        _, path = await job_queries.attachment(running.installation, 1, "out.txt", None, None)
+        _, path = await job_queries.attachment(running.installation, ROOT, 1, "out.txt", None, None)
         assert path.read_text() == "kept\n"
 
     live(tmp_path, new_database, way.specs(ORDINARY), work, **way.settings)
@@ -129,14 +129,14 @@ def test_a_script_that_will_not_end_is_ended(way: Way, tmp_path: Path, new_datab
     """It ignores TERM and has a child in a session of its own: after a cancel nothing of it is left."""
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, "Build/shop/_/work", {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, "Build/shop/_/work", {}, None, None)
 
         async def begun() -> bool:
             job = await running.installation.database.read(lambda c: jobs.load(c, 1))
             return bool(job is not None and job.state is S.EXECUTING and "begun" in await text_of(running))
 
         await eventually(begun)
-        await commands.cancel(running.installation, 1, ALICE)
+        await commands.cancel(running.installation, ALICE, 1)
         job = await finished(running)
         assert (job.state, job.reason) == (S.ABORTED, Reason.CANCELLED)
         assert sleepers("98761") == []
@@ -168,7 +168,7 @@ def test_a_log_has_an_end(way: Way, tmp_path: Path, new_database: NewDatabase) -
     limited = Way(way.name, way.executor | {"limits": {"log_bytes": 8192}}, way.image, way.settings)
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, "Build/shop/_/work", {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, "Build/shop/_/work", {}, None, None)
         job = await finished(running)
         trial = job.tasks[0].trials[0]
         assert (job.state, job.reason) == (S.FAILED, Reason.LOG_LIMIT)
@@ -195,7 +195,7 @@ def test_packages_are_arguments(way: Way, tmp_path: Path, new_database: NewDatab
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         for number in (1, 2):
-            await commands.trigger(running.installation, "Build/shop/_/work", {}, None, None, ALICE)
+            await commands.trigger(running.installation, ALICE, "Build/shop/_/work", {}, None, None)
             job: Job = await finished(running, number)
             trial = job.tasks[0].trials[0]
             if way.image == "host":
@@ -236,7 +236,7 @@ def test_a_script_sees_what_it_was_given(
     body = f"environment_variables: {{DATA: '{tmp_path / 'data'}'}}\n{CURIOUS}"
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, "Build/shop/_/work", {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, "Build/shop/_/work", {}, None, None)
         await finished(running)
         text = await text_of(running)
         token = (tmp_path / "data" / "admin.token").read_text().strip()
@@ -276,7 +276,7 @@ def test_services_of_containers_run_beside_the_script(tmp_path: Path, new_databa
     way = Way("container", {"max_load": 8, "images": {"small": image}, "default_image": "small"}, "small", {})
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, "Build/shop/_/work", {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, "Build/shop/_/work", {}, None, None)
         job = await finished(running)
         served, never = job.tasks
         assert served.state is S.PASSED

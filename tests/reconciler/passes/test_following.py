@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from reconciler.access import EVERYTHING, ROOT, Caller
 from reconciler.apply import builds as apply
 from reconciler.commands import jobs as commands
 from reconciler.controllers.builds import BuildDecision, MakeJob
 from reconciler.daemon import Daemon
 from reconciler.execution.sandbox import bubblewrap
-from reconciler.model.event import Actor
 from reconciler.model.job import Checkout, Job, State
 from reconciler.model.queue import Need, QueuedJob, QueuedTrial
 from reconciler.model.timer import Timer
@@ -25,7 +25,7 @@ from tests.conftest import NewDatabase
 from tests.running import build, finished, live
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
-ALICE = Actor("User/alice")
+ALICE = Caller("User/alice", EVERYTHING)
 CRM, ERP, REPORT = "Build/shop/_/load-crm", "Build/shop/_/load-erp", "Build/shop/_/report"
 LOADS = "\n---\n".join(
     build("tasks: [{name: t, run: 'true'}]\n", name=name) for name in ("load-crm", "load-erp")
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(
 
 async def run(running: Daemon, key: str) -> Job:
     """A job of this Build, run by hand, once all that follows from it has been looked at."""
-    made = await commands.trigger(running.installation, key, {}, None, None, ALICE)
+    made = await commands.trigger(running.installation, ALICE, key, {}, None, None)
     job = await finished(running, made["number"])
     await running.loop.idle()
     return job
@@ -68,7 +68,7 @@ async def seen(running: Daemon) -> Timer:
 
 
 async def reasons(running: Daemon, key: str = REPORT) -> list[tuple[str, str]]:
-    answer = await why.why(running.installation, key)
+    answer = await why.why(running.installation, ROOT, key)
     return [(cause["reason"], cause["message"]) for cause in answer["causes"]]
 
 
@@ -184,7 +184,7 @@ def test_the_queue_follows_what_happens_and_what_is_forgotten(
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         installation = running.installation
         for _ in range(3):
-            await commands.trigger(installation, CRM, {}, None, None, ALICE)
+            await commands.trigger(installation, ALICE, CRM, {}, None, None)
         await finished(running, 3)
         await running.loop.idle()
         assert installation.queue.jobs == {}
@@ -229,7 +229,7 @@ def test_why_tells_of_needs_retries_locks_and_images(tmp_path: Path, new_databas
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         installation = running.installation
         for _ in range(2):
-            await commands.trigger(installation, key, {}, None, None, ALICE)
+            await commands.trigger(installation, ALICE, key, {}, None, None)
 
         async def told() -> Any:
             found = {r: text for r, text in await reasons(running, key) if text.startswith("job 2")}
@@ -240,10 +240,10 @@ def test_why_tells_of_needs_retries_locks_and_images(tmp_path: Path, new_databas
         assert found["RetryDelay"].startswith("job 2, task again: try 2 not before 20")
         assert found["Locked"] == "job 2, task hold: lock db held by job 1"
         assert found["NoExecutor"] == "job 2, task boxed: no executor that could run it has the image absent"
-        shown = (await job_queries.get(installation, 2))["tasks"][0]["trials"][0]
+        shown = (await job_queries.get(installation, ROOT, 2))["tasks"][0]["trials"][0]
         assert shown["waits_for"] == "lock db held by job 1"
         for number in (1, 2):
-            await commands.cancel(installation, number, ALICE)
+            await commands.cancel(installation, ALICE, number)
             await finished(running, number)
 
     live(tmp_path, new_database, specs, work)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.access import EVERYTHING, ROOT, Caller
 from reconciler.apply.builds import set_status
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
 from reconciler.errors import Conflict, Stalled
 from reconciler.execution.sandbox import bubblewrap
-from reconciler.model.event import Actor
 from reconciler.model.job import State
 from reconciler.model.status import Health, Sync
 from reconciler.model.timer import Timer
@@ -24,7 +24,7 @@ from tests.conftest import NewDatabase
 from tests.running import build, finished, live, text_of
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
-ALICE = Actor("User/alice")
+ALICE = Caller("User/alice", EVERYTHING)
 KEY = "Build/shop/_/work"
 
 pytestmark = pytest.mark.skipif(
@@ -47,7 +47,7 @@ def test_a_commit_becomes_a_finished_job(tmp_path: Path, new_database: NewDataba
         assert job.tasks[1].trials[0].started_at >= job.tasks[0].trials[0].finished_at  # type: ignore[operator]
         assert await text_of(running) == "==> make #1 run <==\nmade\n==> check #1 run <==\nchecked\n"
         assert await text_of(running, task="make") == "made\n"
-        kept, path = await job_queries.attachment(running.installation, 1, "dist/a.txt", None, None)
+        kept, path = await job_queries.attachment(running.installation, ROOT, 1, "dist/a.txt", None, None)
         assert (kept.size, path.read_text()) == (12, "hello world\n")
         await running.loop.idle()
         build_now = running.installation.snapshot.current.resources[KEY]
@@ -56,9 +56,11 @@ def test_a_commit_becomes_a_finished_job(tmp_path: Path, new_database: NewDataba
         await running.loop.idle()
         assert (
             len(
-                (await job_queries.page(running.installation, key=None, state=None, limit=9, after=None))[
-                    "items"
-                ]
+                (
+                    await job_queries.page(
+                        running.installation, ROOT, key=None, state=None, limit=9, after=None
+                    )
+                )["items"]
             )
             == 1
         )
@@ -98,13 +100,13 @@ def test_tries_and_time_limits_are_as_declared(tmp_path: Path, new_database: New
     )
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, KEY, {}, None, None)
         job = await finished(running)
         flaky, slow = job.tasks
         assert [(t.state, t.scripts[0].exit_status) for t in flaky.trials] == [(State.FAILED, 3)] * 3
         assert (slow.state, slow.reason) == (State.DEFECTIVE, "timeout")
         assert job.state is State.DEFECTIVE
-        answer = await why.why(running.installation, KEY)
+        answer = await why.why(running.installation, ROOT, KEY)
         assert answer["causes"][0]["reason"] == "LastJobFailed"
 
     live(tmp_path, new_database, specs, work)
@@ -117,7 +119,7 @@ def test_a_jobs_own_time_limit_ends_it(tmp_path: Path, new_database: NewDatabase
     )
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, KEY, {}, None, None)
         job = await finished(running)
         assert (job.state, job.reason) == (State.DEFECTIVE, "timeout")
         assert [t.state for t in job.tasks] == [State.ABORTED, State.ABORTED]
@@ -135,10 +137,10 @@ def test_jobs_of_one_build_queue_unless_allowed_beside_each_other(
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         installation = running.installation
         for _ in range(2):
-            await commands.trigger(installation, KEY, {}, None, None, ALICE)
+            await commands.trigger(installation, ALICE, KEY, {}, None, None)
 
         async def told() -> bool:
-            causes = (await why.why(installation, KEY))["causes"]
+            causes = (await why.why(installation, ROOT, KEY))["causes"]
             return [cause["reason"] for cause in causes] == ["Concurrency"]
 
         await eventually(told)
@@ -156,19 +158,19 @@ def test_cancel_and_retry(tmp_path: Path, new_database: NewDatabase) -> None:
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         installation = running.installation
-        made = await commands.trigger(installation, KEY, {"how": "long"}, None, None, ALICE)
+        made = await commands.trigger(installation, ALICE, KEY, {"how": "long"}, None, None)
         with pytest.raises(Conflict):
-            await commands.retry(installation, made["number"], ALICE)
+            await commands.retry(installation, ALICE, made["number"])
 
         async def shown() -> bool:
             return await text_of(running) == "long\n"
 
         await eventually(shown)
-        await commands.cancel(installation, 1, ALICE)
+        await commands.cancel(installation, ALICE, 1)
         job = await finished(running)
         assert (job.state, job.reason, job.actor) == (State.ABORTED, "cancelled", "User/alice")
-        again = await commands.retry(installation, 1, ALICE)
-        await commands.cancel(installation, again["number"], ALICE)
+        again = await commands.retry(installation, ALICE, 1)
+        await commands.cancel(installation, ALICE, again["number"])
         second = await finished(running, again["number"])
         assert (second.retry_of, second.inputs, second.id) == (1, {"how": "long"}, again["id"])
 
@@ -183,7 +185,7 @@ def test_a_due_time_runs_once(tmp_path: Path, new_database: NewDatabase) -> None
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         installation = running.installation
         await running.loop.idle()
-        items = (await schedules.upcoming(installation))["items"]
+        items = (await schedules.upcoming(installation, ROOT))["items"]
         assert len(items[0]["next"]) == 5
         timer = (await installation.database.read(lambda c: timers.load(c, KEY)))[0]
         assert timer.next_due is not None
@@ -215,7 +217,7 @@ def test_a_removed_build_leaves_no_pending_job(tmp_path: Path, new_database: New
     async def work(running: Daemon, repo: SpecRepository) -> None:
         installation = running.installation
         for _ in range(2):
-            await commands.trigger(installation, KEY, {}, None, None, ALICE)
+            await commands.trigger(installation, ALICE, KEY, {}, None, None)
 
         async def executing() -> bool:
             job = await installation.database.read(lambda c: jobs.load(c, 1))
@@ -238,7 +240,7 @@ def test_a_script_that_is_not_there_ends_the_job(tmp_path: Path, new_database: N
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         for number in (1, 2):
-            await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+            await commands.trigger(running.installation, ALICE, KEY, {}, None, None)
             job = await finished(running, number)
             assert (job.state, job.reason) == (State.FAILED, "script-missing")
             assert "ci/nope.sh" in (job.tasks[0].trials[0].error or "")
@@ -257,10 +259,10 @@ def test_a_new_job_replaces_those_that_have_not_begun(tmp_path: Path, new_databa
             job = await installation.database.read(lambda c: jobs.load(c, 1))
             return job is not None and job.state is State.EXECUTING
 
-        await commands.trigger(installation, KEY, {}, None, None, ALICE)
+        await commands.trigger(installation, ALICE, KEY, {}, None, None)
         await eventually(executing)
         for _ in range(2):
-            await commands.trigger(installation, KEY, {}, None, None, ALICE)
+            await commands.trigger(installation, ALICE, KEY, {}, None, None)
         ends = [await finished(running, number) for number in (1, 2, 3)]
         assert [(job.state, job.reason) for job in ends] == [
             (State.PASSED, None),
@@ -301,7 +303,7 @@ def test_a_new_specification_has_no_health_yet(tmp_path: Path, new_database: New
         def health() -> Health:
             return installation.snapshot.current.resources[KEY].health
 
-        await commands.trigger(installation, KEY, {}, None, None, ALICE)
+        await commands.trigger(installation, ALICE, KEY, {}, None, None)
         await finished(running)
         await eventually(lambda: health() is Health.DEGRADED)
         repo.commit({"work.yaml": specs.replace("false", "true")})
@@ -368,7 +370,7 @@ def test_a_claim_of_another_data_directory_is_lost_and_not_started_again(
 
     async def first() -> None:
         async with daemon(settings_for(repo, tmp_path / "one", database=url)) as running:
-            await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+            await commands.trigger(running.installation, ALICE, KEY, {}, None, None)
             await eventually(lambda: (out / "x").exists())
 
     async def second() -> None:

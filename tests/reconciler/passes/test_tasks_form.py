@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.access import EVERYTHING, ROOT, Caller
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
 from reconciler.execution.sandbox import bubblewrap
-from reconciler.model.event import Actor
 from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.queries import jobs as job_queries
 from reconciler.store import jobs
@@ -18,7 +18,7 @@ from tests.conftest import NewDatabase
 from tests.running import build, finished, live, text_of
 from tests.support import SpecRepository, eventually
 
-ALICE = Actor("User/alice")
+ALICE = Caller("User/alice", EVERYTHING)
 KEY = "Build/shop/_/work"
 S = State
 
@@ -76,7 +76,7 @@ def test_outputs_and_attachments_are_handed_on(tmp_path: Path, new_database: New
         assert "Read-only file system" in found[-1]
         told = await text_of(running, task="make-sour-small")
         assert told == "steersman: line 2 of its outputs is not NAME=value and was left out\n"
-        wanted = (running.installation, 1, "out/what.txt", "make-sour-small", None)
+        wanted = (running.installation, ROOT, 1, "out/what.txt", "make-sour-small", None)
         _, path = await job_queries.attachment(*wanted)
         assert path.read_text() == "sour-small\n"
 
@@ -277,17 +277,17 @@ def test_a_newer_job_ends_a_running_one(tmp_path: Path, new_database: NewDatabas
     specs = build("concurrency: replace\ncancel_running: true\ntasks: [{name: t, run: 'echo on; sleep 600'}]")
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, KEY, {}, None, None)
 
         async def begun() -> bool:
             job = await running.installation.database.read(lambda c: jobs.load(c, 1))
             return job is not None and job.state is S.EXECUTING and bool(await text_of(running))
 
         await eventually(begun)
-        await commands.trigger(running.installation, KEY, {}, None, None, ALICE)
+        await commands.trigger(running.installation, ALICE, KEY, {}, None, None)
         first = await finished(running, 1)
         assert (first.state, first.reason) == (S.ABORTED, Reason.SUPERSEDED)
-        await commands.cancel(running.installation, 2, ALICE)
+        await commands.cancel(running.installation, ALICE, 2)
         await finished(running, 2)
 
     live(tmp_path, new_database, specs, work)
@@ -306,8 +306,8 @@ def test_tasks_of_other_branches_are_skipped(tmp_path: Path, new_database: NewDa
     )
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
-        await commands.trigger(running.installation, KEY, {}, "feature", None, ALICE)
-        await commands.trigger(running.installation, KEY, {}, "main", None, ALICE)
+        await commands.trigger(running.installation, ALICE, KEY, {}, "feature", None)
+        await commands.trigger(running.installation, ALICE, KEY, {}, "main", None)
         elsewhere, here = await asyncio.gather(finished(running, 1), finished(running, 2))
         assert (elsewhere.state, here.state) == (S.PASSED, S.PASSED)
         assert isinstance(elsewhere.checkout, Checkout)

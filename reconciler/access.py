@@ -1,0 +1,158 @@
+"""What one caller sees and may do; the doors ask here before they do anything (design 9).
+
+Without any role on a thing there is no such thing (NotFound, in the words for what does not exist); with too small a
+one: Forbidden, which says what is missing. An execution token sees its own job, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.controllers.rights import ADMINISTRATOR, KINDS, Authority, Need, authority, need, parsed
+from reconciler.errors import Forbidden, NotFound
+from reconciler.installation import Installation
+from reconciler.model.event import Actor
+from reconciler.model.rights import INSTALLATION, Level, Rights, Scope, scope_of
+from specs.meta import Key
+
+EVERYTHING = Rights({INSTALLATION: Level.OWNER})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever makes a request: subject, rights, id of the token, address; `job`: the one that a script speaks for.
+
+    `most` and `within` are what the token leaves of its subject's rights; `rights` are narrowed by them already.
+    """
+
+    subject: str
+    rights: Rights
+    token: str | None = None
+    address: str | None = None
+    job: int | None = None
+    most: Level = Level.OWNER
+    within: Scope = INSTALLATION
+
+    @property
+    def actor(self) -> Actor:
+        """As the event log records it."""
+        return Actor(self.subject, self.token, self.address)
+
+    @property
+    def person(self) -> bool:
+        """Not a service account or a script."""
+        return self.subject.startswith("User/")
+
+    @property
+    def administrator(self) -> bool:
+        """An owner of the whole installation."""
+        return self.rights.everywhere is Level.OWNER
+
+    @property
+    def sees_all(self) -> bool:
+        """Is there nothing that is hidden from it?"""
+        return self.rights.everywhere is not None
+
+    def sees(self, key: str) -> bool:
+        """Is there a role on the resource of this KEY?"""
+        if self.sees_all:
+            return True
+        found = parsed(key)
+        return found is not None and self._level(found) is not None
+
+    def sees_job(self, number: int, key: str) -> bool:
+        """The job itself, for its own scripts; else as what it is a run of."""
+        return self.job == number or self.sees(key)
+
+    def _level(self, key: Key) -> Level | None:
+        scope = scope_of(key)
+        if key.kind == "Project" or scope == INSTALLATION:
+            return self.rights.within(scope)
+        if key.project is not None and key.project.startswith("~"):
+            return Level.OWNER if self.subject == f"User/{key.project[1:]}" else self.rights.everywhere
+        return self.rights.at(scope)
+
+
+ROOT = Caller(ADMINISTRATOR, EVERYTHING)
+"""Whoever runs the daemon."""
+
+
+def rights_of(installation: Installation, subject: str) -> Rights:
+    """What Git grants a subject now."""
+    return authority_of(installation).of(subject)
+
+
+def authority_of(installation: Installation) -> Authority:
+    """All grants of the state that is in force, made once for each change of them."""
+    resources = installation.snapshot.current.of_kinds(KINDS)
+    if installation.authority is None or installation.authority[0] is not resources:
+        installation.authority = resources, authority(resources.values())
+    return installation.authority[1]
+
+
+def missing(key: str) -> NotFound:
+    """The one answer for what is not there and what is not to be seen."""
+    return NotFound("NoSuchResource", f"there is no resource {key}; `steersman status` lists those there are")
+
+
+def ask(installation: Installation, caller: Caller, verb: str, key: str) -> tuple[Need | None, Level | None]:
+    """What a verb on a KEY needs, and what the caller has there; no need: it does not see the KEY."""
+    found = parsed(key)
+    if found is None or not caller.sees(key):
+        return None, None
+    wanted = need(verb, found, protected=_protected(installation, found), person=caller.person)
+    return wanted, caller.rights.within(wanted.scope) if verb == "read" else caller.rights.at(wanted.scope)
+
+
+def require(installation: Installation, caller: Caller, verb: str, key: str) -> None:
+    """Let a caller do a thing, or raise NotFound or Forbidden."""
+    wanted, held = ask(installation, caller, verb, key)
+    if wanted is None:
+        raise missing(key)
+    if held is None or held < wanted.level:
+        raise Forbidden("Forbidden", refusal(verb, key, wanted, held))
+
+
+def refusal(verb: str, key: str, wanted: Need, held: Level | None) -> str:
+    """Why not, in a sentence."""
+    why = f", as {wanted.because}" if wanted.because else ""
+    takes = f"takes the role {wanted.level.word} on {wanted.scope}{why}"
+    return f"to {verb} {key} {takes}; you have {held.word if held else 'none'}"
+
+
+def require_level(caller: Caller, level: Level, what: str, scope: Scope = INSTALLATION) -> None:
+    """Let a caller do what concerns no single resource."""
+    held = caller.rights.at(scope)
+    if held is None or held < level:
+        raise Forbidden(
+            "Forbidden",
+            f"{what} takes the role {level.word} on {scope}; you have {held.word if held else 'none'}",
+        )
+
+
+def may_hold(installation: Installation, caller: Caller, subject: str) -> bool:
+    """May the caller make, see and revoke the tokens of a subject?"""
+    if caller.administrator or subject == caller.subject:
+        return True
+    kind, _, rest = subject.partition("/")
+    members = authority_of(installation).teams.get(rest.partition("/")[0], frozenset())
+    return kind == "ServiceAccount" and caller.person and caller.subject.partition("/")[2] in members
+
+
+def concerns(caller: Caller, location: str) -> bool:
+    """A file that declares nothing readable: whose it is, its path tells, if anything does."""
+    if caller.sees_all:
+        return True
+    head, _, rest = location.rpartition("projects/")[2].partition("/")
+    return bool(rest) and caller.sees(f"Project/{head}")
+
+
+def _protected(installation: Installation, key: Key) -> bool:
+    scope = scope_of(key)
+    if scope.environment is None:
+        return False
+    resource = installation.snapshot.current.resources.get(f"Environment/{scope.project}/{scope.environment}")
+    spec: Mapping[str, Any] = (resource.spec if resource else None) or {}
+    return bool(spec.get("protected"))
