@@ -76,8 +76,24 @@ class Conflict(SteersmanError):
     """What the caller asks for no longer fits what is there."""
 
 
+class Stale(Conflict):
+    """What the caller has read has changed since."""
+
+
+class BrokenBefore(Conflict):
+    """What the caller wants to change is invalid already, and would stay so."""
+
+
 class Refused(SteersmanError):
     """What the caller asks for cannot be accepted."""
+
+
+class SpecificationRefused(Refused):
+    """The specifications would be invalid: `errors` are (KEY, field or path:line:column, sentence)."""
+
+    def __init__(self, reason: str, message: str, errors: tuple[tuple[str | None, str, str], ...]) -> None:
+        super().__init__(reason, message)
+        self.errors = errors
 
 
 class BadSignature(Refused):

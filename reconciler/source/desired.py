@@ -51,6 +51,26 @@ class Reader:
         tree = await _in_thread(len(files), tree.update, files, texts, in_force)
         return Desired(commit, tree, paths, parsed)
 
+    async def overlay(
+        self,
+        desired: Desired,
+        contents: Mapping[str, bytes | None],
+        in_force: Mapping[str, Mapping[str, Any]],
+    ) -> Tree:
+        """The tree as it would be with these specification files (None: removed) on top of a commit."""
+        files = {
+            path: None
+            if data is None
+            else parse_file(data)
+            if len(data) <= self._limit
+            else opaque_file(
+                f"would be {len(data):,} bytes large; a specification file may have {self._limit:,}"
+            )
+            for path, data in contents.items()
+        }
+        texts = await self._texts(desired.tree, files, {}, desired.paths)
+        return await asyncio.to_thread(desired.tree.update, files, texts, in_force)
+
     async def _changes(
         self, commit: str, before: Desired | None
     ) -> tuple[dict[str, Entry | None], dict[str, Entry]]:
@@ -164,12 +184,8 @@ def _load(
 
 
 def _decode(data: bytes | None) -> str | None:
-    if data is None:
-        return None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
+    """A text; bytes that are none (a logo's) stand in it as lone surrogates."""
+    return None if data is None else data.decode(errors="surrogateescape")
 
 
 async def _in_thread(size: int, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,15 +1,16 @@
 """The environment every Git process gets: no prompts, no hooks, few transports, credentials by host.
 
-Called by `reconciler.source.git`. A token reaches Git in a variable that a constant credential helper prints,
-bound to one host; it is never in an argument, a URL or a file. The user's own Git configuration is read
-(safe.directory, proxies, certificates) but cannot switch hooks, helpers or transports on; the machine's is
-not.
+Called by `reconciler.source.git`, `.scratch` and `.worktree`. A token reaches Git in a variable that a constant
+credential helper prints, bound to one host; it is never in an argument, a URL or a file. The user's own Git
+configuration is read (safe.directory, proxies, certificates) but cannot switch hooks, helpers or transports
+on; the machine's is not, except for a push on this machine, whose other side is its owner's.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +33,8 @@ _CONFIG = {
     "fetch.recurseSubmodules": "false",
     "fetch.writeCommitGraph": "false",
     "transfer.credentialsInUrl": "die",
+    "i18n.commitEncoding": "UTF-8",
+    "push.pushOption": "",
     "gc.auto": "0",
     "maintenance.auto": "false",
     "advice.detachedHead": "false",
@@ -72,12 +75,17 @@ def forget_inherited() -> None:
 
 
 def hardened(
-    transports: str, *, git_dir: Path | None = None, credentials: Credentials | None = None, url: str = ""
+    transports: str,
+    *,
+    git_dir: Path | None = None,
+    credentials: Credentials | None = None,
+    url: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Variables for one repository; `transports` is what may be spoken, `credentials` are for the host of
-    `url`.
+    `url`, `settings` are further configuration.
     """
-    config = dict(_CONFIG)
+    config = _CONFIG | dict(settings or {})
     variables = {
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -102,6 +110,21 @@ def hardened(
     return variables | _numbered(config)
 
 
+def beside_hooks(git_dir: Path) -> dict[str, str]:
+    """Variables for a push to a repository of this machine.
+
+    All is said by configuration, which Git keeps from the other side: so its owner's hooks find the
+    environment that they find at any push.
+    """
+    config = _CONFIG | {"protocol.allow": "never", "protocol.file.allow": "always"}
+    return {"GIT_DIR": str(git_dir), "GIT_TERMINAL_PROMPT": "0"} | _numbered(config)
+
+
+def signing(key: Path) -> dict[str, str]:
+    """Configuration that signs with the SSH key, whatever the user's own says."""
+    return {"gpg.format": "ssh", "user.signingKey": str(key.absolute()), "gpg.ssh.program": "ssh-keygen"}
+
+
 def _ssh(credentials: Credentials | None) -> str:
     """The ssh command: host keys checked against the user's known_hosts, never a question."""
     words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=20"]
@@ -110,7 +133,7 @@ def _ssh(credentials: Credentials | None) -> str:
     return shlex.join(words)
 
 
-def _numbered(config: dict[str, str]) -> dict[str, str]:
+def _numbered(config: Mapping[str, str]) -> dict[str, str]:
     """Configuration as variables, which win over every file."""
     variables = {"GIT_CONFIG_COUNT": str(len(config))}
     for number, (key, value) in enumerate(config.items()):

@@ -86,13 +86,13 @@ def is_corrupt(stderr: str) -> bool:
     return _CORRUPT.search(stderr) is not None
 
 
-def explain(stderr: str, where: str, *secrets: str | None) -> SteersmanError:
-    """The error for a failed command on the repository `where` (a URL or a path)."""
+def explain(stderr: str, where: str, *secrets: str | None, done: str = "read") -> SteersmanError:
+    """The error for a failed command on the repository `where` (a URL or a path) that was to be `done`."""
     shown, said = redact(where, *secrets), _said(redact(stderr, *secrets))
     for pattern, error, reason, sentence in _RULES:
         if re.search(pattern, stderr):
             return error(reason, sentence.format(where=shown, said=said))
-    return Transient("GitUnavailable", f"{shown} could not be read: {said}")
+    return Transient("GitUnavailable", f"{shown} could not be {done}: {said}")
 
 
 def _said(stderr: str) -> str:
@@ -102,9 +102,10 @@ def _said(stderr: str) -> str:
 
 
 class GitFailed(Exception):
-    """A Git command that failed: exit status and standard error."""
+    """A Git command that failed: exit status, standard error, and what it wrote before."""
 
-    def __init__(self, status: int, stderr: str) -> None:
+    def __init__(self, status: int, stderr: str, stdout: bytes = b"") -> None:
         super().__init__(status, stderr)
         self.status = status
         self.stderr = stderr
+        self.stdout = stdout

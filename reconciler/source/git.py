@@ -1,9 +1,10 @@
 """The only door to Git: one `Mirror` is one repository, read through one thread.
 
 Passes and the doors open the specifications' repository with `direct=True` when it is local;
-`reconciler.source.mirrors` opens one mirror for each code repository. Commands are run through gitpython, in
-a hardened environment (`environment.py`), and what they say when they fail becomes an error that says what
-happens next (`failures.py`). Never blocks the event loop, never runs a hook, a filter or a remote helper,
+`reconciler.source.mirrors` opens one mirror for each code repository; `reconciler.source.commit` commits
+beside a mirror, with its commands. Commands are run through gitpython, in a hardened environment
+(`environment.py`), and what they say when they fail becomes an error that says what happens next
+(`failures.py`). Never blocks the event loop, never runs a hook, a filter or a remote helper,
 never writes to a `direct` repository, and never puts a credential into an argument, a URL or a message.
 """
 
@@ -27,7 +28,14 @@ import git
 
 from reconciler.errors import Stalled, SteersmanError, Transient, UnknownCommit
 from reconciler.source import parse
-from reconciler.source.environment import LOCAL, NOTHING, REMOTE, forget_inherited, hardened
+from reconciler.source.environment import (
+    LOCAL,
+    NOTHING,
+    REMOTE,
+    beside_hooks,
+    forget_inherited,
+    hardened,
+)
 from reconciler.source.failures import GitFailed, explain, is_corrupt
 from reconciler.source.names import (
     check_branch,
@@ -41,11 +49,12 @@ from reconciler.source.names import (
 from reconciler.source.repository import Repository
 from reconciler.source.values import Change, CommitFacts, Credentials, Entry
 
-__all__ = ["Change", "CommitFacts", "Credentials", "Entry", "Mirror", "UnknownCommit"]
+__all__ = ["Change", "Commands", "CommitFacts", "Credentials", "Entry", "Mirror", "UnknownCommit"]
 
 T = TypeVar("T")
 _OLDEST = (2, 32)
 _LOCAL_SECONDS = 120.0
+_ENDING_SECONDS = 2.0
 _MARKER = "steersman-mirror"
 _MIRROR_CONFIG = (
     "[uploadpack]\n\tallowAnySHA1InWant = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
@@ -57,7 +66,7 @@ _COPY = (*_QUIETLY, "--depth=1")
 _EVERYTHING = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
-class _Commands:
+class Commands:
     """Git commands in one directory with one environment, each in its own process group."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
@@ -77,28 +86,46 @@ class _Commands:
         wrapper.proc = None
         return process
 
-    def run(self, *arguments: str, timeout_seconds: float = _LOCAL_SECONDS) -> bytes:
-        """Standard output of the command; GitFailed when it fails, Transient when it takes too long."""
+    def run(
+        self, *arguments: str, timeout_seconds: float = _LOCAL_SECONDS, feed: bytes | None = None
+    ) -> bytes:
+        """Standard output of the command, fed with `feed`; GitFailed when it fails, Transient when it takes
+        too long.
+        """
         process = self._running = self.start(*arguments)
         try:
-            output, complaints = process.communicate(timeout=timeout_seconds)
+            output, complaints = process.communicate(feed, timeout_seconds)
         except TimeoutExpired as error:
-            self.kill()
-            process.communicate()
+            _end(process)
             raise Transient(
                 "GitTimeout", f"git {arguments[0]} took longer than {timeout_seconds:g} s"
             ) from error
         finally:
             self._running = None
         if process.returncode != 0:
-            raise GitFailed(process.returncode, complaints.decode("utf-8", "replace"))
+            raise GitFailed(process.returncode, complaints.decode("utf-8", "replace"), output)
         return output
 
-    def kill(self) -> None:
+    def kill(self, sign: signal.Signals = signal.SIGKILL) -> None:
         """End what runs now, with its children; callable from another thread."""
         if (process := self._running) is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, sign)
+
+
+def _end(process: Popen[bytes]) -> None:
+    """End the process and its children, first so that Git takes its locks away, and forget what they wrote."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(TimeoutExpired):
+            process.communicate(timeout=_ENDING_SECONDS)
+            return
+    # Somebody who left the group still holds the pipes.
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 class Mirror:
@@ -144,6 +171,16 @@ class Mirror:
             await mirror.close()
             raise
         return mirror
+
+    @property
+    def local(self) -> bool:
+        """Whether the repository is on this machine."""
+        return local_path(self.url) is not None
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long one conversation with another machine may take."""
+        return self._timeout_seconds
 
     @property
     def awake(self) -> bool:
@@ -207,6 +244,24 @@ class Mirror:
         """
         await self._in_thread(lambda: self._checkout(commit, directory, branch, url), self._checkouts)
 
+    async def adopt(self, place: Path, branch: str, commit: str) -> None:
+        """Take over a commit that was just pushed, from the private repository at `place`, as the branch's
+        head; nothing when the branch is further already, or when this is the repository itself.
+        """
+        await self._in_thread(lambda: self._adopt(place, branch, commit))
+
+    def commands(self, git_dir: Path) -> Commands:
+        """Commands in a private repository that speak to this one's URL, with its credentials."""
+        if self.local:
+            return Commands(git_dir, beside_hooks(git_dir))
+        return Commands(
+            git_dir, hardened(REMOTE, git_dir=git_dir, credentials=self._credentials, url=self.url)
+        )
+
+    def redacted(self, text: str) -> str:
+        """The text without this repository's credentials."""
+        return redact(text, self._credentials.token if self._credentials else None)
+
     async def rest(self) -> None:
         """End the kept reading processes until they are needed again."""
         await self._in_thread(lambda: self._repository.rest())
@@ -223,13 +278,13 @@ class Mirror:
 
     async def _in_thread(self, work: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
         try:
-            running = asyncio.get_running_loop().run_in_executor(pool or self._thread, self._guarded, work)
+            running = asyncio.get_running_loop().run_in_executor(pool or self._thread, self.guarded, work)
         except RuntimeError as error:
             raise Transient("GitClosed", f"{redact(self.url)} is closed") from error
         return await running
 
-    def _guarded(self, work: Callable[[], T]) -> T:
-        """In the thread: what Git or the system refuses becomes an error of ours."""
+    def guarded(self, work: Callable[[], T]) -> T:
+        """In a thread: what Git or the system refuses becomes an error of ours."""
         try:
             return work()
         except GitFailed as failure:
@@ -248,8 +303,8 @@ class Mirror:
         transports = LOCAL if local_path(self.url) is not None else REMOTE
         reading = hardened(NOTHING, git_dir=git_dir)
         network = hardened(transports, git_dir=git_dir, credentials=self._credentials, url=self.url)
-        self._commands = _Commands(directory, reading)
-        self._network = _Commands(directory, network)
+        self._commands = Commands(directory, reading)
+        self._network = Commands(directory, network)
         self._repository = Repository(self._commands, git_dir)
 
     def _open_direct(self) -> None:
@@ -264,7 +319,7 @@ class Mirror:
         # Found by looking around, as the user would, so that Git checks who owns it; never in a directory
         # above.
         around = hardened(NOTHING) | {"GIT_CEILING_DIRECTORIES": str(directory.parent)}
-        _Commands(directory, around).run("rev-parse", "--git-dir")
+        Commands(directory, around).run("rev-parse", "--git-dir")
         self._use(git_dir, directory)
 
     def _open_mirror(self) -> None:
@@ -290,7 +345,7 @@ class Mirror:
         self._repository.rest()
         _remove(self.place)
         self.place.mkdir(parents=True)
-        making = _Commands(self.place.parent, hardened(NOTHING))
+        making = Commands(self.place.parent, hardened(NOTHING))
         making.run("init", "--quiet", "--bare", "--template=", "--", str(self.place))
         with (self.place / "config").open("a", encoding="utf-8") as config:
             config.write(_MIRROR_CONFIG)
@@ -321,6 +376,18 @@ class Mirror:
             self._create()
             self._bring()
 
+    def _adopt(self, place: Path, branch: str, commit: str) -> None:
+        if self.direct:
+            return
+        commands = Commands(self.place, hardened(LOCAL, git_dir=self.place))
+        try:
+            commands.run(*_QUIETLY, "--", str(place), f"{commit}:refs/heads/{check_branch(branch)}")
+        except GitFailed:
+            self._clear_locks()
+            head = self._repository.head(branch)
+            if head is None or not self._repository.is_ancestor(commit, head):
+                raise
+
     def _bring(self) -> None:
         """Ask what is there, and fetch when that differs from what is here."""
         asked = ("--symref", "--", self.url, "HEAD", "refs/heads/*", "refs/tags/*")
@@ -346,14 +413,14 @@ class Mirror:
         directory.mkdir(parents=True)
         # Without the user's configuration: a filter in it would run on files of a stranger.
         alone = {"GIT_CONFIG_GLOBAL": "/dev/null"}
-        _Commands(directory, hardened(NOTHING) | alone).run("init", "--quiet", "--template=")
+        Commands(directory, hardened(NOTHING) | alone).run("init", "--quiet", "--template=")
         inside = {"GIT_DIR": str(directory / ".git"), "GIT_WORK_TREE": str(directory)}
-        self._copy(commit, _Commands(directory, hardened(LOCAL) | inside))
-        commands = _Commands(directory, hardened(NOTHING) | alone | inside)
+        self._copy(commit, Commands(directory, hardened(LOCAL) | inside))
+        commands = Commands(directory, hardened(NOTHING) | alone | inside)
         commands.run("checkout", "--quiet", "--no-recurse-submodules", *on, commit, "--")
         commands.run("remote", "add", "--", "origin", _without_credentials(url))
 
-    def _copy(self, commit: str, commands: _Commands) -> None:
+    def _copy(self, commit: str, commands: Commands) -> None:
         """Copy one commit's objects through Git's own protocol, so that no object is shared."""
         source = str(common_dir_of(git_dir_of(self.place) or self.place))
         try:

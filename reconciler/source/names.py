@@ -1,6 +1,6 @@
 """Which URLs, branch names and paths may reach Git, and how URLs are compared.
 
-Called by `reconciler.source.git`, `.mirrors` and `.webhook` before anything of a user's becomes an argument.
+Called by `reconciler.source.git`, `.commit`, `.mirrors` and `.webhook` before anything of a user's becomes an argument.
 Pure but for `git_dir_of`, which reads `.git` files; never runs Git.
 """
 
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from reconciler.errors import Stalled
+from reconciler.errors import Refused, Stalled
 
 _REMOTE_SCHEMES = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -18,6 +18,11 @@ _HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
 _SCP = re.compile(r"(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<path>.*)")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
+_UNSEEN = re.compile(
+    "[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]"
+)  # what some file systems leave out of names
+_UNSHOWN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_GIT = re.compile(r"(?:\.git|git~1)[. ]*", re.IGNORECASE)
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -48,6 +53,29 @@ def check_path(path: str) -> str:
     if ".." in parts or "\n" in path or "\0" in path:
         raise Stalled("BadPath", f"{path[:100]!r} is not a path inside the repository")
     return "/".join(parts)
+
+
+def check_file(path: str) -> str:
+    """The path of a file that may be written into a tree, from its root and exactly as given; else Refused.
+
+    Nothing that a checkout could take for Git's own directory on any file system, and only text that can be
+    shown.
+    """
+    names = path.split("/")
+    bad = (
+        any(name in ("", ".", "..") or len(name.encode("utf-8", "replace")) > 255 for name in names)
+        or len(path) > 4000
+        or _UNSHOWN.search(path) is not None
+        or any(_is_git(name) for name in re.split(r"[/\\]", path))
+    )
+    if bad:
+        raise Refused("BadPath", f"{path[:100]!r} is not a path that a file of the repository may have")
+    return path
+
+
+def _is_git(name: str) -> bool:
+    """Whether some file system would take the name for `.git`."""
+    return _GIT.fullmatch(_UNSEEN.sub("", name).split(":")[0]) is not None
 
 
 def check_url(url: str) -> str:

@@ -20,7 +20,7 @@ from reconciler.source.failures import GitFailed
 from reconciler.source.names import check_branch, check_path, common_dir_of, is_object_id
 from reconciler.source.values import Change, CommitFacts, Entry
 
-_EMPTY_TREE = {
+EMPTY_TREE = {
     40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
@@ -118,7 +118,7 @@ class Repository:
 
     def diff(self, old: str, new: str, path: str = "") -> list[Change]:
         """What differs below the path; a path that is not there counts as empty."""
-        sides = [self.tree_of(commit, path) or _EMPTY_TREE[len(commit)] for commit in (old, new)]
+        sides = [self.tree_of(commit, path) or EMPTY_TREE[len(commit)] for commit in (old, new)]
         if sides[0] == sides[1]:
             return []
         options = ("-r", "-z", "--no-renames", "--ignore-submodules=none", "--end-of-options")

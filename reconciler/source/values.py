@@ -1,6 +1,7 @@
 """What Git says, as values: entries of a tree, changes between two trees, facts of a commit, credentials.
 
-Made by `reconciler.source.git`, read by passes and apply. Holds no behaviour and never touches a repository.
+Made by `reconciler.source.git`, read by passes and apply; an `Author` is made by who commits. Holds no
+behaviour and never touches a repository.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-FILE, EXECUTABLE, SYMLINK, SUBMODULE = "100644", "100755", "120000", "160000"
+FILE, EXECUTABLE, SYMLINK, SUBMODULE, FOLDER = "100644", "100755", "120000", "160000", "040000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,14 @@ class CommitFacts:
     author_date: datetime
     subject: str
     parents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who a commit says has written it, or has committed it. Any text; what Git forbids is left out."""
+
+    name: str
+    email: str
 
 
 @dataclass(frozen=True, slots=True)
