@@ -1,5 +1,5 @@
 """Cross-checks of a Build: what the model alone cannot see. Called by the kinds table with a valid model's
-dump. Those of its tasks are in specs.task_checks.
+dump. Those of its tasks are in specs.task_checks, those between its forms in specs.build_forms.
 """
 
 from __future__ import annotations
@@ -7,15 +7,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from specs import task_checks
+from specs import build_forms, references, release, run_on, task_checks
+from specs.meta import Key
 from specs.model import SpecFault
 from specs.nearest import did_you_mean
 
 _NEEDS_REPO = ("poll", "webhook")
 
 
-def check(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
+def check(spec: Mapping[str, Any], key: Key) -> Iterator[SpecFault]:
     """All faults of a build that hold between its fields."""
+    yield from build_forms.check(spec, key)
+    yield from references.identity_faults(spec)
+    yield from references.twice(("secrets",), spec.get("secrets") or [])
+    yield from run_on.check(spec)
+    yield from release.check(spec.get("release") or {})
     yield from _checkout(spec)
     yield from task_checks.check(spec)
     yield from _triggers(spec)

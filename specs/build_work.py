@@ -39,6 +39,7 @@ def built_in(spec: Mapping[str, Any]) -> dict[str, Any]:
         "retry_delay_seconds": 0,
         "timeout_seconds": spec.get("timeout_seconds"),
         "environment_variables": {},
+        "secrets": [],
         "attachments": [],
         "cache": [],
         "services": [],
@@ -84,6 +85,7 @@ def merge(spec: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
         merged[name] = {}
         for values in (*weaker, task.get(name)):
             merged[name] |= values or {}
+    merged["secrets"] = list(dict.fromkeys([*(spec.get("secrets") or ()), *merged["secrets"]]))
     return merged
 
 

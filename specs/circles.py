@@ -1,6 +1,7 @@
-"""Circles among Builds that start each other by `build` triggers: they would run for ever.
+"""Circles among Builds that start each other by `build` triggers, which would run for ever; and among
+Deployments that follow each other, which would never get a version.
 
-Called by the update of a tree, which knows all Builds. Knows KEYs and who waits for whom, nothing else.
+Called by the update of a tree, which knows them all. Knows KEYs and who waits for whom, nothing else.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from collections.abc import Iterable, Mapping
 
 _MOST_SHOWN = 10
 
+_STARTS_ITSELF = "a Build cannot be started by itself, it would run for ever; remove it from builds"
+_START = "these Builds start each other in a circle, for ever: {}; remove one of the triggers"
+_FOLLOWS_ITSELF = "a Deployment cannot follow itself; name another environment, or remove follow"
+_FOLLOW = "these Deployments follow each other in a circle: {}; remove follow from one of them"
+
 Edges = Mapping[str, Iterable[str]]
-"""KEY of a Build -> those whose passing it waits for."""
+"""KEY -> those of its kind that it waits for."""
 
 
 def circles(waits_for: Edges) -> dict[str, tuple[str, ...]]:
-    """For each Build that is part of a circle, the circle from it to itself: each waits for the next."""
+    """For each KEY that is part of a circle, the circle from it to itself: each waits for the next."""
     edges = _core({key: sorted(set(targets)) for key, targets in waits_for.items()})
     found: dict[str, tuple[str, ...]] = {}
     for key in sorted(edges):
@@ -26,13 +32,14 @@ def circles(waits_for: Edges) -> dict[str, tuple[str, ...]]:
 
 
 def sentence(circle: tuple[str, ...]) -> str:
-    """What is wrong, told to the first of a circle; an arrow means `starts`."""
+    """What is wrong, told to the first of a circle; an arrow means `starts`, or `is followed by`."""
+    follows = circle[0].startswith("Deployment/")
     if len(circle) == 2:
-        return "a Build cannot be started by itself, it would run for ever; remove it from builds"
+        return _FOLLOWS_ITSELF if follows else _STARTS_ITSELF
     starts = circle[::-1]
     if len(starts) > _MOST_SHOWN:
         starts = (*starts[:_MOST_SHOWN], f"… ({len(circle) - 1} in all)", starts[-1])
-    return f"these Builds start each other in a circle, for ever: {' → '.join(starts)}; remove one of the triggers"
+    return (_FOLLOW if follows else _START).format(" → ".join(starts))
 
 
 def _core(edges: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -54,7 +61,7 @@ def _core(edges: Mapping[str, list[str]]) -> dict[str, list[str]]:
 
 
 def _shortest(edges: Mapping[str, list[str]], key: str) -> tuple[str, ...]:
-    """The members of a shortest circle through a Build, from it on; nothing if there is none."""
+    """The members of a shortest circle through a KEY, from it on; nothing if there is none."""
     came_from: dict[str, str] = {}
     queue = deque([key])
     while queue:

@@ -47,14 +47,25 @@ def kinds_inside(owner: str) -> list[str]:
 def _kind_faults(kind: str, values: Mapping[str, Any]) -> Iterator[KeyedFault]:
     spec = without_nulls(values)
     yield from ((steps, message, True) for steps, message in take_refused(kind, spec))
+    for path in KINDS[kind].not_defaulted:
+        if _stands(spec, path):
+            yield tuple(path.split(".")), f"{path} of {a(kind)} cannot be defaulted; remove it here", True
     known = [name for name in KINDS[kind].model.model_fields if name not in KINDS[kind].not_defaulted]
     for name, value in spec.items():
         if name in KINDS[kind].not_defaulted:
-            yield (name,), f"{name} of {a(kind)} cannot be defaulted; remove it here", True
-        elif name not in known:
+            continue
+        if name not in known:
             yield (name,), f'unknown field "{name}" of {a(kind)}{did_you_mean(name, known)}', True
         else:
             yield from _value_faults(kind, name, value)
+
+
+def _stands(value: Any, path: str) -> bool:
+    for step in path.split("."):
+        if not isinstance(value, Mapping) or step not in value:
+            return False
+        value = value[step]
+    return True
 
 
 def _value_faults(kind: str, name: str, value: Any) -> Iterator[KeyedFault]:

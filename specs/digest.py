@@ -24,6 +24,9 @@ _POLICY = frozenset(
     }
 )  # fmt: skip
 
+# Fields of a build that say what it does beside its tasks; each counts only where it is set.
+_RELEASING = ("steps", "steps_from_yml", "scripts", "release", "run_on")
+
 
 def canonical(value: Any) -> bytes:
     """The one JSON text of a value: keys sorted, no spaces, UTF-8, whole floats as integers."""
@@ -42,8 +45,8 @@ def digest(value: Any) -> str:
 
 
 def work_digest(build_spec: Mapping[str, Any], repository_url: str | None = None) -> str:
-    """What a job of this build does: tasks, variables, images and checkout; not triggers, concurrency,
-    priority, load, locks, retries or limits.
+    """What a job of this build does: tasks or steps, variables, images, release and checkout; not triggers,
+    concurrency, priority, load, locks, retries or limits.
 
     `repository_url` is the resolved address where `repo` names a Repository. Two builds that do the same
     have the same work digest. Fields with their built-in value do not count, so that a field added by a
@@ -53,7 +56,8 @@ def work_digest(build_spec: Mapping[str, Any], repository_url: str | None = None
     tasks = [_work(task, {**silent, "task": task["name"]}) for task in effective_tasks(build_spec)]
     inputs = {item["id"]: item.get("default") for item in build_spec.get("inputs") or []}
     checkout = repository_url or build_spec.get("repo")
-    return digest({"tasks": tasks, "inputs": inputs, "checkout": checkout})
+    released = {field: build_spec[field] for field in _RELEASING if build_spec.get(field)}
+    return digest({"tasks": tasks, "inputs": inputs, "checkout": checkout, **released})
 
 
 def _work(task: Mapping[str, Any], silent: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Document:
     line: int
     positions: Positions
     faults: tuple[Fault, ...] = ()
+    team: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,13 @@ def _fault_row(fault: Fault) -> list[Any]:
 def _document_row(document: Document) -> list[Any]:
     d = document
     head = [d.kind, d.name, d.project, d.environment, dict(d.labels), dict(d.annotations), d.spec, d.line]
-    return [*head, d.positions.encoded, [_fault_row(f) for f in d.faults]]
+    return [*head, d.positions.encoded, [_fault_row(f) for f in d.faults], d.team, d.owner]
 
 
 def _document(row: list[Any]) -> Document:
-    kind, name, project, environment, labels, annotations, spec, line, encoded, faults = row
+    kind, name, project, environment, labels, annotations, spec, line, encoded, faults, team, owner = row
     located = tuple(Fault(*fault) for fault in faults)
     return Document(
-        kind, name, project, environment, labels, annotations, spec, line, Positions(encoded), located
-    )
+        kind, name, project, environment, labels, annotations, spec, line, Positions(encoded), located, team,
+        owner,
+    )  # fmt: skip

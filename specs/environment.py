@@ -1,12 +1,19 @@
-"""The kind Environment (escape-state, section 14): a named place of a project, and the defaults of what is
-inside it.
+"""The kind Environment (escape-state, section 14): a named place of a project, with inputs for what is
+deployed there, and the defaults of what is inside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
 from pydantic import Field
 
+from specs import references
+from specs.meta import Key
 from specs.model import Defaults, Spec, Text
+from specs.references import Inputs, Reference
 
 
 class Environment(Spec):
@@ -14,5 +21,16 @@ class Environment(Spec):
 
     description: Text = ""
     """What the environment is, in a sentence for people."""
+    protected: bool = False
+    """Whether people need to be owners where writers would do elsewhere, and deploys are approved first."""
+    inputs: Inputs = Field(default_factory=dict)
+    """Inputs of every deployment here that does not set them itself."""
     defaults: Defaults = Field(default_factory=dict)
     """Per kind, fields for the resources inside the environment that do not set them themselves."""
+
+
+def secrets(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
+    """The Secrets that inputs name; those of the environment stand inside it, so they need only be there."""
+    inside = replace(key, environment=key.name)
+    for steps, name in references.secrets_in(("inputs",), spec["inputs"]):
+        yield references.secret(inside, steps, name, usable=False)

@@ -15,26 +15,30 @@ from specs.declared import Declared
 from specs.defaults import DEFAULTING, check_defaults
 from specs.digest import digest
 from specs.errors import SpecError, in_order
-from specs.kinds import KINDS, Kind, Reference
+from specs.filling import fill_texts, text_paths
+from specs.kinds import KINDS, Kind
 from specs.layers import Layer, holder, merge
 from specs.messages import faults
 from specs.meta import Key
-from specs.model import LARGEST_TEXT, Steps
+from specs.model import Steps, metadata, metadata_part
+from specs.project import claimed
+from specs.references import Reference, SpecOf
 from specs.refused import take_refused
-from specs.scope import Place
-from specs.texts import text_path
+from specs.scope import Place, written_at
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What one resource may ask about the rest: is a KEY declared, is it usable, its defaults for a kind, a
-    text.
+    """What one resource may ask about the rest: which declared KEYs a KEY means, is one usable, its defaults
+    for a kind, its specification, a text, and which other Projects claim a namespace.
     """
 
-    declared: Callable[[str], bool]
+    meant: Callable[[str], tuple[str, ...]]
     usable: Callable[[str], bool]
     defaults: Callable[[str, str], Layer | None]
+    spec: SpecOf
     texts: Mapping[str, str | None]
+    rivals: Callable[[str, str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ def evaluate(place: Place, around: Around) -> Declared:
     kind = KINDS[place.key.kind]
     layers = layers_of(place, around.defaults)
     merged = merge(layers)
+    merged |= kind.named(merged, place.key)
     _keep_nulls(kind, merged, place)
     found = [Found(steps, message, True) for steps, message in take_refused(kind.name, merged)]
     spec, problems = _validated(kind, merged)
@@ -58,12 +63,14 @@ def evaluate(place: Place, around: Around) -> Declared:
     references = _scope_references(place.key)
     files: dict[Steps, str] = {}
     if spec is not None:
-        found += _checked(kind, spec)
+        found += _checked(kind, spec, place.key, around)
         references += list(kind.references(spec, place.key))
         files = text_paths(kind, spec, layers)
-        found += _fill_texts(spec, kind, files, around.texts)
-    found += _dangling(references, around)
-    named = [key for reference in references for key in _named(reference, around)]
+        found += [Found(*fault) for fault in fill_texts(spec, kind, files, around.texts)]
+    meant = [(reference, _named(reference, around)) for reference in references]
+    found += _dangling(meant, around)
+    doubts = [_error(place, str(place.key), layers, each) for each in _unknown(meant)]
+    named = [key for _, keys in meant for key in keys]
     errors = _located(place, layers, found)
     whole = spec if not errors else None
     document = place.document
@@ -83,6 +90,7 @@ def evaluate(place: Place, around: Around) -> Declared:
         references=frozenset(named),
         files=frozenset(files.values()),
         sought=frozenset(key for reference in references for key in reference.keys).difference(named),
+        warnings=tuple(str(doubt) for doubt in in_order(doubts)),
     )
 
 
@@ -117,22 +125,18 @@ def unreadable(place: Place) -> Declared:
 
 
 def layers_of(place: Place, defaults: Callable[[str, str], Layer | None]) -> list[Layer]:
-    """The layers of fields of a resource, strongest first."""
+    """The layers of fields of a resource, strongest first; without defaults that do not concern it."""
     own = [Layer(place.path, base, values, place.document) for base, values in place.part.layers]
-    inherited = (
-        defaults(reference.keys[0], place.key.kind) for reference in reversed(_scope_references(place.key))
-    )
-    return own + [layer for layer in inherited if layer is not None]
+    scopes = (defaults(ref.keys[0], place.key.kind) for ref in reversed(_scope_references(place.key)))
+    inherited = [layer for layer in scopes if layer is not None]
+    if not inherited:
+        return own
+    unused = KINDS[place.key.kind].unused([layer.values for layer in (*own, *inherited)])
+    return own + [_without(layer, unused) if unused else layer for layer in inherited]
 
 
-def text_paths(kind: Kind, spec: Mapping[str, Any], layers: Sequence[Layer]) -> dict[Steps, str]:
-    """Where a specification names texts -> their paths; those that leave the source are left out."""
-    found: dict[Steps, str] = {}
-    for steps, name in kind.texts(spec):
-        path = text_path(holder(layers, steps)[0].path, name)
-        if path is not None:
-            found[steps] = path
-    return found
+def _without(layer: Layer, names: frozenset[str]) -> Layer:
+    return replace(layer, values={name: value for name, value in layer.values.items() if name not in names})
 
 
 def _validated(kind: Kind, merged: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Found]]:
@@ -149,28 +153,51 @@ def _keep_nulls(kind: Kind, merged: dict[str, Any], place: Place) -> None:
         merged["defaults"] = {name: values for name, values in defaults.items() if values is not None}
 
 
-def _checked(kind: Kind, spec: Mapping[str, Any]) -> Iterator[Found]:
-    yield from (Found(steps, message) for steps, message in kind.check(spec))
+def _checked(kind: Kind, spec: Mapping[str, Any], key: Key, around: Around) -> Iterator[Found]:
+    yield from (Found(*fault) for fault in kind.check(spec, key))
+    yield from (Found(*fault) for fault in kind.beside(spec, key, around.spec))
+    if kind.name == "Project":
+        yield from _claimed_by_others(spec, key, around)
     if kind.name in DEFAULTING:
         yield from (Found(*fault) for fault in check_defaults(kind.name, spec["defaults"]))
 
 
+def _claimed_by_others(spec: Mapping[str, Any], key: Key, around: Around) -> Iterator[Found]:
+    for index, namespace in enumerate(claimed(spec)):
+        if rivals := around.rivals(namespace, str(key)):
+            message = f'"{namespace}" belongs to one project only, and {", ".join(rivals)} names it too'
+            yield Found(("namespaces", index, "name"), message)
+
+
 def _scope_references(key: Key) -> list[Reference]:
     references = []
+    if key.team is not None:
+        references.append(Reference(metadata("team"), (f"Team/{key.team}",)))
     if key.project is not None:
-        references.append(Reference(("\x00project",), (f"Project/{key.project}",)))
+        references.append(Reference(metadata("project"), (f"Project/{key.project}",)))
     if key.environment is not None:
-        references.append(Reference(("\x00environment",), (f"Environment/{key.project}/{key.environment}",)))
+        references.append(
+            Reference(metadata("environment"), (f"Environment/{key.project}/{key.environment}",))
+        )
     return references
 
 
-def _dangling(references: Iterable[Reference], around: Around) -> Iterator[Found]:
-    for reference in references:
-        named = _named(reference, around)
-        if not named:
+def _dangling(meant: Iterable[tuple[Reference, tuple[str, ...]]], around: Around) -> Iterator[Found]:
+    for reference, named in meant:
+        if not named and reference.must:
             yield Found(reference.steps, _not_declared(reference.keys))
-        elif reference.usable and not around.usable(named[0]):
+        elif len(named) > 1:
+            message = f"several teams have one: {', '.join(named)}; name service_account_team too"
+            yield Found(reference.steps, message)
+        elif named and reference.usable and not around.usable(named[0]):
             yield Found(reference.steps, f"{named[0]} is invalid and has no earlier good version")
+
+
+def _unknown(meant: Iterable[tuple[Reference, tuple[str, ...]]]) -> Iterator[Found]:
+    """What need not be declared, and is not."""
+    for reference, named in meant:
+        if not reference.must and not named:
+            yield Found(reference.steps, _not_declared(reference.keys))
 
 
 def _not_declared(keys: tuple[str, ...]) -> str:
@@ -178,30 +205,11 @@ def _not_declared(keys: tuple[str, ...]) -> str:
 
 
 def _named(reference: Reference, around: Around) -> tuple[str, ...]:
-    """The KEY that a reference means, in a tuple; nothing if none of those it may mean is declared."""
-    return next(((key,) for key in reference.keys if around.declared(key)), ())
-
-
-def _fill_texts(
-    spec: dict[str, Any], kind: Kind, files: Mapping[Steps, str], texts: Mapping[str, str | None]
-) -> Iterator[Found]:
-    """Puts the texts in as `run` beside `run_file`, and tells of those that are not there."""
-    for steps, name in list(kind.texts(spec)):
-        holding: Any = spec
-        for step in steps[:-1]:
-            holding = holding[step]
-        if "run" in holding:
-            continue
-        path = files.get(steps)
-        text = None if path is None else texts.get(path)
-        if path is None:
-            yield Found(steps, f'"{name}" is outside the source; name a file inside it')
-        elif text is None:
-            yield Found(steps, f"{path} is missing or cannot be read as text")
-        elif not text.strip() or "\x00" in text or len(text.encode("utf-8", "replace")) > LARGEST_TEXT:
-            yield Found(steps, f"{path} must be a text of 1 byte to 1 MiB")
-        else:
-            holding["run"] = text
+    """The KEYs that a reference means: one, several where a team is left open, or none."""
+    for key in reference.keys:
+        if meant := around.meant(key):
+            return meant
+    return ()
 
 
 def _located(place: Place, layers: Sequence[Layer], found: Iterable[Found]) -> tuple[SpecError, ...]:
@@ -214,8 +222,8 @@ def _located(place: Place, layers: Sequence[Layer], found: Iterable[Found]) -> t
 
 def _error(place: Place, key: str, layers: Sequence[Layer], found: Found) -> SpecError:
     steps = found.steps
-    if steps and str(steps[0]).startswith("\x00"):
-        line, column = place.document.positions.nearest(f"/metadata/{str(steps[0])[1:]}")
+    if part := metadata_part(steps):
+        line, column = written_at(place.document, place.part, part)
         return SpecError(place.path, line, column, found.message, key)
     layer, held = holder(layers, steps)
     if layer.document is None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field
 
 from specs.globs import check_glob, matches
+from specs.meta import Key
 from specs.model import Name, Spec, SpecFault, no_nul
 from specs.nearest import did_you_mean
 
@@ -170,7 +171,7 @@ class Executor(Spec):
     """Limits of every script that runs here."""
 
 
-def check(spec: Mapping[str, Any]) -> Iterator[SpecFault]:
+def check(spec: Mapping[str, Any], _key: Key) -> Iterator[SpecFault]:
     """Faults that the model alone cannot see."""
     for name, image in spec["images"].items():
         if is_pattern(name) and image["type"] != "container":

@@ -34,16 +34,18 @@ class Index:
     good: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """KEY of a Project or Environment whose last good version is in use -> its specification."""
     starts: dict[str, tuple[tuple[Steps, str], ...]] = field(default_factory=dict)
-    """KEY of a Build that is right in itself -> where its `build` triggers name Builds, and their KEYs."""
+    """KEY of what is right in itself -> where it names those of its kind that it waits for, and their KEYs."""
     alone: dict[str, Declared] = field(default_factory=dict)
-    """KEY of a Build in a circle of `build` triggers -> what it would be without the circle."""
+    """KEY of what is in a circle of those -> what it would be without the circle."""
+    claims: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Namespace of releases -> KEYs of the Projects whose documents name it."""
 
     def copy(self) -> Index:
         """An index that may be changed without changing this one."""
         return Index(
             dict(self.entries), dict(self.file_errors), set(self.opaque), dict(self.places),
             dict(self.referrers), dict(self.users), dict(self.texts), dict(self.wanted), dict(self.good),
-            dict(self.starts), dict(self.alone),
+            dict(self.starts), dict(self.alone), dict(self.claims),
         )  # fmt: skip
 
     def wanted_texts(self) -> frozenset[str]:

@@ -1,4 +1,5 @@
-"""The kinds there are: one row each, in an order in which every kind comes after those it refers to.
+"""The kinds there are: one row each, in an order in which every kind comes after those whose validity or
+fields it depends on.
 
 Read by the tree, the defaults and the schema. A new kind is a module, a row here, and its scope in
 specs.meta.
@@ -10,46 +11,57 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specs import build_checks, executor, project
-from specs.build import Build, is_repository_name, task_texts
+from specs import (
+    build,
+    build_checks,
+    build_forms,
+    deployment,
+    environment,
+    executor,
+    freeze,
+    pipeline,
+    project,
+    references,
+    repository,
+    role_binding,
+    secret,
+    team,
+)
 from specs.document import Document
-from specs.environment import Environment
-from specs.executor import Executor
-from specs.meta import Key, environment_name_fault, plain_name_fault, project_name_fault
+from specs.meta import (
+    DEPLOYMENT_NAME,
+    ENVIRONMENT_NAME,
+    PLAIN_NAME,
+    PROJECT_NAME,
+    SECRET_NAME,
+    USER_NAME,
+    Key,
+    deployment_name_fault,
+    environment_name_fault,
+    plain_name_fault,
+    project_name_fault,
+    secret_name_fault,
+    user_name_fault,
+)
 from specs.model import Spec, SpecFault, Steps
-from specs.project import Project
-from specs.repository import Repository
+from specs.parts import Part, one
+from specs.references import Reference, SpecOf
 from specs.triggers import followed
+from specs.user import User
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One resource of a document: its environment, and its fields as (where they stand, fields), strongest
-    first.
-    """
-
-    environment: str | None
-    layers: tuple[tuple[Steps, Mapping[str, Any]], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What a specification names at a place: the first of these KEYs that is declared; `usable`: it must be
-    valid (or have a last good version) too.
-    """
-
-    steps: Steps
-    keys: tuple[str, ...]
-    usable: bool = True
-
-
-def one(document: Document) -> Iterator[Part]:
-    """A document that declares one resource."""
-    yield Part(document.environment, ((("spec",), document.spec),))
+Fields = Mapping[str, Any]
 
 
 def _nothing(*_arguments: Any) -> Iterable[Any]:
     return ()
+
+
+def _no_fields(*_arguments: Any) -> Fields:
+    return {}
+
+
+def _no_names(*_arguments: Any) -> frozenset[str]:
+    return frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +70,88 @@ class Kind:
 
     name: str
     model: type[Spec]
-    name_fault: Callable[[str], str | None]
-    check: Callable[[Mapping[str, Any]], Iterable[SpecFault]] = _nothing
-    references: Callable[[Mapping[str, Any], Key], Iterable[Reference]] = _nothing
-    texts: Callable[[Mapping[str, Any]], Iterable[tuple[Steps, str]]] = _nothing
+    name_fault: Callable[[str], str | None] = plain_name_fault
+    pattern: str = PLAIN_NAME.pattern
+    """The names that the kind's resources may have, for editors."""
+    check: Callable[[Fields, Key], Iterable[SpecFault]] = _nothing
+    """Faults that the model alone cannot see."""
+    references: Callable[[Fields, Key], Iterable[Reference]] = _nothing
+    beside: Callable[[Fields, Key, SpecOf], Iterable[SpecFault]] = _nothing
+    """Faults that show only in the fields of what it names."""
+    shown: Callable[[Fields], object] = _nothing
+    """What the `beside` of other kinds looks at."""
+    waits_for: Callable[[Fields, Key], Iterable[tuple[Steps, tuple[str, ...]]]] = _nothing
+    """The resources of the kind that this one waits for, where no circle may be."""
+    texts: Callable[[Fields], Iterable[tuple[Steps, str]]] = _nothing
+    """Where it names texts beside the document."""
     expand: Callable[[Document], Iterable[Part]] = one
+    named: Callable[[Fields, Key], Fields] = _no_fields
+    """Fields whose built-in value comes from the resource's name."""
+    unused: Callable[[list[Fields]], frozenset[str]] = _no_names
+    """Fields whose defaults do not concern a resource with these fields, strongest first."""
     not_defaulted: frozenset[str] = field(default=frozenset())
-    """Fields that a Project's or Environment's defaults cannot set."""
+    """Fields that a Project's or Environment's defaults cannot set; with a dot, one inside another."""
 
 
-def _project_references(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
-    return (Reference(steps, (name,), usable=False) for steps, name in project.orders(spec, key.name))
-
-
-def _build_references(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
+def _build_references(spec: Fields, key: Key) -> Iterator[Reference]:
     repo = spec["repo"]
-    if repo is not None and is_repository_name(repo):
+    if repo is not None and build.is_repository_name(repo):
         yield Reference(("repo",), (str(Key("Repository", key.project, None, repo)),))
     yield from (Reference(steps, keys, usable=False) for steps, keys in followed(spec, key))
+    yield from references.identity(spec)
+    yield from build.secrets(spec, key)
+
+
+def _namespaces(spec: Fields) -> object:
+    return sorted(project.claimed(spec))
+
+
+def _follows(spec: Fields) -> object:
+    return spec.get("follow")
 
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("Project", Project, project_name_fault, project.check, _project_references),
-        Kind("Environment", Environment, environment_name_fault, not_defaulted=frozenset({"defaults"})),
-        Kind("Repository", Repository, plain_name_fault),
-        Kind("Build", Build, plain_name_fault, build_checks.check, _build_references, task_texts),
-        Kind("Executor", Executor, plain_name_fault, executor.check),
+        Kind("User", User, user_name_fault, USER_NAME.pattern),
+        Kind("Team", team.Team, check=team.check, references=team.members),
+        Kind("ServiceAccount", team.ServiceAccount),
+        Kind(
+            "Project", project.Project, project_name_fault, PROJECT_NAME.pattern,
+            check=project.check, references=project.orders, shown=_namespaces, texts=project.logo_text,
+        ),
+        Kind(
+            "Environment", environment.Environment, environment_name_fault, ENVIRONMENT_NAME.pattern,
+            references=environment.secrets, not_defaulted=frozenset({"defaults"}),
+        ),
+        Kind(
+            "Secret", secret.Secret, secret_name_fault, SECRET_NAME.pattern,
+            check=secret.check, references=secret.owner, not_defaulted=frozenset({"sealed", "uuid"}),
+        ),
+        Kind("Repository", repository.Repository, references=repository.secrets),
+        Kind(
+            "RoleBinding", role_binding.RoleBinding,
+            check=role_binding.check, references=role_binding.subjects,
+        ),
+        Kind(
+            "Build", build.Build,
+            check=build_checks.check, references=_build_references, beside=build.foreign, waits_for=followed,
+            texts=build.build_texts, named=build.named, unused=build_forms.unused,
+            not_defaulted=frozenset({"release.application"}),
+        ),
+        Kind(
+            "Deployment", deployment.Deployment, deployment_name_fault, DEPLOYMENT_NAME.pattern,
+            check=deployment.check, references=deployment.named_elsewhere, shown=_follows,
+            waits_for=deployment.followed, texts=deployment.texts, expand=deployment.expand,
+            named=deployment.named, not_defaulted=frozenset({"version", "follow"}),
+        ),
+        Kind(
+            "Pipeline", pipeline.Pipeline,
+            check=pipeline.check, references=pipeline.named_elsewhere, beside=pipeline.beside,
+        ),
+        Kind("Freeze", freeze.Freeze, check=freeze.check, references=freeze.named_elsewhere),
+        Kind("Executor", executor.Executor, check=executor.check),
     )
-}
+}  # fmt: skip
 
 RANKS: dict[str, int] = {name: rank for rank, name in enumerate(KINDS)}

@@ -15,21 +15,21 @@ from specs.errors import Fault
 from specs.nearest import did_you_mean
 
 # To be raised whenever the same bytes would parse to something else.
-LOADER_VERSION = 1
+LOADER_VERSION = 2
 
 API_VERSION = "steersman/v1"
 LARGEST_FILE = 1024 * 1024
 
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
-_METADATA = ("name", "project", "environment", "labels", "annotations")
+_SCOPE = ("project", "environment", "team", "owner")
+_METADATA = ("name", *_SCOPE, "labels", "annotations")
 # A fault at one of these leaves it open which resource is meant.
 _IDENTITY = (
     "/apiVersion",
     "/kind",
     "/metadata",
     "/metadata/name",
-    "/metadata/project",
-    "/metadata/environment",
+    *(f"/metadata/{part}" for part in _SCOPE),
 )
 # Line ends to libyaml, but text in YAML 1.2; their meaning would change with the reader.
 _ODD_LINE_ENDS = {"\x85": "U+0085", "\u2028": "U+2028", "\u2029": "U+2029"}
@@ -93,12 +93,14 @@ def _document(composed: Composed, unreadable: list[Fault]) -> Document | None:
         return None
     labels, annotations = envelope.texts("labels"), envelope.texts("annotations")
     spec = envelope.spec()
-    kind, name, project, environment = fields
+    kind, name, scope = fields
     return Document(
         kind=kind,
         name=name,
-        project=project,
-        environment=environment,
+        project=scope["project"],
+        environment=scope["environment"],
+        team=scope["team"],
+        owner=scope["owner"],
         labels=labels,
         annotations=annotations,
         spec=spec,
@@ -119,7 +121,8 @@ class _Envelope:
         for fault, where in zip(composed.faults, composed.fault_pointers, strict=True):
             (self.vital if where == "" or where in _IDENTITY else self.faults).append(fault)
 
-    def identity(self) -> tuple[str, str, str | None, str | None] | None:
+    def identity(self) -> tuple[str, str, dict[str, str | None]] | None:
+        """The kind, the name and the scope; None if one of them cannot be read."""
         if not isinstance(self.root, dict):
             self._vital("", "a document is a mapping with apiVersion, kind, metadata and spec")
             return None
@@ -133,10 +136,10 @@ class _Envelope:
             return None
         self._unknown(metadata, "/metadata", _METADATA)
         name = self._text("/metadata/name", metadata.get("name"), "metadata.name")
-        scope = [self._scope(metadata, part) for part in ("project", "environment")]
+        scope = {part: self._scope(metadata, part) for part in _SCOPE}
         if self.vital or kind is None or name is None:
             return None
-        return kind, name, scope[0], scope[1]
+        return kind, name, scope
 
     def texts(self, part: str) -> dict[str, str]:
         value = self.root["metadata"].get(part)

@@ -11,22 +11,39 @@ import re
 from dataclasses import dataclass
 
 ABSENT = "_"
+OWNER = "~"
 
 PROJECT_NAME = re.compile(r"[a-zA-Z0-9]+[a-zA-Z0-9_-]+", re.ASCII)
 ENVIRONMENT_NAME = re.compile(r"[a-z]+[a-z0-9_-]*", re.ASCII)
 PLAIN_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}", re.ASCII)
 DEPLOYMENT_NAME = re.compile(r"[a-zA-Z_]+[a-zA-Z0-9_/-]*", re.ASCII)
+SECRET_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,199}", re.ASCII)
+USER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@+-]{0,99}", re.ASCII)
 
 LONGEST_NAME = 200
 
+BUILT_IN_USER = "admin"
+"""The user that is always there (own-kinds)."""
+
 # The fixed scope parts of each kind (own-kinds, "Keys, names, files"); one with a "?" may be absent.
 SCOPES: dict[str, tuple[str, ...]] = {
+    "User": (),
+    "Team": (),
+    "ServiceAccount": ("team",),
     "Project": (),
     "Environment": ("project",),
+    "Secret": ("project?", "environment?"),
     "Repository": ("project",),
+    "RoleBinding": ("project?", "environment?"),
     "Build": ("project", "environment?"),
+    "Deployment": ("project", "environment"),
+    "Pipeline": ("project",),
+    "Freeze": ("project?",),
     "Executor": (),
 }
+
+OWNED = frozenset({"Secret"})
+"""Kinds that may belong to a user instead of a project: the project part of their KEY is then `~OWNER`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +54,15 @@ class Key:
     project: str | None
     environment: str | None
     name: str
+    team: str | None = None
+    owner: str | None = None
 
     def __str__(self) -> str:
-        parts = [self.kind]
-        for part in SCOPES.get(self.kind, ()):
-            value = self.project if part.startswith("project") else self.environment
-            parts.append(value or ABSENT)
-        return "/".join([*parts, self.name])
+        values = {"project": self.project, "environment": self.environment, "team": self.team}
+        if self.owner is not None:
+            values["project"] = OWNER + self.owner
+        parts = [values[part.rstrip("?")] or ABSENT for part in SCOPES.get(self.kind, ())]
+        return "/".join([self.kind, *parts, self.name])
 
 
 def parse_key(text: str) -> Key:
@@ -59,24 +78,34 @@ def parse_key(text: str) -> Key:
     parts = rest.split("/", len(scope))
     if len(parts) != len(scope) + 1 or not all(parts):
         raise ValueError(f'"{text}" is not a KEY of {a(kind)}; write {key_form(kind)}')
-    values: dict[str, str | None] = {"project": None, "environment": None}
+    values: dict[str, str | None] = {}
     for part, value in zip(scope, parts, strict=False):
         if value == ABSENT and not part.endswith("?"):
-            raise ValueError(f'{a(kind)} always has a {part}; write {key_form(kind)} instead of "{text}"')
+            raise ValueError(f'{a(kind)} always has {a(part)}; write {key_form(kind)} instead of "{text}"')
         values[part.rstrip("?")] = None if value == ABSENT else value
-    return Key(kind, values["project"], values["environment"], parts[-1])
+    project, environment = values.get("project"), values.get("environment")
+    owner = None
+    if kind in OWNED and project is not None and project.startswith(OWNER):
+        owner, project = project.removeprefix(OWNER), None
+    if environment is not None and project is None:
+        raise ValueError(f'{a(kind)} has no environment without a project, so "{text}" is not a KEY')
+    if owner == "":
+        raise ValueError(f'"{text}" names no owner after {OWNER}; write {key_form(kind)}')
+    return Key(kind, project, environment, parts[-1], values.get("team"), owner)
 
 
-def a(kind: str) -> str:
-    """A kind with its article."""
-    return f"an {kind}" if kind[0] in "AEIOU" else f"a {kind}"
+def a(word: str) -> str:
+    """A kind, or a part of a scope, with its article."""
+    return f"an {word}" if word[0] in "AEIOaeio" or word.startswith("Un") else f"a {word}"
 
 
 def key_form(kind: str) -> str:
     """How the KEY of a kind is written, for messages."""
-    parts = [
-        part.removesuffix("?").upper() + (" (or _)" if part.endswith("?") else "") for part in SCOPES[kind]
-    ]
+    parts = []
+    for part in SCOPES[kind]:
+        also = [f"{OWNER}OWNER"] if kind in OWNED and part == "project?" else []
+        also += [ABSENT] if part.endswith("?") else []
+        parts.append(part.rstrip("?").upper() + (f" (or {' or '.join(also)})" if also else ""))
     return "/".join([kind, *parts, "NAME"])
 
 
@@ -94,6 +123,33 @@ def environment_name_fault(name: str) -> str | None:
     if not ENVIRONMENT_NAME.fullmatch(name):
         return "an environment's name has lower-case letters, digits, - and _, and begins with a letter"
     return _length_fault(name)
+
+
+def deployment_name_fault(name: str) -> str | None:
+    """What is wrong with a Deployment's name, or None."""
+    if not DEPLOYMENT_NAME.fullmatch(name):
+        return "a deployment's name has letters, digits, -, _ and /, and begins with a letter or _"
+    if "//" in name or name.endswith("/"):
+        return "a deployment's name has no // in it and no / at its end"
+    return _length_fault(name)
+
+
+def secret_name_fault(name: str) -> str | None:
+    """What is wrong with a Secret's name, or None."""
+    if SECRET_NAME.fullmatch(name):
+        return None
+    return "a secret's name has at most 200 letters, digits, ., _ and -, and begins with a letter or digit"
+
+
+def user_name_fault(name: str) -> str | None:
+    """What is wrong with a User's name, or None."""
+    if name == BUILT_IN_USER:
+        return f'"{name}" is built in; choose another name'
+    if USER_NAME.fullmatch(name):
+        return None
+    return (
+        "a user's name has at most 100 letters, digits, ., _, @, + and -, and begins with a letter or digit"
+    )
 
 
 def plain_name_fault(name: str) -> str | None:

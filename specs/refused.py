@@ -22,7 +22,7 @@ LEAKED = (
     "`{field}` is never written in Git: the value must be considered leaked; revoke it, and remove the field"
 )
 MISPLACED = "`{field}` is a field of a task, not of a build; move it to a task or to task_defaults"
-NO_SECRETS = "`{field}` needs secrets, which are not yet carried out by this version; remove it"
+OF_BUILDS = "`{field}` is a field of a build, not of a task; move it there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Refused:
     sentence: str = NOT_YET
 
 
-_TASK_FIELDS = ("run_on", "scripts", "steps")
+_TASK_FIELDS = ("run_on", "scripts", "steps", "release")
 _TASK_PLACES = (("tasks", EACH), ("task_defaults",))
 
 _LITERAL_SECRETS = ("private_key", "escape_auth_token", "password", "token")
@@ -48,26 +48,21 @@ _MISPLACED = (
 )  # fmt: skip
 
 REFUSED: tuple[Refused, ...] = (
-    Refused("Project", (), ("is_public", "logo", "logo_file", "namespaces")),
-    Refused("Environment", (), ("protected", "inputs", "approval_ruleset_bindings")),
-    Refused("Repository", (), ("webhook_secret_ref", "private_key_ref"), NO_SECRETS),
-    Refused("Repository", (), ("cider_ci", "srht")),
-    Refused("Repository", (), ("private_key", "password", "token"), LEAKED),
-    Refused(
-        "Build",
-        (),
-        (
-            "release", "scripts", "steps", "steps_from_yml", "run_on",
-            "remote_escape_worker_url", "service_account_name", "service_account_team",
-        ),
+    *(
+        Refused(kind, (), _LITERAL_SECRETS, LEAKED)
+        for kind in ("User", "ServiceAccount", "Environment", "Repository", "Build", "Deployment", "Pipeline")
     ),
+    Refused("Secret", (), ("value", "data", *_LITERAL_SECRETS), LEAKED),
+    Refused("Environment", (), ("approval_ruleset_bindings",)),
+    Refused("Repository", (), ("cider_ci", "srht")),
     Refused("Build", (), _MISPLACED, MISPLACED),
-    Refused("Build", (), ("secrets", "private_key_ref"), NO_SECRETS),
-    Refused("Build", (), _LITERAL_SECRETS, LEAKED),
-    *(Refused("Build", place, _TASK_FIELDS) for place in _TASK_PLACES),
-    *(Refused("Build", place, ("secrets",), NO_SECRETS) for place in _TASK_PLACES),
+    *(Refused("Build", place, _TASK_FIELDS, OF_BUILDS) for place in _TASK_PLACES),
     *(Refused("Build", place, _LITERAL_SECRETS, LEAKED) for place in _TASK_PLACES),
-)  # fmt: skip
+    Refused("Build", ("steps", EACH), _LITERAL_SECRETS, LEAKED),
+    Refused("Pipeline", ("phases", EACH, "steps", EACH), _LITERAL_SECRETS, LEAKED),
+    Refused("Pipeline", ("triggers", EACH), ("webhooktoken", *_LITERAL_SECRETS), LEAKED),
+    Refused("Freeze", (), ("applications",)),
+)
 
 
 def take_refused(kind: str, spec: dict[str, Any]) -> list[tuple[Steps, str]]:

@@ -6,12 +6,16 @@ Called by the kinds table and by the daemon before it fetches. Never resolves a 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from specs import references
+from specs.meta import Key
 from specs.model import Spec, Text
+from specs.references import Reference, SecretName
 
 LONGEST_URL = 2000
 
@@ -99,3 +103,14 @@ class Repository(Spec):
     """The branch that builds take when they name none; without it, the remote's own default."""
     description: Text = ""
     """What the repository is, in a sentence for people."""
+    private_key_ref: SecretName | None = None
+    """The name of the Secret that holds the SSH key to fetch with."""
+    webhook_secret_ref: SecretName | None = None
+    """The name of the Secret that signs the repository's push webhooks; without it, the server's own."""
+
+
+def secrets(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
+    """The Secrets that a Repository names."""
+    for field in ("private_key_ref", "webhook_secret_ref"):
+        if spec[field] is not None:
+            yield references.secret(key, (field,), spec[field])

@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from specs.defaults import DEFAULTING, kinds_inside
+from specs.deployment import ENVIRONMENTS
 from specs.kinds import KINDS
 from specs.loader import API_VERSION
-from specs.meta import ENVIRONMENT_NAME, PLAIN_NAME, PROJECT_NAME, SCOPES
+from specs.meta import OWNED, SCOPES
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_NAMES = {"Project": PROJECT_NAME, "Environment": ENVIRONMENT_NAME}
+# Parts of a scope -> the kind whose names they are.
+_PARTS = {"project": "Project", "environment": "Environment", "team": "Team"}
 _TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
@@ -68,14 +70,13 @@ def _document(kind: str, spec: Schema) -> Schema:
 
 
 def _metadata(kind: str) -> Schema:
-    names = {part.rstrip("?"): _NAMES[part.rstrip("?").capitalize()] for part in SCOPES[kind]}
-    properties: dict[str, Schema] = {
-        "name": _pattern(_NAMES.get(kind, PLAIN_NAME).pattern, f"The name of the {kind}.")
-    }
-    for part, name in names.items():
-        properties[part] = _pattern(
-            name.pattern, f"The {part} it is inside; may be left out where the path says it."
-        )
+    properties: dict[str, Schema] = {"name": _pattern(KINDS[kind].pattern, f"The name of the {kind}.")}
+    for form in SCOPES[kind]:
+        part = form.rstrip("?")
+        about = f"The {part} it is inside; may be left out where the path says it."
+        properties[part] = _pattern(KINDS[_PARTS[part]].pattern, about)
+    if kind in OWNED:
+        properties["owner"] = _pattern(KINDS["User"].pattern, "The user it belongs to, instead of a project.")
     properties["labels"] = {**_TEXTS, "description": "Texts by name, to find resources by."}
     properties["annotations"] = {**_TEXTS, "description": "Texts by name, for people and tools."}
     return {"type": "object", "additionalProperties": False, "required": ["name"], "properties": properties}
@@ -93,7 +94,22 @@ def _spec(kind: str, definitions: dict[str, Schema]) -> Schema:
             **defaults,
         }
     spec["properties"] = {name: _or_null(part) for name, part in spec["properties"].items()}
+    if kind == "Deployment":
+        spec["properties"][ENVIRONMENTS] = _entries(spec["properties"], definitions)
     return spec
+
+
+def _entries(properties: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The schema of a Deployment's entries by environment: the fields of the document over again."""
+    entry = {"type": "object", "additionalProperties": False, "properties": dict(properties)}
+    definitions["DeploymentEntry"] = {"title": "DeploymentEntry", **entry}
+    return {
+        "type": "object",
+        "description": "The environments it is deployed in, each with its fields over those of the document.",
+        "minProperties": 1,
+        "propertyNames": {"pattern": f"^{KINDS['Environment'].pattern}$"},
+        "additionalProperties": {"anyOf": [{"$ref": "#/$defs/DeploymentEntry"}, {"type": "null"}]},
+    }
 
 
 def _defaults_for(kind: str, definitions: dict[str, Schema]) -> Schema:

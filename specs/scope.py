@@ -4,18 +4,33 @@ and whether they agree. Called by the tree for each document of a changed file.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from specs.document import Document
 from specs.errors import Fault
-from specs.kinds import KINDS, Part
-from specs.meta import SCOPES, Key, a, environment_name_fault, project_name_fault
+from specs.kinds import KINDS
+from specs.meta import (
+    OWNED,
+    SCOPES,
+    Key,
+    a,
+    environment_name_fault,
+    plain_name_fault,
+    project_name_fault,
+    user_name_fault,
+)
 from specs.nearest import did_you_mean
+from specs.parts import Part
+from specs.places import implied
+from specs.positions import Position, pointer
 
-_PATH = re.compile(r"projects/(?P<project>[^/]+)/(?:environments/(?P<environment>[^/]+)/)?.+")
-_NAME_FAULTS = {"project": project_name_fault, "environment": environment_name_fault}
+_NAME_FAULTS = {
+    "project": project_name_fault,
+    "environment": environment_name_fault,
+    "team": plain_name_fault,
+    "owner": user_name_fault,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,43 +56,85 @@ def places(path: str, document: Document) -> Iterator[Place | Fault]:
     if message:
         yield Fault(*at("/metadata/name"), message)
         return
-    for part in kind.expand(document):
+    parts = list(kind.expand(document))
+    if not parts:
+        message = "environments must be a mapping of at least one environment to its fields"
+        yield Fault(*at("/spec/environments"), message)
+    for part in parts:
         yield _place(path, document, part)
 
 
 def _place(path: str, document: Document, part: Part) -> Place | Fault:
-    scope: dict[str, str | None] = {"project": None, "environment": None}
-    parts = {name.rstrip("?"): name for name in SCOPES[document.kind]}
-    implied = _PATH.fullmatch(path)
-    written = {"project": document.project, "environment": part.environment}
-    for name, form in parts.items():
-        said, meant = written[name], implied[name] if implied else None
-        place = document.positions.nearest(f"/metadata/{name}")
-        if said is not None and meant is not None and said != meant:
-            return Fault(
-                *place, f'metadata.{name} is "{said}", but the path implies "{meant}"; they must agree'
-            )
+    kind, own = document.kind, part.layers[0][0] == ("spec",)
+    scope = _scope(path, document, part)
+    if isinstance(scope, Fault):
+        return scope
+    key = Key(
+        kind,
+        scope.get("project"),
+        scope.get("environment"),
+        document.name,
+        scope.get("team"),
+        document.owner if kind in OWNED else None,
+    )
+    line = document.line if own else written_at(document, part, "environment")[0]
+    faults = [Fault(*document.positions.nearest(where), message) for where, message in part.faults]
+    return Place(key, path, line, document, part, (*faults, *_idle(document)))
+
+
+def _scope(path: str, document: Document, part: Part) -> dict[str, str | None] | Fault:
+    """The scope parts of the kind, from the metadata and the path; a Fault where they do not make a KEY."""
+    kind = document.kind
+    written = {"project": document.project, "environment": part.environment, "team": document.team}
+    means: Mapping[str, str | None] = implied(path)
+    if kind in OWNED and document.owner is not None:
+        if message := _owned_fault(document, means):
+            return Fault(*document.positions.nearest("/metadata/owner"), message)
+        return {}
+    scope: dict[str, str | None] = {}
+    for form in SCOPES[kind]:
+        name = form.rstrip("?")
+        said, meant = written[name], means.get(name)
         value = said or meant
-        if value is None and not form.endswith("?"):
+        message = None
+        if said is not None and meant is not None and said != meant:
+            message = f'metadata.{name} is "{said}", but the path implies "{meant}"; they must agree'
+        elif value is not None:
+            message = _NAME_FAULTS[name](value)
+        elif not form.endswith("?"):
             place = document.positions.nearest("/metadata")
-            return Fault(*place, f"metadata.{name} is missing: {a(document.kind)} is inside a {name}")
-        if value is not None and (message := _NAME_FAULTS[name](value)):
-            return Fault(*place, message)
+            return Fault(*place, f"metadata.{name} is missing: {a(kind)} is inside {a(name)}")
+        if message:
+            return Fault(*written_at(document, part, name), message)
         scope[name] = value
-    key = Key(document.kind, scope["project"], scope["environment"], document.name)
-    line = document.line if part.layers[0][0] == ("spec",) else _line(document, part)
-    return Place(key, path, line, document, part, tuple(_idle(document, parts)))
+    if scope.get("environment") is not None and scope.get("project") is None:
+        return Fault(
+            *written_at(document, part, "environment"), "metadata.environment needs metadata.project"
+        )
+    return scope
 
 
-def _line(document: Document, part: Part) -> int:
-    from specs.positions import pointer
+def _owned_fault(document: Document, means: Mapping[str, str | None]) -> str | None:
+    for name in ("project", "environment"):
+        if getattr(document, name) is not None:
+            return f"metadata.owner and metadata.{name} exclude each other; keep one"
+    if means.get("project") is not None:
+        return "the path implies a project, which excludes metadata.owner; move the file"
+    return user_name_fault(document.owner or "")
 
-    return document.positions.nearest(pointer(part.layers[0][0]), key=True)[0]
+
+def written_at(document: Document, part: Part, name: str) -> Position:
+    """Where a part of the scope is written: in the metadata, or as the key of the entry that the part is."""
+    if name == "environment" and part.layers[0][0] != ("spec",):
+        return document.positions.nearest(pointer(part.layers[0][0]), key=True)
+    return document.positions.nearest(f"/metadata/{name}")
 
 
-def _idle(document: Document, parts: dict[str, str]) -> Iterator[Fault]:
+def _idle(document: Document) -> Iterator[Fault]:
     """Faults of scope that the kind does not have."""
-    for name, value in (("project", document.project), ("environment", document.environment)):
-        if value is not None and name not in parts:
+    kind = document.kind
+    has = {form.rstrip("?") for form in SCOPES[kind]} | ({"owner"} if kind in OWNED else set())
+    for name in _NAME_FAULTS:
+        if getattr(document, name) is not None and name not in has:
             place = document.positions.nearest(f"/metadata/{name}", key=True)
-            yield Fault(*place, f"{a(document.kind)} has no {name}; remove metadata.{name}")
+            yield Fault(*place, f"{a(kind)} has no {name}; remove metadata.{name}")

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHa
 from specs.executor import ImageName
 from specs.globs import check_glob
 from specs.matrix import Matrix
-from specs.model import Glob, Name, RelativePath, Script, Spec, Variables, no_nul
+from specs.model import Glob, Name, RelativePath, Script, Spec, no_nul
+from specs.references import SecretName, Variables
 
 SCRIPT_FIELDS = ("run", "run_file", "script")
 """A task has exactly one of these."""
@@ -163,6 +164,10 @@ class TaskDefaults(Spec):
     """Seconds that one trial may take; without it, the build's."""
     environment_variables: Variables | None = None
     """Variables of the script, over those of the build."""
+    secrets: list[SecretName] | None = None
+    """Secrets whose keys and files the script is given, beside those of the build. A value goes into
+    environment_variables instead.
+    """
     attachments: list[Glob] | None = None
     """Globs of files to keep from the workspace after the script has ended."""
     cache: list[Cache] | None = None

@@ -57,7 +57,7 @@ def _in_parts(where: Steps, task: Task) -> Iterator[SpecFault]:
     """Faults inside single fields, of a task or of task_defaults."""
     for steps, message in faults(task["matrix"]) if "matrix" in task else ():
         yield (*where, "matrix", *steps), message
-    for field in ("exclusive", "retry_on"):
+    for field in ("exclusive", "retry_on", "secrets"):
         yield from _twice((*where, field), task.get(field) or ())
     yield from _caches((*where, "cache"), task.get("cache") or ())
     yield from _services((*where, "services"), task.get("services") or ())

@@ -17,12 +17,13 @@ from specs.document import ParsedFile
 from specs.errors import SpecError
 from specs.evaluate import Around, evaluate, refuse, twice
 from specs.index import Index
-from specs.kinds import RANKS
+from specs.kinds import KINDS, RANKS
 from specs.meta import Key, parse_key
 from specs.model import Steps
+from specs.project import claimed
+from specs.references import ANY_TEAM, any_team
 from specs.scope import Place, places
 from specs.texts import wanted_texts
-from specs.triggers import followed
 
 Specs = Mapping[str, Mapping[str, Any]]
 
@@ -54,7 +55,7 @@ class _Update:
         self.changed: set[str] = set()
         self.waiting: list[set[str]] = [set() for _ in RANKS]
         self.thawed: dict[tuple[str, str], set[str]] = {}
-        self.was_usable: dict[str, bool] = {}
+        self.accounts: dict[str, tuple[str, ...]] | None = None
         self.defaults = self.index.defaults_in_use(self.declared)
 
     def take_files(self, files: Mapping[str, ParsedFile | None]) -> None:
@@ -76,10 +77,30 @@ class _Update:
                 )
             if (key in self.old.places) != (key in self.index.places):
                 self._mark(self._referrers(key))
+                if _kind(key) == "ServiceAccount":
+                    self._mark(self._referrers(any_team(key)))
         self._mark(touched)
+        if any(_kind(key) == "Project" for key in touched):
+            self._take_claims()
         if bool(self.old.opaque) != bool(self.index.opaque):
             missing = [key for key in self.index.referrers if key not in self.index.places]
             self._mark(referrer for key in missing for referrer in self._referrers(key))
+            self._mark(key for keys in self.index.claims.values() for key in keys)
+
+    def _take_claims(self) -> None:
+        """Finds which Projects name which namespaces, and marks those of namespaces where that has changed."""
+        claims: dict[str, set[str]] = {}
+        for key, found in self.index.places.items():
+            if _kind(key) == "Project":
+                for place in found:
+                    for namespace in claimed(place.document.spec):
+                        claims.setdefault(namespace, set()).add(key)
+        old = self.index.claims
+        self.index.claims = {namespace: frozenset(keys) for namespace, keys in claims.items()}
+        for namespace in old.keys() | claims.keys():
+            now = self.index.claims.get(namespace, frozenset())
+            if now != old.get(namespace):
+                self._mark(now)
 
     def _read(self, path: str, parsed: ParsedFile | None) -> list[Place]:
         if parsed is None:
@@ -113,11 +134,15 @@ class _Update:
     def evaluate(self) -> None:
         """Evaluates all that is marked, kind by kind."""
         self._keep_missing()
-        around = Around(self._exists, self._usable, self.defaults, self.index.texts)
+        around = Around(
+            self._meant, self._usable, self.defaults, self._spec, self.index.texts, self._rivals
+        )  # fmt: skip
         for waiting in self.waiting:
             for key in sorted(waiting):
                 self._settle(key, around)
-        if bool(self.old.opaque) != bool(self.index.opaque) or any(_is_build(key) for key in self.changed):
+        if bool(self.old.opaque) != bool(self.index.opaque) or any(
+            _kind(key) in _WAITING for key in self.changed
+        ):
             self._refuse_circles(around)
         self._freeze()
 
@@ -140,18 +165,18 @@ class _Update:
     def _note_starts(self, key: str, new: Declared | None) -> None:
         self.index.alone.pop(key, None)
         self.index.starts.pop(key, None)
-        if new is not None and new.spec is not None and _is_build(key):
+        if new is not None and new.spec is not None and _kind(key) in _WAITING:
             found = tuple(self._followed(self.index.places[key][0].key, new.spec))
             if found:
                 self.index.starts[key] = found
 
     def _followed(self, key: Key, spec: Mapping[str, Any]) -> Iterator[tuple[Steps, str]]:
-        for steps, candidates in followed(spec, key):
+        for steps, candidates in KINDS[key.kind].waits_for(spec, key):
             yield from ((steps, found) for found in [k for k in candidates if self._exists(k)][:1])
 
     def _refuse_circles(self, around: Around) -> None:
-        """Builds that have come into a circle of `build` triggers become invalid, those that have left one
-        are what they are alone.
+        """What has come into a circle of waiting for each other becomes invalid, what has left one is what
+        it is alone.
         """
         found = circles(self._waits()) if self.index.starts else {}
         for key in self.index.alone.keys() - found.keys():
@@ -166,7 +191,7 @@ class _Update:
                 self.changed.add(key)
 
     def _waits(self) -> dict[str, list[str]]:
-        """Build -> those it waits for, also where a last good version stands in."""
+        """KEY -> those it waits for, also where a last good version stands in."""
         waits = {key: [target for _, target in found] for key, found in self.index.starts.items()}
         unseen = [target for targets in waits.values() for target in targets]
         while unseen:
@@ -179,21 +204,24 @@ class _Update:
         return waits
 
     def _standing(self, key: str, index: Index, declared: Mapping[str, Declared]) -> object:
-        """All that others can see of a resource: whether it can be used, and its defaults with their
-        places.
+        """All that others can see of a resource: whether it can be used, what of its fields they look at, and
+        its defaults with their places.
         """
         resource = declared.get(key)
         valid = resource is not None and not resource.errors
         usable = valid or (key in self.in_force and (resource is not None or bool(index.opaque)))
-        if key.split("/", 1)[0] not in DEFAULTING:
-            return usable
+        kind = _kind(key)
+        spec = _effective(key, index, declared, self.in_force) if usable else None
+        shown = None if spec is None else KINDS[kind].shown(spec)
+        if kind not in DEFAULTING:
+            return usable, shown
         defaults = index.defaults_in_use(declared)
-        return usable, [defaults(key, kind) for kind in RANKS]
+        return usable, shown, [defaults(key, each) for each in RANKS]
 
     def _keep_good(self, key: str) -> None:
         """Remembers the last good version of a Project or Environment while it must stand in."""
         self.index.good.pop(key, None)
-        if key.split("/", 1)[0] not in DEFAULTING:
+        if _kind(key) not in DEFAULTING:
             return
         resource = self.declared.get(key)
         invalid = resource is not None and bool(resource.errors)
@@ -203,12 +231,38 @@ class _Update:
     def _keep_missing(self) -> None:
         """The same for those that are declared nowhere, but may be in a file that cannot be read."""
         if self.index.opaque or self.old.opaque:
-            known = [key for key in self.in_force if key.split("/", 1)[0] in DEFAULTING]
+            known = [key for key in self.in_force if _kind(key) in DEFAULTING]
             for key in {*known, *self.index.good} - self.index.places.keys():
                 self._keep_good(key)
 
     def _exists(self, key: str) -> bool:
         return key in self.index.places or (bool(self.index.opaque) and key in self.in_force)
+
+    def _meant(self, key: str) -> tuple[str, ...]:
+        """The declared KEYs that a KEY in a reference means."""
+        if not key.startswith(_ANY_ACCOUNT):
+            return (key,) if self._exists(key) else ()
+        if self.accounts is None:
+            known = [*self.index.places, *(self.in_force if self.index.opaque else ())]
+            self.accounts = {}
+            for each in sorted({each for each in known if _kind(each) == "ServiceAccount"}):
+                name = any_team(each)
+                self.accounts[name] = (*self.accounts.get(name, ()), each)
+        return self.accounts.get(key, ())
+
+    def _spec(self, key: str) -> Mapping[str, Any] | None:
+        return _effective(key, self.index, self.declared, self.in_force)
+
+    def _rivals(self, namespace: str, key: str) -> tuple[str, ...]:
+        """Other Projects that name a namespace; none for the only one that has it in force already."""
+        others = set(self.index.claims.get(namespace, ())) - {key}
+        if self.index.opaque:
+            hidden = {each for each in self.in_force if _kind(each) == "Project"} - self.index.places.keys()
+            others |= {each for each in hidden - {key} if namespace in claimed(self.in_force[each])}
+        holding = {each for each in others if namespace in claimed(self.in_force.get(each, {}))}
+        if not holding and namespace in claimed(self.in_force.get(key, {})):
+            return ()
+        return tuple(sorted(holding or others))
 
     def _usable(self, key: str) -> bool:
         resource = self.declared.get(key)
@@ -250,9 +304,25 @@ class _Update:
                 frozen.pop(target, None)
 
 
-def _is_build(key: str) -> bool:
-    return key.startswith("Build/")
+_WAITING = frozenset({"Build", "Deployment"})
+"""Kinds whose resources may wait for each other."""
+
+_ANY_ACCOUNT = f"ServiceAccount/{ANY_TEAM}/"
+
+
+def _effective(
+    key: str, index: Index, declared: Mapping[str, Declared], in_force: Specs
+) -> Mapping[str, Any] | None:
+    """The specification that others see: also of what is refused for a circle, and the last good one."""
+    resource = index.alone.get(key) or declared.get(key)
+    if resource is not None and resource.spec is not None:
+        return resource.spec
+    return in_force.get(key) if resource is not None or index.opaque else None
+
+
+def _kind(key: str) -> str:
+    return key.split("/", 1)[0]
 
 
 def _rank(key: str) -> int:
-    return RANKS[key.split("/", 1)[0]]
+    return RANKS[_kind(key)]

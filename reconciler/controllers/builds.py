@@ -89,10 +89,10 @@ TROUBLE = "RepositoryUnavailable"  # the condition of a Build whose heads are un
 
 def looks(resource: Resource | None) -> bool:
     """Does a Build want passes of its own? One that is started by hand only does not."""
-    if resource is None or resource.kind != "Build" or resource.spec is None:
+    if resource is None or resource.kind != "Build" or not (resource.spec or {}).get("tasks"):
         return False
     unsure = resource.health is Health.PROGRESSING or any(c.type == TROUBLE for c in resource.conditions)
-    return unsure or bool(resource.spec.get("triggers"))
+    return unsure or bool((resource.spec or {}).get("triggers"))
 
 
 def decide(view: BuildView, now: datetime) -> BuildDecision:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from reconciler.controllers.declared_only import declared_only
 from reconciler.controllers.drift import differences
 from reconciler.controllers.prune import Verdict, judge
 from reconciler.model.plan import Action, Change, Held, Plan, Verb
@@ -19,13 +20,16 @@ from specs.tree import Tree
 
 # Containers come before what they hold; removal goes the other way round.
 ORDER = (
-    "Team",
     "User",
+    "Team",
+    "ServiceAccount",
     "Executor",
     "Project",
     "Environment",
-    "Repository",
+    "RoleBinding",
     "Secret",
+    "Repository",
+    "Freeze",
     "Build",
     "Deployment",
     "Pipeline",
@@ -189,6 +193,11 @@ def _applied(declared: Declared, actual: Resource, revision: str, now: datetime)
         )
     else:
         conditions = without_condition(conditions, "Warning")
+    only = declared_only(declared.kind, declared.spec or {})
+    if only:
+        conditions = with_condition(conditions, Condition("NotCarriedOut", True, "NotCarriedOut", only, now))
+    else:
+        conditions = without_condition(conditions, "NotCarriedOut")
     return replace(
         actual,
         labels=dict(declared.labels),

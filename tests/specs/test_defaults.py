@@ -82,8 +82,8 @@ def test_null_means_the_built_in(grow: Grow) -> None:
         ("{defaults: {Build: {disabled: 'no'}}}", 'p.yaml:4:37: disabled must be true or false, not "no"'),
         ("{defaults: {Build: {timeout_seconds: 1}}}", "p.yaml:4:44: timeout_seconds must be at least 10"),
         (
-            "{defaults: {Build: {steps: []}}}",
-            "p.yaml:4:27: `steps` is not yet carried out by this version; remove it",
+            "{defaults: {Environment: {approval_ruleset_bindings: []}}}",
+            "p.yaml:4:33: `approval_ruleset_bindings` is not yet carried out by this version; remove it",
         ),
         (
             "{defaults: {Build: {services: []}}}",
@@ -134,7 +134,8 @@ def test_a_default_that_breaks_a_resource_is_told_at_the_default(grow: Grow) -> 
 def test_an_environment_has_defaults_for_what_is_inside_it_only(grow: Grow) -> None:
     """A Repository is not inside an environment."""
     tree = grow(files("{}", "{defaults: {Repository: {}}}", ""))
-    assert "e.yaml:4:19: an Environment has no defaults for Repository; known here: Build" in [
+    known = "Secret, RoleBinding, Build, Deployment"
+    assert f"e.yaml:4:19: an Environment has no defaults for Repository; known here: {known}" in [
         str(e) for e in tree.errors
     ]
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from specs.meta import Key, environment_name_fault, parse_key, plain_name_fault, project_name_fault
+from specs.meta import (
+    Key,
+    deployment_name_fault,
+    environment_name_fault,
+    parse_key,
+    plain_name_fault,
+    project_name_fault,
+    secret_name_fault,
+    user_name_fault,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +25,17 @@ from specs.meta import Key, environment_name_fault, parse_key, plain_name_fault,
         ("Project/shop", Key("Project", None, None, "shop")),
         ("Environment/shop/dev", Key("Environment", "shop", None, "dev")),
         ("Executor/local", Key("Executor", None, None, "local")),
+        ("ServiceAccount/platform/deployer", Key("ServiceAccount", None, None, "deployer", team="platform")),
+        ("Secret/~alice/_/k", Key("Secret", None, None, "k", owner="alice")),
+        ("Secret/shop/prod/k", Key("Secret", "shop", "prod", "k")),
+        ("Secret/_/_/k", Key("Secret", None, None, "k")),
+        ("RoleBinding/_/_/n", Key("RoleBinding", None, None, "n")),
+        ("RoleBinding/shop/_/n", Key("RoleBinding", "shop", None, "n")),
+        ("Freeze/_/black-friday", Key("Freeze", None, None, "black-friday")),
+        ("Deployment/shop/prod/shop/web", Key("Deployment", "shop", "prod", "shop/web")),
+        ("Pipeline/shop/release", Key("Pipeline", "shop", None, "release")),
+        ("User/a@b.org", Key("User", None, None, "a@b.org")),
+        ("Team/platform", Key("Team", None, None, "platform")),
     ],
 )
 def test_a_key_is_read_and_written_alike(text: str, key: Key) -> None:
@@ -33,6 +53,15 @@ def test_a_key_is_read_and_written_alike(text: str, key: Key) -> None:
         ("Environment/_/dev", "always has a project"),
         ("", '"" is not a kind'),
         ("Build//dev/web", "is not a KEY of a Build"),
+        (
+            "Secret/~/_/k",
+            "names no owner after ~; write Secret/PROJECT (or ~OWNER or _)/ENVIRONMENT (or _)/NAME",
+        ),
+        ("Secret/~alice/prod/k", "a Secret has no environment without a project"),
+        ("RoleBinding/_/prod/n", "a RoleBinding has no environment without a project"),
+        ("ServiceAccount/_/n", "a ServiceAccount always has a team; write ServiceAccount/TEAM/NAME"),
+        ("Deployment/shop/_/web", "a Deployment always has an environment"),
+        ("User", "is not a KEY of a User"),
     ],
 )
 def test_a_wrong_key_is_told(text: str, told: str) -> None:
@@ -53,3 +82,9 @@ def test_names_follow_their_patterns() -> None:
     assert all(environment_name_fault(name) for name in ("Dev", "1a", "", "a/b"))
     assert [plain_name_fault(name) for name in ("web", "1.x_-")] == [None] * 2
     assert all(plain_name_fault(name) for name in (".", "..", "-a", "", "a/b", "a" * 101))
+    assert [deployment_name_fault(name) for name in ("web", "_", "shop/web", "a-b_c/D")] == [None] * 4
+    assert all(deployment_name_fault(name) for name in ("", "1a", "a//b", "a/", "/a", "a.b", "a" * 201))
+    assert [user_name_fault(name) for name in ("alice", "a@b.org", "a+b")] == [None] * 3
+    assert all(user_name_fault(name) for name in ("admin", "", "@a", "a/b", "a b"))
+    assert secret_name_fault("build--shop--dev--web--private-key") is None
+    assert all(secret_name_fault(name) for name in ("", "a/b", "a" * 201, "~a"))

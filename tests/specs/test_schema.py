@@ -26,6 +26,38 @@ RIGHT = [
     document("Build", {"tasks": [{"name": "a", "run": "x"}], "triggers": [{"type": "poll"}]}, project="shop"),
     document("Build", {"timeout_seconds": None}, project="shop", environment="dev"),
     document("Executor", {"images": {"host": {"type": "host"}, "a*": {"type": "container"}}}),
+    document("User", {"email": "a@b.org"}),
+    document("Team", {"members": ["alice"]}),
+    document("ServiceAccount", {}, team="platform"),
+    document("RoleBinding", {"role": "read", "subjects": [{"kind": "User", "name": "alice"}]}),
+    document("Secret", {"sealed": "x", "type": "ssh_key"}, owner="alice"),
+    document(
+        "Environment", {"inputs": {"a": {"secret_ref": "b"}, "c": [1]}, "protected": True}, project="shop"
+    ),
+    document(
+        "Build",
+        {
+            "repo": "web",
+            "steps": [{"run_tests": False}],
+            "scripts": {
+                "deploy": "d.sh",
+                "smoke": {"inline": "x"},
+                "errands": {"e": {"run": "e.sh", "inputs": ["a"]}},
+            },
+            "release": {"namespace": "shop", "version": "1.@", "consumes": ["db", {"name": "x"}]},
+        },
+        project="shop",
+        environment="dev",
+    ),
+    document("Build", {"environment_variables": {"A": "b", "C": {"secret_ref": "d"}}}, project="shop"),
+    document("Deployment", {"version": "1.4.12"}, project="shop", environment="dev"),
+    document(
+        "Deployment", {"inputs": {}, "environments": {"dev": None, "prod": {"follow": "dev"}}}, project="shop"
+    ),
+    document(
+        "Pipeline", {"phases": [{"name": "a", "steps": [{"type": "build", "build": "web"}]}]}, project="shop"
+    ),
+    document("Freeze", {"reason": "x", "from": "2026-11-26T00:00:00Z", "pass": {"roles": ["owner"]}}),
     document(
         "Build",
         {
@@ -46,6 +78,20 @@ WRONG = [
     (document("Project", {"defaults": {"Executor": {}}}), "'Executor' was unexpected"),
     (document("Project", {"defaults": {"Build": {"x": 1}}}), "'x' was unexpected"),
     (document("Nothing", {}), "'Nothing' is not one of"),
+    (document("Build", {"steps": [{"run_test": True}]}), "'run_test' was unexpected"),
+    (document("Build", {"scripts": {"deplyo": "x"}}), "'deplyo' was unexpected"),
+    (document("Build", {"environment_variables": {"A": 1}}), "1 is not of type 'string'"),
+    (document("Deployment", {"environments": {"dev": {"versoin": "1"}}}), "'versoin' was unexpected"),
+    (document("Deployment", {"environments": {"Dev": {}}}), "'Dev' does not match"),
+    (document("Deployment", {"version": 1}), "1 is not of type 'string'"),
+    (
+        document("Pipeline", {"phases": [{"name": "a", "steps": [{"type": "biuld"}]}]}),
+        "'biuld' is not one of",
+    ),
+    (document("Freeze", {"reason": "x", "form": "y"}), "'form' was unexpected"),
+    (document("Team", {}, team="x"), "'team' was unexpected"),
+    (document("Project", {"defaults": {"Deployment": {"version": "1"}}}), "'version' was unexpected"),
+    (document("Project", {"defaults": {"Secret": {"sealed": "1"}}}), "'sealed' was unexpected"),
     ({"apiVersion": "v1", "kind": "Build", "metadata": {"name": "a"}}, "'steersman/v1' was expected"),
     ({**document("Build", {}), "status": {}}, "'status' was unexpected"),
 ]
@@ -54,7 +100,12 @@ WRONG = [
 def messages(schema: dict[str, Any], value: Any) -> list[str]:
     """All messages, also those inside anyOf."""
     errors = list(jsonschema.Draft202012Validator(schema).iter_errors(value))
-    return [inner.message for error in errors for inner in [error, *(error.context or ())]]
+    found = []
+    while errors:
+        error = errors.pop()
+        found.append(error.message)
+        errors += error.context or ()
+    return found
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

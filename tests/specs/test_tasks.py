@@ -332,7 +332,7 @@ def test_an_effective_task_has_every_field() -> None:
         "branches": [], "tags": [], "traits": [], "image": None, "network": None, "load": 1, "priority": 0,
         "exclusive": [], "max_trials": 1, "lost_retries": 2, "eager_trials": 1,
         "retry_on": ["failed", "timeout", "defective"], "retry_delay_seconds": 0, "timeout_seconds": 60,
-        "environment_variables": {}, "attachments": [], "cache": [], "services": [], "packages": [],
+        "environment_variables": {}, "secrets": [], "attachments": [], "cache": [], "services": [], "packages": [],
         "repositories": {}, "run": "x", "run_file": None, "script": None,
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ from specs.document import ParsedFile
 from specs.loader import parse_file
 from specs.tree import Tree
 
+SEALED = "YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOQ=="
 HEAD = "apiVersion: steersman/v1\nkind: "
 DOCUMENTS = [
     "Project\nmetadata: {name: shop}\n",
@@ -37,10 +38,39 @@ DOCUMENTS = [
     "Build\nmetadata: {name: one, project: shop}\nspec: {priority: x, tasks: [{name: a, run: x}]}\n",
     "Executor\nmetadata: {name: local}\n",
     "Executor\nmetadata: {name: local}\nspec: {max_load: x}\n",
+    "Project\nmetadata: {name: shop}\nspec: {namespaces: [{name: aa}], logo_file: d.sh}\n",
+    "Project\nmetadata: {name: other}\nspec: {namespaces: [{name: aa}, {name: bb}]}\n",
+    "Project\nmetadata: {name: shop}\nspec: {defaults: {Build: {steps_from_yml: "
+    "true, repo: web}, Deployment: {follow: dev}}}\n",
+    "Environment\nmetadata: {name: prod, project: shop}\nspec: {inputs: {a: {secret_ref: k}}}\n",
+    "Team\nmetadata: {name: t}\nspec: {members: [alice]}\n",
+    "User\nmetadata: {name: alice}\n",
+    "User\nmetadata: {name: alice}\nspec: {disabled: x}\n",
+    "ServiceAccount\nmetadata: {name: bot, team: t}\n",
+    "ServiceAccount\nmetadata: {name: bot, team: u}\n",
+    "RoleBinding\nmetadata: {name: b}\nspec: {role: read, subjects: "
+    "[{kind: User, name: alice}, {kind: Team, name: t}]}\n",
+    f"Secret\nmetadata: {{name: k, project: shop, environment: dev}}\nspec: {{sealed: {SEALED}}}\n",
+    f"Secret\nmetadata: {{name: k}}\nspec: {{sealed: {SEALED}}}\n",
+    "Secret\nmetadata: {name: k, owner: alice}\nspec: {}\n",
+    "Build\nmetadata: {name: two, project: shop, environment: dev}\n"
+    "spec: {repo: web, steps: [{}], release: {namespace: aa, version: '1'}, run_on: {secrets: [k]}}\n",
+    "Deployment\nmetadata: {name: aa/web, project: shop}\nspec: {environments: {dev: {follow: prod}, prod: {}}}\n",
+    "Deployment\nmetadata: {name: aa/web, project: shop}\n"
+    "spec: {environments: {dev: {follow: prod}, prod: {follow: dev, version: 1}}}\n",
+    "Deployment\nmetadata: {name: aa/web, project: shop, environment: prod}\n"
+    "spec: {follow: dev, inputs: {a: {secret_ref: k}}, providers: {x: aa/db}}\n",
+    "Deployment\nmetadata: {name: aa/web, project: shop, environment: "
+    "dev}\nspec: {scripts: {deploy: {inline_file: a.sh}}}\n",
+    "Pipeline\nmetadata: {name: p, project: shop}\nspec: {service_account_name: bot, phases: [{name: a, steps: ["
+    "{type: deploy, environment: dev, deployment: aa/web, update_version: latest-version},"
+    "{type: build, environment: dev, build: two}, {type: tag-release, tag: x, namespace: aa, application: web}]}]}\n",
+    "Freeze\nmetadata: {name: f, project: shop}\nspec: {reason: x, "
+    "environments: [dev], recurrence: [{days_of_week: sat}]}\n",
     "Nothing\nmetadata: {name: x}\n",
     "Executor\nmetadata: [\n",
 ]
-CONTENTS = st.lists(st.sampled_from(DOCUMENTS), max_size=3).map(
+CONTENTS = st.lists(st.sampled_from(DOCUMENTS), max_size=5).map(
     lambda bodies: "---\n".join(HEAD + body for body in bodies)
 )
 PATHS = st.sampled_from(
@@ -59,6 +89,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "Project/shop": {"defaults": {"Build": {"timeout_seconds": 77}}},
     "Repository/shop/web": {"url": "https://e.org/x"},
     "Environment/shop/dev": {"defaults": {}},
+    "Project/other": {"namespaces": [{"name": "aa"}]},
+    "Team/t": {"members": []},
+    "ServiceAccount/u/bot": {},
+    "Deployment/shop/prod/aa/web": {"follow": "dev", "inputs": {}, "providers": {}},
     "Build/shop/_/one": {"triggers": [{"type": "build", "builds": ["two"]}]},
 }
 IN_FORCE = st.sets(st.sampled_from(sorted(GOOD))).map(lambda keys: {key: GOOD[key] for key in keys})
