@@ -70,10 +70,10 @@ class Block:
                 inner = Slot(value, self._colon(key), key.column)
                 yield from self.value(inner, old[name], new[name])
         end = line_end(self.text, slot.node.end)
-        for name in new:
-            if name not in old:
-                lines = entry_lines(name, new[name], self.layout)
-                yield end, end, self._below(lines, entries[0][0].column)
+        added = [name for name in new if name not in old]
+        for name in added:
+            lines = entry_lines(name, new[name], self.layout)
+            yield end, end, self._below(lines, entries[0][0].column)
         yield from cuts(self.text, entry_spans(self.text, slot.node), gone)
 
     def _list(self, slot: Slot, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Splice]:
@@ -90,15 +90,15 @@ class Block:
         before: Span | None = None
         for at, source in enumerate(sources):
             inner = () if source is None else self.value(slots[source], old[source], new[at])
-            if source is None:
-                lines = self._below(item_lines(new[at], self.layout, in_flow=in_flow), column)
-                yield inserted(self.text, spans[0], before, lines, gap)
-            elif at in stay:
+            if source is not None and at in stay:
                 yield from inner
                 before = spans[source]
+                continue
+            if source is None:
+                lines = self._below(item_lines(new[at], self.layout, in_flow=in_flow), column)
             else:
                 lines = self.layout.line_break + self._moved(spans[source], inner)
-                yield inserted(self.text, spans[0], before, lines, gap)
+            yield inserted(self.text, spans[0], before, lines, gap)
         kept = {sources[at] for at in stay}
         yield from cuts(self.text, spans, {at for at in range(len(items)) if at not in kept})
 
@@ -128,7 +128,8 @@ class Block:
         """A value where one stands that begins in the line of its key or dash, or where nothing stands."""
         node = slot.node
         if node.content == node.end:
-            begin = slot.after if node.start == node.end else node.end
+            behind_anchor = node.start < node.end and not (slot.is_item and below)
+            begin = node.end if behind_anchor else slot.after
             yield begin, node.end, f" {head}" if head else ""
         elif has_break(self.text, slot.after, node.content):
             if below or not head:

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 _NAMING = ("name", "id")
+_MOST_COMPARED = 250_000
 
 
 def aligned(old: Sequence[Any], new: Sequence[Any]) -> list[int | None]:
@@ -21,11 +22,29 @@ def aligned(old: Sequence[Any], new: Sequence[Any]) -> list[int | None]:
     same place is taken to be the same, changed.
     """
     ours, theirs, named = _identities(old, new)
-    blocks = SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks()
+    blocks = _same(ours, theirs)
     found = {at + step: start + step for start, at, size in blocks for step in range(size)}
     found |= _moved(ours, theirs, found)
     found |= _changed(blocks, found, named=named)
     return [found.get(at) for at in range(len(new))]
+
+
+def _same(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Runs of items that are the same in both lists, in order, as (where, where, how many); the last is empty.
+
+    Of very long lists only their beginnings and ends are compared so, as the rest takes time that grows with
+    the square.
+    """
+    shorter = min(len(ours), len(theirs))
+    head = next((at for at in range(shorter) if ours[at] != theirs[at]), shorter)
+    rest = range(1, shorter - head + 1)
+    tail = next((at - 1 for at in rest if ours[-at] != theirs[-at]), shorter - head)
+    ends = len(ours) - tail, len(theirs) - tail
+    blocks = [(0, 0, head)]
+    if (ends[0] - head) * (ends[1] - head) <= _MOST_COMPARED:
+        matcher = SequenceMatcher(None, ours[head : ends[0]], theirs[head : ends[1]], autojunk=False)
+        blocks += [(head + start, head + at, size) for start, at, size in matcher.get_matching_blocks()]
+    return [*blocks, (*ends, tail), (len(ours), len(theirs), 0)]
 
 
 def _moved(ours: Sequence[str], theirs: Sequence[str], found: Mapping[int, int]) -> dict[int, int]:

@@ -20,14 +20,20 @@ class Awkward(Exception):
 
 
 def replaced(text: str, splices: Iterable[Splice], start: int = 0, end: int | None = None) -> str:
-    """A part of a text after splices; of those at one place the first comes first. Awkward if two overlap."""
+    """A part of a text after splices; of those at one place the first comes first. Where something goes, more may go
+    or come; Awkward if two overlap otherwise.
+    """
     out: list[str] = []
-    position = start
+    position, gone = start, False
     for begin, stop, instead in sorted(splices, key=lambda splice: splice[:2]):
-        if begin < position:
+        if begin >= position:
+            out += (text[position:begin], instead)
+            position, gone = stop, not instead
+        elif gone and (begin == stop or not instead):
+            out.append(instead)
+            position = max(position, stop)
+        else:
             raise Awkward
-        out += (text[position:begin], instead)
-        position = stop
     out.append(text[position:end])
     return "".join(out)
 

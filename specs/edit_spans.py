@@ -120,6 +120,7 @@ def _first_cut(text: str, start: int, end: int, following: int) -> Splice:
 
 
 def _cut(text: str, spans: Sequence[Span], index: int, gone: set[int]) -> Splice:
+    """An entry or item that has lines of its own."""
     span, end = spans[index], spans[index].end
     if not is_alone(text, span.start):
         raise Awkward

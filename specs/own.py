@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from specs.defaults import DEFAULTING
 from specs.edit_lists import aligned
-from specs.kinds import KINDS
+from specs.kinds import KINDS, Kind
 from specs.layers import Layer, merge, without_nulls
+from specs.meta import Key
 from specs.model import Spec
 
 _ABSENT: Any = object()
@@ -27,25 +28,31 @@ _Check = Callable[[Any], bool]
 
 
 def own_fields(
-    kind: str, own: Mapping[str, Any], inherited: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any]
+    kind: str,
+    own: Mapping[str, Any],
+    inherited: Sequence[Mapping[str, Any]],
+    wanted: Mapping[str, Any],
+    key: Key | None = None,
 ) -> dict[str, Any]:
     """The fields that a document of `kind`, which holds `own` now, must hold to be `wanted` in effect.
 
-    `inherited` are the weaker layers, strongest first. What differs is set, what is inherited is taken out,
-    and an inherited value that must be undone becomes null. Fields that the kind does not know stay. Raises
-    ValueError (pydantic's ValidationError for one) where `wanted` is no specification of the kind.
+    `inherited` are the weaker layers, strongest first; with a `key`, what a kind takes from the resource's name
+    is inherited too. What differs is set, what is inherited is taken out, and an inherited value that must be
+    undone becomes null. Fields that the kind does not know stay. Raises ValueError (pydantic's ValidationError
+    for one) where `wanted` is no specification of the kind.
     """
     model = KINDS[kind].model
-    target = model.model_validate(without_nulls(wanted)).model_dump(mode="json")
-    base = merge([_layer(layer) for layer in inherited])
+    # What a field holds where it says nothing need not be valid where it is said (`tasks: []`).
+    plain = {k: v for k, v in without_nulls(wanted).items() if not alike(v, _built_in(kind, k))}
+    model.model_validate(plain)
+    unused = KINDS[kind].unused([plain])
+    base = merge([_layer({k: v for k, v in layer.items() if k not in unused}) for layer in inherited])
     found = {name: value for name, value in own.items() if name not in model.model_fields}
     for name in model.model_fields:
-        if name not in target:  # of another form than the wanted one
-            continue
         if name == "defaults" and kind in DEFAULTING:
             value = _defaults(own.get(name, _ABSENT), wanted.get(name) or {})
         else:
-            field = _Field(kind, name, base.get(name), target.get(name))
+            field = _Field(KINDS[kind], name, base.get(name), plain, key)
             value = field.written(own.get(name, _ABSENT))
         if value is not _ABSENT:
             found[name] = value
@@ -64,11 +71,14 @@ def alike(one: Any, other: Any) -> bool:
 class _Field:
     """One field of a kind: what it inherits, and what it shall be in effect."""
 
-    def __init__(self, kind: str, name: str, base: Any, wanted: Any) -> None:
-        self.model = _alone(kind, name)
+    def __init__(self, kind: Kind, name: str, base: Any, wanted: Mapping[str, Any], key: Key | None) -> None:
+        self.model = _alone(kind.name, name)
         self.name = name
         self.base = base
-        self.wanted = wanted
+        self.kind = kind
+        self.key = key
+        self.others = {other: value for other, value in wanted.items() if other != name}
+        self.wanted = self._read({name: wanted[name]} if name in wanted else {})
 
     def written(self, own: Any) -> Any:
         """How the field is written in the document, where `own` is written now; _ABSENT if it is not."""
@@ -82,6 +92,8 @@ class _Field:
         else:
             value = _thin(_whole(self.wanted, self.base), self._means)
             value = _as_written(own, value, self._means)
+        if not self._means(value):
+            value = None
         if not self._means(value):
             raise ValueError(f"{self.name} cannot be written with this value over what it inherits")
         return value
@@ -113,10 +125,16 @@ class _Field:
         """What the field is in effect where `value` is written; _ABSENT if that is not valid."""
         own = {} if value is _ABSENT else {self.name: value}
         merged = merge([_layer(own), _layer({self.name: self.base})])
+        if self.key is not None:
+            named = self.kind.named({**self.others, **merged}, self.key)
+            merged |= {name: value for name, value in named.items() if name == self.name}
         try:
-            return self.model.model_validate(merged).model_dump(mode="json").get(self.name)
+            return self._read(merged)
         except ValidationError:
             return _ABSENT
+
+    def _read(self, fields: Mapping[str, Any]) -> Any:
+        return self.model.model_validate(fields).model_dump(mode="json").get(self.name)
 
 
 def _layer(values: Mapping[str, Any]) -> Layer:
@@ -129,6 +147,17 @@ def _alone(kind: str, name: str) -> type[BaseModel]:
     field = KINDS[kind].model.model_fields[name]
     fields: dict[str, Any] = {name: (field.annotation, field)}
     return create_model("Field", __base__=Spec, **fields)
+
+
+@lru_cache(maxsize=1024)
+def _built_in(kind: str, name: str) -> Any:
+    """What a field is where nothing says it; _ABSENT if it must be said, or the kind has none such."""
+    if name not in KINDS[kind].model.model_fields:
+        return _ABSENT
+    try:
+        return _alone(kind, name)().model_dump(mode="json").get(name)
+    except ValidationError:
+        return _ABSENT
 
 
 def _defaults(own: Any, wanted: Mapping[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from specs.compose import Composed, compose
 from specs.edit import Change, append, difference, edit, remove
 from specs.evaluate import layers_of
 from specs.kinds import KINDS
+from specs.layers import Layer, merge
 from specs.messages import faults
 from specs.meta import Key
 from specs.model import Steps
@@ -121,6 +122,11 @@ class _File:
         return self._lines()[self._numbers.index(number)]
 
 
+def inherited(tree: Tree, key: Key) -> dict[str, Any]:
+    """What defaults give a resource of this KEY where it says nothing itself."""
+    return merge([Layer("", (), values, None) for values in _inherited(tree, key)])
+
+
 def _path(tree: Tree, wish: Wish) -> str:
     place = tree.place(str(wish.key))
     return place.path if place is not None else file_of(wish.key)
@@ -166,7 +172,7 @@ def _own_fields(
     refused = [(_named(steps), sentence) for steps, sentence in take_refused(key.kind, plain)]
     try:
         if not refused:
-            return own_fields(key.kind, own, inherited, plain)
+            return own_fields(key.kind, own, inherited, plain, key)
     except ValidationError as error:
         found = faults(error, KINDS[key.kind].model, plain)
         refused = [(_named(steps), sentence) for steps, sentence, _ in found]
@@ -194,8 +200,9 @@ def _without_filled_texts(tree: Tree, wish: Wish) -> Mapping[str, Any]:
     for steps, name in KINDS[wish.key.kind].texts(wanted):
         holder, before = _at(wanted, steps[:-1]), _at(declared.spec, steps[:-1])
         same = isinstance(before, Mapping) and before.get(steps[-1]) == name
-        if same and holder.get("run") == before.get("run"):
-            wanted = _replaced(wanted, steps[:-1], {k: v for k, v in holder.items() if k != "run"})
+        filled = str(steps[-1]).removesuffix("_file")
+        if same and holder.get(filled) == before.get(filled):
+            wanted = _replaced(wanted, steps[:-1], {k: v for k, v in holder.items() if k != filled})
     return wanted
 
 
