@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
@@ -13,9 +13,10 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from api import problems
+from api import paths, problems
 from api.auth import Authentication, Credentials
-from api.native import events, jobs, logs, metrics, plan, status
+from api.escape import errors, routes
+from api.native import declare, events, jobs, logs, metrics, plan, secrets, status
 from api.native.bodies import json_only
 from reconciler.access import Caller
 from reconciler.installation import Installation
@@ -25,6 +26,8 @@ HANDLERS: list[Any] = [
     status.overview,
     status.resource_list,
     status.resource,
+    declare.resource_put,
+    declare.resource_delete,
     status.schedule_list,
     status.why_key,
     status.can,
@@ -50,15 +53,20 @@ HANDLERS: list[Any] = [
     events.token_list,
     events.token_create,
     events.token_revoke,
+    secrets.public_key,
     metrics.metrics,
 ]
+
+
+for _handler in HANDLERS:
+    _handler.responses = problems.DECLARED | (_handler.responses or {})
 
 
 def create(installation: Installation) -> Litestar:
     """The app of one installation."""
     state = State({"installation": installation, "credentials": Credentials(installation)})
-    return Litestar(
-        route_handlers=HANDLERS,
+    app = Litestar(
+        route_handlers=[*HANDLERS, routes.ROUTER],
         state=state,
         guards=[json_only],
         dependencies={
@@ -66,7 +74,7 @@ def create(installation: Installation) -> Litestar:
             "caller": Provide(_caller, sync_to_thread=False),
         },
         middleware=[DefineMiddleware(Authentication, exclude="^/schema", exclude_from_auth_key="open")],
-        exception_handlers={Exception: problems.handle},
+        exception_handlers={Exception: _refuse},
         request_max_body_size=installation.settings.body_bytes,
         openapi_config=OpenAPIConfig(
             title="Steersman",
@@ -79,6 +87,15 @@ def create(installation: Installation) -> Litestar:
         logging_config=None,
         debug=False,
     )
+    app.asgi_handler = paths.around(app.asgi_handler, routes.PREFIX)
+    return app
+
+
+def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Each served API has its own error body; also for what no route of it takes."""
+    if request.scope["path"].startswith(routes.PREFIX):
+        return errors.handle(request, error)
+    return problems.handle(request, error)
 
 
 def _installation(state: State) -> Installation:

@@ -5,19 +5,24 @@ A poisoned request never gives a 500 with a traceback: what is not foreseen is l
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
 
 from reconciler.errors import (
     BadSignature,
     Conflict,
     Forbidden,
     NotFound,
+    PushRefused,
     Refused,
+    SpecificationRefused,
+    Stale,
     Stalled,
     SteersmanError,
     Transient,
@@ -30,6 +35,8 @@ MEDIA_TYPE = "application/problem+json"
 # The first row that fits decides.
 STATUS: tuple[tuple[type[SteersmanError], int], ...] = (
     (BadSignature, 401),
+    (PushRefused, 502),
+    (Stale, 412),
     (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
@@ -38,6 +45,37 @@ STATUS: tuple[tuple[type[SteersmanError], int], ...] = (
     (Transient, 503),
     (Stalled, 409),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error, for the OpenAPI document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, Any]] | None = None
+
+
+DECLARED: dict[int, ResponseSpec] = {
+    status: ResponseSpec(Problem, media_type=MEDIA_TYPE, generate_examples=False, description=told)
+    for status, told in (
+        (400, "The request cannot be read"),
+        (401, "No good token"),
+        (403, "The role is too small"),
+        (404, "Not there, or not to be seen"),
+        (409, "It does not fit what is there"),
+        (412, "It has changed since it was read"),
+        (413, "The body is too large"),
+        (415, "The body is no JSON"),
+        (422, "It cannot be accepted"),
+        (429, "Too many wrong tokens"),
+        (502, "Git refuses the commit"),
+        (503, "Not now: try again"),
+    )
+}
+"""What any route may answer instead of what it is for."""
 
 
 def problem(
@@ -70,7 +108,12 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 def _ours(error: SteersmanError) -> Response[bytes]:
     status = next((code for kind, code in STATUS if isinstance(error, kind)), 409)
     headers = {"Retry-After": "2"} if status == 503 else {}
-    return problem(status, error.reason, error.message, headers)
+    more: dict[str, Any] = {}
+    if isinstance(error, SpecificationRefused):
+        more["errors"] = [
+            {"key": key, "where": where, "message": message} for key, where, message in error.errors
+        ]
+    return problem(status, error.reason, error.message, headers, **more)
 
 
 def _invalid(error: ValidationException) -> Response[bytes]:
@@ -93,5 +136,6 @@ def _title(status: int) -> str:
         405: "MethodNotAllowed",
         413: "TooLarge",
         415: "UnsupportedMediaType",
+        429: "TooManyRequests",
     }
     return titles.get(status, "Error")

@@ -68,10 +68,10 @@ class Caller:
 
     def _level(self, key: Key) -> Level | None:
         scope = scope_of(key)
+        if key.owner is not None:
+            return Level.OWNER if self.subject == f"User/{key.owner}" else self.rights.everywhere
         if key.kind == "Project" or scope == INSTALLATION:
             return self.rights.within(scope)
-        if key.project is not None and key.project.startswith("~"):
-            return Level.OWNER if self.subject == f"User/{key.project[1:]}" else self.rights.everywhere
         return self.rights.at(scope)
 
 
@@ -103,6 +103,8 @@ def ask(installation: Installation, caller: Caller, verb: str, key: str) -> tupl
     if found is None or not caller.sees(key):
         return None, None
     wanted = need(verb, found, protected=_protected(installation, found), person=caller.person)
+    if _is_its_own(installation, caller, found):
+        return wanted, Level.OWNER
     return wanted, caller.rights.within(wanted.scope) if verb == "read" else caller.rights.at(wanted.scope)
 
 
@@ -147,6 +149,15 @@ def concerns(caller: Caller, location: str) -> bool:
         return True
     head, _, rest = location.rpartition("projects/")[2].partition("/")
     return bool(rest) and caller.sees(f"Project/{head}")
+
+
+def _is_its_own(installation: Installation, caller: Caller, key: Key) -> bool:
+    """A person's own secret, or a service account of the caller's team; a narrowed token has no part in them."""
+    if caller.most < Level.OWNER or caller.within != INSTALLATION:
+        return False
+    if key.owner is not None:
+        return caller.subject == f"User/{key.owner}"
+    return key.kind == "ServiceAccount" and may_hold(installation, caller, str(key))
 
 
 def _protected(installation: Installation, key: Key) -> bool:

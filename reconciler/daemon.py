@@ -19,6 +19,7 @@ from typing import TextIO
 
 import structlog
 
+from reconciler import sealing
 from reconciler.apply import jobs as apply
 from reconciler.apply.dispatch import changes
 from reconciler.apply.jobs import Outcome
@@ -30,6 +31,7 @@ from reconciler.execution import leftovers
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.command import Place
 from reconciler.execution.run import Runs
+from reconciler.execution.secrets import Secrets
 from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.job import Job, State
@@ -37,12 +39,14 @@ from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
 from reconciler.passes import dispatch, routes
 from reconciler.passes import jobs as job_passes
+from reconciler.sealing import Keys, SealingError
 from reconciler.settings import HostCredentials, Settings
+from reconciler.source.commit import Author, Writer
 from reconciler.source.git import Credentials, Mirror
 from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.watch import git_dir_of, local_path, watch
-from reconciler.store import jobs, migrate, ownership, resources, sources, tokens
+from reconciler.store import fingerprint, jobs, migrate, ownership, resources, sources, tokens
 from reconciler.store.database import Database, Write, connect
 from reconciler.store.snapshot import Snapshot, View
 from reconciler.store.tokens import NewToken
@@ -94,21 +98,30 @@ class Daemon:
         for name in ("runs", "workspaces", "mirrors", "attachments"):
             (settings.data / name).mkdir(mode=0o700, exist_ok=True)
         database = await self._database()
+        keys = await self._keys(database)
         snapshot = Snapshot()
         self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith("Build/"))
         database.wake = self.loop.wake
         mirrors = Mirrors(settings.data / "mirrors", credentials_of(settings))
         self._stack.push_async_callback(mirrors.close)
         source = await self._source()
+        committer = Author(settings.committer_name, settings.committer_email)
+        writer = Writer(
+            source, settings.branch, settings.data / "mirrors", committer, signing_key=settings.signing_key
+        )
+        self._stack.push_async_callback(writer.close)
         store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
         await asyncio.to_thread(store.clear_unfinished)
-        runs = Runs(settings, database, mirrors, store, self, self.loop.wake)
+        given = Secrets(keys, lambda key: snapshot.current.resources.get(key))
+        runs = Runs(settings, database, mirrors, store, given, self, self.loop.wake)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(
             settings,
+            keys,
             database,
             snapshot,
             source,
+            writer,
             mirrors,
             store,
             runs,
@@ -130,6 +143,29 @@ class Daemon:
         self._stack.push_async_callback(database.close)
         await database.load_version()
         return database
+
+    async def _keys(self, database: Database) -> Keys:
+        """The server's key, made at the first start; one that does not fit the store is refused."""
+        path, accept = self.settings.key_path, self.settings.accept_key
+        known = await database.read(fingerprint.load)
+        wrong = (
+            "what was sealed to it would be lost. Put the right key file there (it is in the backup); only if it "
+            "is lost for good, start once with STEERSMAN_ACCEPT_KEY=1 and seal all secrets anew"
+        )
+        if known is not None and not accept and not path.exists():
+            raise Stalled("KeyMissing", f"the key file {path} is missing, but the store has a key: {wrong}")
+        try:
+            if not path.exists():
+                sealing.make(path)
+                log.info("key-made", path=str(path))
+            keys = sealing.load(path)
+        except SealingError as error:
+            raise Stalled("KeyFile", str(error)) from error
+        if known is not None and known not in keys.fingerprints and not accept:
+            raise Stalled("KeyMismatch", f"the key file {path} is not the key of this store: {wrong}")
+        if known != keys.fingerprints[0]:
+            await database.write(lambda write: fingerprint.save(write.connection, keys.fingerprints[0]))
+        return keys
 
     async def _own(self, url: str) -> None:
         """One daemon a database: a second one would take up this one's trials as its own."""

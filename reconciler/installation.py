@@ -5,6 +5,7 @@ Built and closed by `reconciler.daemon`; holds no logic.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
 from reconciler.model.plan import Plan
 from reconciler.model.resource import Resource
+from reconciler.sealing import Keys
 from reconciler.settings import Settings
+from reconciler.source.commit import Writer
 from reconciler.source.desired import Desired
 from reconciler.source.git import Mirror
 from reconciler.source.mirrors import Mirrors
@@ -39,13 +42,16 @@ class Installation:
     `queue`: unfinished jobs as dispatch was told of them;
     `shown`: when a Build was last woken to show a job's end, by the monotonic clock;
     `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why;
+    `writing`: held by whoever commits to the spec repository;
     `authority`: who may do what, and the resources it was made of.
     """
 
     settings: Settings
+    keys: Keys
     database: Database
     snapshot: Snapshot
     source: Mirror
+    writer: Writer
     mirrors: Mirrors
     attachments: AttachmentStore
     runs: Runs
@@ -63,4 +69,5 @@ class Installation:
     followers: Mapping[str, tuple[str, ...]] | None = None
     shown: dict[str, float] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     authority: tuple[Mapping[str, Resource], Authority] | None = None

@@ -6,7 +6,7 @@ Read once by `api.cli` and handed down as a value; nothing else reads the enviro
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 DEFAULT_FILE = Path("steersman.toml")
+WriteMode = Literal["direct", "branch", "read-only"]
 _DATABASES = ("postgresql", "postgres", "sqlite")
 
 
@@ -63,14 +64,38 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = Field(
         default=None, description="the administrator's token, instead of a random one"
     )
+    wrong_credentials_per_minute: int = Field(
+        default=60, gt=0, description="by address and by name; beyond, a minute's wait"
+    )
     insecure_no_auth: bool = Field(
         default=False, description="everybody is the administrator; for a closed loopback only"
     )
     log_format: str = Field(default="auto", pattern="^(auto|console|json)$")
 
+    # writing to the source
+    write_mode: WriteMode = Field(
+        default="direct",
+        description="API writes of declared things: direct, branch (to be merged) or read-only",
+    )
+    write_modes: dict[str, WriteMode] = Field(
+        default_factory=dict, description="the same by project, where it differs"
+    )
+    project_creation: Literal["administrators", "any"] = Field(
+        default="administrators", description="who may add projects through an API"
+    )
+    committer_name: str = Field(default="Steersman", description="committer of commits that API writes make")
+    committer_email: str = Field(default="steersman@localhost", description="the committer's address")
+    signing_key: Path | None = Field(default=None, description="SSH private key that signs these commits")
+
     # safety
     allow_local_repositories: bool = Field(
         default=False, description="let specs name repositories of this machine by path"
+    )
+    key_file: Path | None = Field(
+        default=None, description="the server's key, to which secrets are sealed; else server.key in `data`"
+    )
+    accept_key: bool = Field(
+        default=False, description="take the key file although the store knows another, which is lost"
     )
     allow_unsandboxed: bool = Field(
         default=False, description="run scripts without bubblewrap where it is absent or switched off"
@@ -97,10 +122,10 @@ class Settings(BaseSettings):
         default=30, ge=0, description="between TERM and KILL when a script is stopped"
     )
 
-    @field_validator("data")
+    @field_validator("data", "key_file")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("timezone")
     @classmethod
@@ -132,6 +157,11 @@ class Settings(BaseSettings):
         """Flags win over the environment, the environment over the file."""
         file = cls.toml_file or DEFAULT_FILE
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file))
+
+    @property
+    def key_path(self) -> Path:
+        """Where the server's key lies."""
+        return self.key_file or self.data / "server.key"
 
     @property
     def database_url(self) -> str:

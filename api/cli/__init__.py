@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from api.cli import jobs, local, remote
+from api.cli.secrets import secrets
 from api.cli.tokens import audit, tokens
 
 app = typer.Typer(
@@ -26,11 +27,14 @@ VERBS: tuple[Callable[..., None], ...] = (
     local.schema,
     local.init,
     local.migrate,
+    local.backup,
     remote.status,
     remote.get,
     remote.plan,
     remote.sync,
     remote.why,
+    remote.can,
+    remote.whoami,
     remote.schedules,
     remote.events,
     jobs.trigger,
@@ -44,6 +48,7 @@ VERBS: tuple[Callable[..., None], ...] = (
 for verb in VERBS:
     app.command()(verb)
 app.add_typer(tokens, name="token")
+app.add_typer(secrets, name="secret")
 app.add_typer(audit, name="audit")
 
 

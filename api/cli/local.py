@@ -17,6 +17,7 @@ from api.cli.starter import write_starter
 from reconciler.errors import SteersmanError
 from reconciler.settings import Settings, load
 from reconciler.source.desired import from_texts, is_spec
+from reconciler.store import backup as backups
 from reconciler.store import migrate as migrations
 from specs.errors import SpecError
 from specs.kinds import KINDS
@@ -138,6 +139,31 @@ def migrate(
         show_json(body)
     else:
         typer.echo(f"{'migrated to' if changed else 'already at'} revision {migrations.HEAD}")
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="The archive to make, such as steersman.tar.gz.")],
+    database: Annotated[
+        str | None, typer.Option(help="postgresql://…; without it, SQLite in the data directory.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data directory.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Put all that cannot be made anew into one archive; the daemon may be running.
+
+    It holds keys and tokens: keep it as you keep those. To restore, unpack it into an empty data directory.
+    """
+    settings = _settings(
+        {k: v for k, v in {"database": database, "data": data}.items() if v is not None}, None
+    )
+    try:
+        size = backups.write(settings.data, settings.database_url, target)
+    except SteersmanError as error:
+        fail(error.message)
+    if output is Format.JSON:
+        show_json({"backup": str(target), "bytes": size})
+    else:
+        typer.echo(f"{target}: {size:,} bytes")
 
 
 def read_files(path: Path) -> dict[str, bytes]:

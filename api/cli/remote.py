@@ -140,6 +140,36 @@ def why(
         console().print(f"  {cause['reason']}: {cause['message']}{where}", markup=False)
 
 
+def can(
+    verb: Annotated[str, typer.Argument(help="read, trigger, cancel, retry, edit, delete or confirm.")],
+    key: Annotated[str, typer.Argument(help="A KEY, which need not be there yet.")],
+    server: Server = None,
+    token: Token = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """May I, and why not; exit 2 if not."""
+    body = connect(server, token).get(f"/reconciler/can/{verb}/{key}")
+    if output is Format.JSON:
+        show_json(body)
+    else:
+        console().print("yes" if body["allowed"] else f"no: {body['why']}", markup=False)
+    raise typer.Exit(0 if body["allowed"] else 2)
+
+
+def whoami(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Who the token speaks for, and which roles it leaves."""
+    body = connect(server, token).get("/reconciler/whoami")
+    if output is Format.JSON:
+        show_json(body)
+        return
+    console().print(body["subject"], markup=False)
+    rows = [
+        (r["role"], "/".join(filter(None, (r["project"], r["environment"]))) or "everywhere")
+        for r in body["roles"]
+    ]
+    show_table(("ROLE", "WHERE"), rows)
+
+
 def schedules(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """Schedules with their next times."""
     body = connect(server, token).get("/reconciler/schedules")

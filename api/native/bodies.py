@@ -58,6 +58,13 @@ class TriggerBody(Body):
     commit: str | None = Field(default=None, pattern="^[0-9a-fA-F]{7,64}$")
 
 
+class ResourceBody(Body):
+    """What a resource shall be: its effective specification; labels only where they change."""
+
+    spec: dict[str, Any]
+    labels: dict[str, str] | None = Field(default=None, max_length=100)
+
+
 class TokenBody(Body):
     """A new token: whose (by default the caller's own), up to which level, and where (by default everywhere)."""
 

@@ -20,7 +20,7 @@ _MEANING = {
 }
 
 
-@get("/metrics", summary="Prometheus metrics")
+@get("/metrics", media_type="text/plain", summary="Prometheus metrics")
 async def metrics(installation: Installation, caller: Caller) -> Response[bytes]:
     """For those who may read the whole installation."""
     found = await figures(installation, caller)

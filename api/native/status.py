@@ -46,9 +46,10 @@ async def resource_list(
 
 
 @get("/reconciler/resources/{key:path}", summary="One resource whole")
-async def resource(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
-    """With its effective specification and the place that each field comes from."""
-    return resources.get(installation, caller, key.lstrip("/"))
+async def resource(installation: Installation, caller: Caller, key: str) -> Response[dict[str, Any]]:
+    """With its effective specification and the place that each field comes from; `ETag` is for `If-Match`."""
+    found = resources.get(installation, caller, key.lstrip("/"))
+    return Response(found, headers={"ETag": f'"{found["digest"] or "invalid"}"'})
 
 
 @get("/reconciler/schedules", summary="Schedules with their next times")

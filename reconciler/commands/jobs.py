@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from reconciler.access import Caller, missing, require
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Order
 from reconciler.controllers.builds import inputs_of
+from reconciler.controllers.declared_only import declared_only
 from reconciler.errors import Conflict, NotFound, Refused
 from reconciler.installation import Installation
 from reconciler.model.job import Checkout, Job, Reason
@@ -59,6 +61,13 @@ async def cancel(installation: Installation, caller: Caller, number: int) -> dic
     job = await installation.database.write(work, caller.actor)
     installation.wake(f"job/{number}")
     return {"number": number, "id": job.id}
+
+
+async def cancel_all(installation: Installation, caller: Caller, numbers: Iterable[int]) -> None:
+    """Ask jobs to end; those that have ended meanwhile stay as they are."""
+    for number in numbers:
+        with suppress(Conflict, NotFound):
+            await cancel(installation, caller, number)
 
 
 async def retry(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
@@ -117,6 +126,8 @@ def _build(installation: Installation, key: str) -> Resource:
         raise Refused("NotRunnable", f"{key} is a {resource.kind}; only a Build can be triggered")
     if resource.spec is None:
         raise Conflict("Invalid", f"{key} never had a good specification; see `steersman why {key}`")
+    if not resource.spec.get("tasks"):
+        raise Conflict("NotCarriedOut", declared_only(resource.kind, resource.spec) or f"{key} has no tasks")
     return resource
 
 

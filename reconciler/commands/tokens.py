@@ -76,6 +76,21 @@ async def revoke(installation: Installation, caller: Caller, token: str) -> None
     await installation.database.write(work, caller.actor)
 
 
+async def revoke_within(
+    installation: Installation, caller: Caller, project: str, environment: str | None
+) -> None:
+    """End all tokens that are good only inside of a project or environment that is no more."""
+
+    def work(write: Write) -> None:
+        count = tokens.revoke_within(write.connection, project, environment, write.now)
+        if count:
+            write.record(
+                "tokens-revoked", None, {"project": project, "environment": environment, "count": count}
+            )
+
+    await installation.database.write(work, caller.actor)
+
+
 async def note_use(installation: Installation, token: str, at: datetime) -> None:
     """Store a token's last use; what the database does not take now is noted at the next use."""
     with suppress(SteersmanError):

@@ -35,7 +35,8 @@ def judge(
     """Sort KEYs that Git no longer declares into those to remove and those that wait.
 
     `opaque` are the paths of files that could not be read whole; `references` gives what a resource will refer to
-    once the revision is applied; `confirmed` are the brake digests that a person has confirmed.
+    once the revision is applied; `confirmed` are the brake digests that a person has confirmed, and KEYs that somebody
+    has removed one by one.
     """
     left = sorted(candidates)
     held: list[Held] = []
@@ -105,7 +106,8 @@ def _brake(
     """Five or more removals and more than a third of a project at once wait for a person."""
     removing: dict[str | None, list[str]] = {}
     for key in left:
-        removing.setdefault(_scope(actual[key]), []).append(key)
+        if key not in confirmed:
+            removing.setdefault(_scope(actual[key]), []).append(key)
     if all(len(keys) < BRAKE_COUNT for keys in removing.values()):
         return left
     totals: dict[str | None, int] = {}

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reconciler.errors import Stalled, SteersmanError
-from reconciler.execution import containers, groups, sandbox
+from reconciler.execution import containers, groups, sandbox, secrets
 from reconciler.execution.containers import Container, Service
+from reconciler.execution.memory import Held, Memory
+from reconciler.execution.placing import GNUPG, Placing, passwd
+from reconciler.execution.secrets import NOTHING, Opened
 from reconciler.execution.supervisor import Command, cookie
 from reconciler.execution.workspace import Folder
 from reconciler.model.job import Job
@@ -25,7 +28,7 @@ from reconciler.store.jobs import MAIN, LiveTrial
 from specs.executor import PROCESSES, resolve_image
 
 LAUNCHER = Path(__file__).with_name("launch.sh")
-_INSIDE = "/run/steersman"
+_INSIDE = secrets.INSIDE
 _SCRIPT = f"{_INSIDE}/script"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -49,7 +52,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in."""
+    """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in.
+
+    `memory`: for secrets of those that take no descriptors.
+    """
 
     job: Job
     trial: LiveTrial
@@ -57,11 +63,18 @@ class Order:
     folder: Folder
     run: Path
     variables: Mapping[str, str]
+    secrets: Opened = NOTHING
+    memory: Memory | None = None
 
     @property
     def policy(self) -> Mapping[str, Any]:
         """The task's entry of the specification."""
         return self.trial.policy
+
+    @property
+    def placing(self) -> Placing:
+        """Where its secrets are put."""
+        return Placing(self.secrets, self.run, self.folder, self.memory)
 
     @property
     def network(self) -> Any:
@@ -92,14 +105,14 @@ def build(order: Order, settings: Settings) -> tuple[Command, tuple[str, ...]]:
     if image["type"] == "container":
         return _contained(order, settings, image, bounds), bounds.notes
     _steps(order, image)
-    _services(order, "run")
+    held = [*order.secrets.files, *_services(order, "run")]
     if _sandboxed(order.place, settings):
-        return _boxed(order, settings, image, bounds), bounds.notes
+        return _boxed(order, settings, image, bounds, held), bounds.notes
     if image["type"] == "root":
         raise Stalled(
             "RootNeedsSandbox", f"the image {image['name']} is a root directory, which needs the sandbox"
         )
-    return _bare(order, settings, bounds), bounds.notes
+    return _bare(order, settings, bounds, held), bounds.notes
 
 
 def outputs_path(run: Path) -> Path:
@@ -109,8 +122,8 @@ def outputs_path(run: Path) -> Path:
 
 def server_secrets(settings: Settings) -> list[str]:
     """What the daemon knows and an unsandboxed script could read: masked in its log."""
-    token = settings.data / "admin.token"
-    found = [token.read_text(encoding="utf-8").strip()] if token.exists() else []
+    files = [path for path in (settings.data / "admin.token", settings.key_path) if path.exists()]
+    found = [path.read_text(encoding="utf-8").strip() for path in files]
     found += [item.get_secret_value() for item in (settings.admin_token, settings.webhook_secret) if item]
     found += [secret for host in settings.credentials.values() if (secret := host.secret())]
     return found
@@ -119,7 +132,7 @@ def server_secrets(settings: Settings) -> list[str]:
 # -- the three ways
 
 
-def _bare(order: Order, settings: Settings, bounds: _Bounds) -> Command:
+def _bare(order: Order, settings: Settings, bounds: _Bounds, held: Sequence[Held]) -> Command:
     script = _script_file(order)
     folder = order.folder
     environment = _environment(order, settings) | {
@@ -129,9 +142,11 @@ def _bare(order: Order, settings: Settings, bounds: _Bounds) -> Command:
         "STEERSMAN_OUTPUTS": str(order.run / "outputs"),
         "STEERSMAN_NEEDS": str(folder.needs),
     }
+    if order.secrets:
+        order.placing.prepare(str(folder.home))
+        environment |= order.placing.by_link(held)
     argv = _launched(order, _interpreter(script, script), str(LAUNCHER), str(order.run))
-    for log_folder in (order.run, *(order.run / "services" / name for name in service_names(order.policy))):
-        (log_folder / "raw").touch(mode=0o600)
+    _mask(order)
     return Command(
         argv,
         environment,
@@ -143,16 +158,26 @@ def _bare(order: Order, settings: Settings, bounds: _Bounds) -> Command:
     )
 
 
-def _boxed(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _Bounds) -> Command:
+def _boxed(
+    order: Order, settings: Settings, image: Mapping[str, Any], bounds: _Bounds, held: Sequence[Held]
+) -> Command:
     folder, run = order.folder, order.run
     argv, files = _shown_script(order)
+    if order.secrets:
+        order.placing.prepare()
+        order.placing.imports(order.secrets.pgp)
+        _mask(order)
+    if order.secrets.ssh and not _installs(order):
+        held = [*held, *passwd(Path(image["path"]) if image["type"] == "root" else Path("/"))]
     outputs = [(run / "outputs", f"{_INSIDE}/outputs")]
     if _needs_launcher(order):
         argv = _launched(order, argv, f"{_INSIDE}/launch", _INSIDE)
         files += [
             (LAUNCHER, f"{_INSIDE}/launch"),
             *_inside(run, "steps/*"),
-            *_inside(run, "services/*/[!p]*"),
+            *_inside(run, "keys/*"),
+            *_inside(run, "services/*/[!pr]*"),
+            *_inside(run, "services/*/r[!a]*"),
         ]
         outputs += [(run / "status", f"{_INSIDE}/status"), *_inside(run, "services/*/pipe")]
     view = sandbox.View(
@@ -168,6 +193,8 @@ def _boxed(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _
         home=folder.home,
         root=_root(order, image),
         installs=_installs(order),
+        key_file=settings.key_file,
+        memory=(GNUPG,) if order.secrets.pgp else (),
     )
     environment = _environment(order, settings) | _paths_inside(sandbox.HOME)
     entrances = _groups(order, bounds)
@@ -177,7 +204,9 @@ def _boxed(order: Order, settings: Settings, image: Mapping[str, Any], bounds: _
         folder.workspace,
         sandboxed=True,
         log_limit=bounds.log_bytes,
+        masked=bool(order.secrets),
         groups=entrances,
+        held=tuple(held),
     )
 
 
@@ -185,6 +214,11 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
     folder, run = order.folder, order.run
     argv, files = _shown_script(order)
     _steps(order, image)
+    services = _container_services(order)
+    if order.secrets:
+        order.placing.prepare()
+        order.placing.imports(order.secrets.pgp)
+        _mask(order)
     mounts = [
         (folder.workspace, sandbox.WORKSPACE, True),
         (folder.tmp, "/tmp", True),  # noqa: S108  (the container's)
@@ -192,10 +226,14 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         (LAUNCHER, f"{_INSIDE}/launch", False),
         (run / "status", f"{_INSIDE}/status", True),
         (run / "outputs", f"{_INSIDE}/outputs", True),
-        *((path, place, False) for path, place in _inside(run, "steps/*")),
+        *((path, place, False) for path, place in (*_inside(run, "steps/*"), *_inside(run, "keys/*"))),
+        *((path, place, True) for path, place in order.placing.by_path(order.secrets.files)),
+        *(((order.placing.in_memory("gnupg"), GNUPG, True),) if order.secrets.pgp else ()),
         *((path, place, False) for path, place in files),
         *(((folder.needs, f"{_INSIDE}/needs", False),) if folder.needs.is_dir() else ()),
-        *sandbox.shown(order.place.spec, settings.data),
+        *sandbox.shown(
+            order.place.spec, (settings.data, *((settings.key_file,) if settings.key_file else ()))
+        ),
     ]
     container = Container(
         run=run,
@@ -206,7 +244,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         network=order.network,
         processes=bounds.processes,
         memory_bytes=bounds.memory_bytes,
-        services=_container_services(order),
+        services=services,
     )
     return Command(
         containers.prepare(container),
@@ -214,6 +252,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         folder.workspace,
         sandboxed=False,
         log_limit=bounds.log_bytes,
+        masked=bool(order.secrets),
         own_environment=containers.own_environment(),
     )
 
@@ -222,7 +261,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
 
 
 def _needs_launcher(order: Order) -> bool:
-    return bool(order.policy.get("services") or _installs(order))
+    return bool(order.policy.get("services") or _installs(order) or order.secrets.pgp)
 
 
 def _installs(order: Order) -> bool:
@@ -261,8 +300,11 @@ def _list(image: Mapping[str, Any], field: str) -> list[str]:
     return list(words)
 
 
-def _services(order: Order, wanted: str) -> None:
-    """Files of services that run beside the script: RUN/services/NAME/{run,ready,environment,pipe}."""
+def _services(order: Order, wanted: str) -> Iterator[Held]:
+    """Files of services that run beside the script: RUN/services/NAME/{run,ready,environment,pipe}.
+
+    Given are those that must not come to the disk: environments with secrets.
+    """
     for service in order.policy.get("services") or ():
         _refuse_other(service, wanted)
         folder = order.run / "services" / service["name"]
@@ -270,16 +312,19 @@ def _services(order: Order, wanted: str) -> None:
         (folder / "run").write_text(service["run"], encoding="utf-8")
         if service.get("ready"):
             (folder / "ready").write_text(service["ready"], encoding="utf-8")
-        lines = [
-            f"export {name}={shlex.quote(value)}\n"
-            for name, value in (service.get("environment_variables") or {}).items()
-        ]
-        (folder / "environment").write_text("".join(lines), encoding="utf-8")
+        opened = order.secrets.services.get(service["name"]) or {}
+        variables = secrets.filled(service.get("environment_variables"), opened)
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+        content = "".join(lines).encode("utf-8", "surrogateescape")
+        if opened:
+            yield Held(f"{_INSIDE}/services/{service['name']}/environment", 0o600, content)
+        else:
+            (folder / "environment").write_bytes(content)
         _pipe(folder)
 
 
 def _container_services(order: Order) -> list[Service]:
-    found = []
+    found: list[Service] = []
     for service in order.policy.get("services") or ():
         _refuse_other(service, "image")
         image = resolve_image(order.place.spec, service["image"])
@@ -288,8 +333,10 @@ def _container_services(order: Order) -> list[Service]:
         folder = order.run / "services" / service["name"]
         folder.mkdir(parents=True, exist_ok=True)
         _pipe(folder)
-        variables = service.get("environment_variables") or {}
-        found.append(Service(service["name"], image, service.get("ready"), variables))
+        opened = order.secrets.services.get(service["name"]) or {}
+        variables = secrets.filled(service.get("environment_variables"), opened)
+        place = order.placing.in_memory(f"service-{len(found)}") if opened else None
+        found.append(Service(service["name"], image, service.get("ready"), variables, place))
     return found
 
 
@@ -305,6 +352,12 @@ def _pipe(folder: Path) -> None:
     pipe = folder / "pipe"
     if not pipe.exists():
         os.mkfifo(pipe, 0o600)
+
+
+def _mask(order: Order) -> None:
+    """What is printed goes to RUN/raw, from which `recorder` makes the log."""
+    for folder in (order.run, *(order.run / "services" / name for name in service_names(order.policy))):
+        (folder / "raw").touch(mode=0o600)
 
 
 def _inside(run: Path, pattern: str) -> Iterator[tuple[Path, str]]:
@@ -463,7 +516,10 @@ def _environment(order: Order, settings: Settings, image_has: tuple[str, ...] = 
     }
     base = {"PATH": _PATH, "LANG": "C.UTF-8", "CI": "true", "USER": "steersman", "TZ": settings.timezone}
     base = {name: value for name, value in base.items() if name not in image_has}
-    own = {str(k): str(v) for k, v in (policy.get("environment_variables") or {}).items()}
+    own = secrets.filled(policy.get("environment_variables"), order.secrets.variables)
+    if order.secrets.ssh:
+        # ssh itself looks in the home that /etc/passwd has, which may be another one
+        own = {"GIT_SSH_COMMAND": 'ssh -F "$HOME/.ssh/config"'} | own
     matrix = {f"MATRIX_{name.upper()}": value for name, value in (policy.get("matrix") or {}).items()}
     inputs = {f"INPUT_{name}": value for name, value in job.inputs.items()}
     return base | own | matrix | inputs | dict(order.variables) | facts

@@ -29,12 +29,16 @@ _REMOVE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of a script: its image, what is asked to see that it is ready, its variables."""
+    """One service of a script: its image, what is asked to see that it is ready, its variables.
+
+    `memory`: the folder in memory for those variables, where there are secrets among them.
+    """
 
     name: str
     image: Mapping[str, Any]
     ready: str | None
     environment: Mapping[str, str]
+    memory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,9 @@ def prepare(container: Container) -> tuple[str, ...]:
         place = folder / name[-2:]
         place.mkdir(exist_ok=True)
         (place / "service").write_text(service.name + "\n", encoding="utf-8")
-        (place / "environment").write_text(_environment(service), encoding="utf-8")
-        _write(place / "arguments", _service(container, name, service, network, place / "environment"))
+        environment = (service.memory or place) / "environment"
+        environment.write_text(_environment(service), encoding="utf-8", errors="surrogateescape")
+        _write(place / "arguments", _service(container, name, service, network, environment))
         if service.ready is not None:
             _write(place / "ready", ("/bin/sh", "-c", service.ready))
         if network == "none":  # the first one has the network that the others share

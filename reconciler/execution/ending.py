@@ -132,11 +132,13 @@ def _launch_failed(what: str, name: str) -> tuple[State, str | None, str | None]
         return State.DEFECTIVE, Reason.SERVICE, f"the service {name} was not ready; its log says more"
     if what == "install":
         return State.DEFECTIVE, Reason.INSTALL, "the task's packages could not be installed; the log says why"
+    if what == "secret":
+        return State.DEFECTIVE, Reason.SECRET, "a PGP key could not be imported by gpg; the log says why"
     return State.DEFECTIVE, Reason.EXECUTOR_ERROR, "the container could not be started; the log says why"
 
 
 def _told(run: Path, scripts: Mapping[str, int]) -> tuple[str, str] | None:
-    """What kept a script from starting, by the launcher: (`service`, name), (`install`, ""), (`container`, "").
+    """What kept a script from starting, by the launcher: `service`, `install`, `secret` or `container`, and a name.
 
     The script may have written there too, or put something else in its place: only what is expected counts.
     """
@@ -151,7 +153,7 @@ def _told(run: Path, scripts: Mapping[str, int]) -> tuple[str, str] | None:
         what, _, name = word.partition(" ")
         if what == "running":
             return None
-        if (what == "service" and name in scripts) or word == "install":
+        if (what == "service" and name in scripts) or word in ("install", "secret"):
             return what, name
     contained = (run / "containers").is_dir()
     return ("container", "") if contained and "started" not in words else None

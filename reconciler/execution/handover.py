@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.execution.attachments import AttachmentStore
+from reconciler.execution.masking import Masker
 from reconciler.model.job import Job, State, Task, Trial
 from reconciler.store.attachments import Attachment
 
@@ -65,6 +66,21 @@ def read_outputs(path: Path) -> Outputs:
         else:
             values[pair[0]] = pair[1]
     return Outputs(values, tuple(complaints[:20]))
+
+
+def without_secrets(outputs: Outputs, masker: Masker | None) -> Outputs:
+    """Only those that hold no secret: they are stored, and shown. `masker` None: what is secret is not known."""
+    if masker is None:
+        return Outputs({}, (*outputs.complaints, "its outputs were left out: they may hold secrets"))
+    shown = {name: value for name, value in outputs.values.items() if not _hides(masker.again(), value)}
+    left = [name for name in outputs.values if name not in shown]
+    told = (f"its output {name} was left out: it holds a secret" for name in left[:20])
+    return Outputs(shown, (*outputs.complaints, *told))
+
+
+def _hides(masker: Masker, value: str) -> bool:
+    text = value.encode()
+    return masker.feed(text) + masker.flush() != text
 
 
 def _pair(line: bytes) -> tuple[str, str] | None:

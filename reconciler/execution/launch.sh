@@ -4,7 +4,7 @@
 #
 #   launch.sh FOLDER [environment] COMMAND [ARGUMENT…]
 #
-# FOLDER holds: status (written here: started, install, service NAME, ended NAME, running), steps/N (argument lists, each ended by NUL),
+# FOLDER holds: status (written here: started, install, secret, service NAME, ended NAME, running), steps/N and keys/N (argument lists, each ended by NUL),
 # services/NAME/{run,ready,environment,pipe}. With the word `environment` the variables come by standard input.
 
 folder=$1
@@ -32,6 +32,12 @@ alive() {
 for step in "$folder"/steps/*; do
     [ -f "$step" ] || continue
     xargs -0 env <"$step" || give_up install "installing what the task asks for has failed"
+done
+
+# PGP keys of secrets, into a keyring that is in memory.
+for step in "$folder"/keys/*; do
+    [ -f "$step" ] || continue
+    xargs -0 env <"$step" || give_up secret "importing a PGP key has failed"
 done
 
 service() (

@@ -31,7 +31,9 @@ from reconciler.execution.disk import DiskGuard
 from reconciler.execution.ending import Stop, Verdict, judge, refused
 from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
+from reconciler.execution.memory import Memory
 from reconciler.execution.recorder import Recorder, to_the_end
+from reconciler.execution.secrets import SecretError, Secrets, uses
 from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
 from reconciler.execution.together import Together
 from reconciler.execution.workspace import Folder, WorkspaceError
@@ -83,6 +85,7 @@ class Runs:
         database: Database,
         mirrors: Mirrors,
         store: AttachmentStore,
+        given: Secrets,
         progress: Progress,
         wake: Callable[[str], None],
     ) -> None:
@@ -90,17 +93,22 @@ class Runs:
         self._database = database
         self._mirrors = mirrors
         self._store = store
+        self._secrets = given
         self._progress = progress
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, Stop] = {}
         self._cached: dict[str, list[Cache]] = {}
+        self._maskers: dict[str, Masker] = {}
+        # why logs cannot be masked any more, by trial
+        self._unshown: dict[str, str] = {}
         self._ended: dict[str, Folder] = {}
         self._gathering = Together(_TOGETHER)
         self._tidying = Together(_TOGETHER)
         # why the ends of trials cannot be stored now: (reason, message)
         self.unstored: tuple[str, str] | None = None
         self._instance = _instance(settings.data)
+        self._memory = Memory.of(self._instance)
         self._runs = settings.data / "runs"
         self._workspaces = settings.data / "workspaces"
         self.caches = Caches(settings.data / "caches", settings.cache_bytes)
@@ -151,6 +159,8 @@ class Runs:
     async def recover(self, places: Callable[[str | None], Place]) -> int:
         """After a start: take up every trial that was at work. Gives how many."""
         trials = [t for t in await self._database.read(rows.live_trials) if t.state is not State.PENDING]
+        live = {supervisor.cookie(self._run(trial)) for trial in trials}
+        await asyncio.to_thread(self._memory.sweep, live)
         for trial in trials:
             self._spawn(trial, self._again(trial, places(trial.executor)))
         return len(trials)
@@ -161,6 +171,7 @@ class Runs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._memory.close()
 
     def _spawn(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
         self._stops[trial.id] = Stop()
@@ -172,6 +183,8 @@ class Runs:
         self._tasks.pop(trial.id, None)
         self._stops.pop(trial.id, None)
         self._cached.pop(trial.id, None)
+        self._maskers.pop(trial.id, None)
+        self._unshown.pop(trial.id, None)
         self._ended.pop(trial.id, None)
         self._disk.forget(trial.id)
 
@@ -203,7 +216,7 @@ class Runs:
                 return
             self._progress.begun(job)
             handle, notes = await self._start(job, trial, place, folder)
-        except WorkspaceError as error:
+        except (WorkspaceError, SecretError) as error:
             await self._finish(trial, epoch, Ending(State.DEFECTIVE, error.reason, error.message), ())
         except (SteersmanError, OSError, ValueError) as error:
             await self._finish(trial, epoch, refused(error), ())
@@ -212,7 +225,7 @@ class Runs:
             await self._minded(folder, self._watch(trial, handle, place, notes))
         finally:
             if not started and not _cancelled():
-                await asyncio.to_thread(_undo, self._run(trial), folder)
+                await asyncio.to_thread(self._undo, trial, folder)
 
     async def _checked_out(self, trial: LiveTrial, folder: Folder, checkout: Checkout) -> bool:
         """Make the workspace from a commit, if there is one, unless the trial is stopped meanwhile."""
@@ -240,6 +253,15 @@ class Runs:
         order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers))
         return await asyncio.to_thread(self._started, order, files)
 
+    def _with_secrets(self, order: Order) -> Order:
+        """Opened now, and noted, as its log must not show them. Blocks."""
+        opened = self._secrets.open(order.job.key, order.policy)
+        if not opened:
+            return order
+        order.run.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self._secrets.keep(order.run, opened)
+        return replace(order, secrets=opened, memory=self._memory)
+
     def _started(self, order: Order, files: Sequence[Attachment]) -> tuple[Supervised, tuple[str, ...]]:
         """All that is not a checkout, and the start, in one go. Blocks."""
         if order.job.checkout.commit is None:
@@ -247,7 +269,7 @@ class Runs:
         share = order.place.spec.get("sandbox", "required") == "required"
         handover.place(order.folder.needs, files, self._store, share=share)
         notes = self._restore(order.job, order.trial, order.folder)
-        made, more = command.build(order, self._settings)
+        made, more = command.build(self._with_secrets(order), self._settings)
         return supervisor.start(order.run, made), (*notes, *more)
 
     async def _begin(self, trial: LiveTrial) -> bool:
@@ -265,7 +287,7 @@ class Runs:
         run = self._run(trial)
         found = await asyncio.to_thread(self._found, trial, run)
         if isinstance(found, NotStarted):
-            await asyncio.to_thread(_undo, run, self._folder(trial, trial.epoch))
+            await asyncio.to_thread(self._undo, trial, self._folder(trial, trial.epoch))
             if trial.state is State.ABORTING:
                 await self._finish(trial, trial.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
@@ -319,7 +341,10 @@ class Runs:
         try:
             ended = await supervisor.ended(handle, stop.news, min(left, _SHORT))
             if not ended and not stop.asked and left > _SHORT:
-                recorders = self._recorders(trial)
+                slow = uses(trial.policy)  # opening secrets, and finding all their forms
+                recorders = (
+                    await asyncio.to_thread(self._recorders, trial) if slow else self._recorders(trial)
+                )
                 recording += [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
                 ended = await supervisor.ended(handle, stop.news, left - _SHORT)
             if not ended:
@@ -373,12 +398,25 @@ class Runs:
         """Who keeps the logs of a trial's scripts, by name of script."""
         run = self._run(trial)
         folders = {rows.MAIN: run} | {name: run / "services" / name for name in service_names(trial.policy)}
-        return {name: Recorder(folder, self._masker(folder)) for name, folder in folders.items()}
+        masked = {name for name, folder in folders.items() if os.path.exists(f"{folder}/raw")}  # noqa: PTH110
+        masker = self._masker(trial) if masked else None
+        if masked and masker is None:
+            for name in masked:
+                (folders[name] / "raw").unlink()
+        return {name: Recorder(path, masker if name in masked else None) for name, path in folders.items()}
 
-    def _masker(self, folder: Path) -> Masker | None:
-        """What an unsandboxed script could have read of the daemon is masked; its raw output is there until the end."""
-        raw = f"{folder}/raw"
-        return Masker(command.server_secrets(self._settings)) if os.path.exists(raw) else None  # noqa: PTH110
+    def _masker(self, trial: LiveTrial) -> Masker | None:
+        """Masks the trial's secrets, and what an unsandboxed script could have read of the daemon. None: it cannot."""
+        if trial.id in self._maskers or trial.id in self._unshown:
+            return self._maskers.get(trial.id)
+        try:
+            own = self._secrets.kept(self._run(trial)) if uses(trial.policy) else []
+        except SecretError as error:
+            log.warning("log-dropped", trial=trial.id, job=trial.job, message=error.message)
+            self._unshown[trial.id] = f"the rest of its log is not shown: {error.message}"
+            return None
+        self._maskers[trial.id] = Masker([*own, *command.server_secrets(self._settings)])
+        return self._maskers[trial.id]
 
     def _run(self, trial: LiveTrial) -> Path:
         return self._runs / trial.run
@@ -405,7 +443,7 @@ class Runs:
         await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)
-        after = partial(_after, self._run(trial), service_names(trial.policy), folder)
+        after = partial(self._after, trial, folder)
         if _light(trial, handle):
             await self._tidying.run(after, wait=True)
         else:
@@ -426,12 +464,15 @@ class Runs:
         containers.remove(run)
         groups.end(supervisor.cookie(run))
         outputs = handover.read_outputs(command.outputs_path(run))
+        if outputs.values and uses(trial.policy):
+            outputs = handover.without_secrets(outputs, self._masker(trial))
         kept: list[Kept] = []
         complaints: list[str] = []
         patterns = list(trial.policy.get("attachments") or ())
         if patterns and found is not None and folder.workspace.is_dir():
             kept, complaints = self._store.keep(folder.workspace, patterns)
-        notes = (*verdict.notes, *outputs.complaints, *complaints)
+        unshown = (self._unshown[trial.id],) if trial.id in self._unshown else ()
+        notes = (*verdict.notes, *outputs.complaints, *complaints, *unshown)
         sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
         # last, as it cannot be asked twice: what is above may fail on a full disk, and is done again
         bounded = groups.finish(supervisor.cookie(run))
@@ -453,6 +494,28 @@ class Runs:
                 log.warning("disk-full", message=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
+
+    def _undo(self, trial: LiveTrial, folder: Folder) -> None:
+        """What was prepared for a claim that never started goes; RUN/start stays, so that it never will. Blocks."""
+        run = self._run(trial)
+        workspace.remove_now(folder.path)
+        groups.finish(supervisor.cookie(run))
+        self._forget(trial, run)
+        tidy(run)
+
+    def _after(self, trial: LiveTrial, folder: Folder) -> None:
+        """What is no more needed goes; large logs are compressed. Blocks."""
+        run = self._run(trial)
+        workspace.remove_now(folder.path)
+        self._forget(trial, run)
+        tidy(run)
+        for log_folder in (run, *(run / "services" / name for name in service_names(trial.policy))):
+            compress(log_folder)
+
+    def _forget(self, trial: LiveTrial, run: Path) -> None:
+        """Secrets that were put in memory for it."""
+        if uses(trial.policy):
+            self._memory.remove(supervisor.cookie(run))
 
     async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Sequence[Kept]) -> None:
         expires = timedelta(days=self._settings.retention_days)
@@ -532,7 +595,8 @@ class Runs:
 def _light(trial: LiveTrial, handle: Supervised | None) -> bool:
     """Its end takes no time: there is nothing to copy, and nobody to wait for. It keeps no place meanwhile."""
     known = trial.policy.keys() & {"attachments", "services", "cache"}
-    return handle is not None and handle.sandboxed and not any(trial.policy[name] for name in known)
+    plain = not any(trial.policy[name] for name in known) and not uses(trial.policy)
+    return handle is not None and handle.sandboxed and plain
 
 
 def _reclaim(trial: LiveTrial, worker: str, write: Write) -> tuple[LiveTrial, Job] | None:
@@ -549,21 +613,6 @@ def _instance(data: Path) -> str:
     if not path.exists():
         path.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
     return path.read_text(encoding="ascii").strip()
-
-
-def _undo(run: Path, folder: Folder) -> None:
-    """What was prepared for a claim that never started goes; RUN/start stays, so that it never will. Blocks."""
-    workspace.remove_now(folder.path)
-    groups.finish(supervisor.cookie(run))
-    tidy(run)
-
-
-def _after(run: Path, services: Sequence[str], folder: Folder) -> None:
-    """What is no more needed goes; large logs are compressed. Blocks."""
-    workspace.remove_now(folder.path)
-    tidy(run)
-    for log_folder in (run, *(run / "services" / name for name in services)):
-        compress(log_folder)
 
 
 def _cancelled() -> bool:

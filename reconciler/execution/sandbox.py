@@ -50,8 +50,8 @@ class View:
     `folders` directories with the place inside where they are bound read-only; `outputs` single files or pipes
     that can be written. `root` is a directory with a system of its own in place of the machine's; `installs`: it is
     a private copy that packages may be installed into, with the rights that installing needs.
-    Nothing of `hidden` (the daemon's data directory) can be seen but what is named here.
-    `survivors`: what the script leaves running outlives it.
+    Nothing of `hidden` (the daemon's data directory) can be seen but what is named here, and `key_file` not at all.
+    `memory` are folders inside that are in memory. `survivors`: what the script leaves running outlives it.
     """
 
     workspace: Path
@@ -67,6 +67,8 @@ class View:
     root: Path | None = None
     installs: bool = False
     survivors: bool = False
+    key_file: Path | None = None
+    memory: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +134,14 @@ def _namespaces(network: str) -> tuple[str, ...]:
 def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
     """The command line that runs `argv` in the view. SandboxRefused with a sentence when that cannot be.
 
-    Descriptor 3 receives bubblewrap's reports; `supervisor.start` adds the environment. HOME has to be set to
-    `sandbox.HOME` by the caller, /tmp is the place for temporary files.
+    Descriptor 3 receives bubblewrap's reports; `supervisor.start` adds the environment, and files in memory before
+    --chdir. HOME has to be set to `sandbox.HOME` by the caller, /tmp is the place for temporary files.
     """
     found = _found()
     if found.path is None:
         raise SandboxRefused(f"scripts cannot be isolated: {found.why}")
-    asked = [*_asked(view.readable, "--ro-bind", view.hidden), *_asked(view.writable, "--bind", view.hidden)]
+    ours = (view.hidden,) if view.key_file is None else (view.hidden, view.key_file)
+    asked = [*_asked(view.readable, "--ro-bind", ours), *_asked(view.writable, "--bind", ours)]
     system = _machine(view) if view.root is None else _root(view.root, view)
     return (
         found.path,
@@ -151,15 +154,17 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
         *system,
         *("--proc", "/proc", "--dev", "/dev"),
         *_settled(),
-        *_covered(view.hidden),
+        *(word for path in ours for word in _covered(path)),
         *_scratch(view),
         *asked,
         *("--bind", str(view.workspace.absolute()), WORKSPACE),
         *_singles(view.files, "--ro-bind"),
         *_folders(view.folders),
         *_singles(view.outputs, "--bind"),
+        *(word for place in view.memory for word in ("--perms", "0700", "--tmpfs", place)),
+        *("--chdir", WORKSPACE),
         *(() if view.installs else ("--remount-ro", "/")),
-        *("--chdir", WORKSPACE, "--"),
+        "--",
         *argv,
     )
 
@@ -212,9 +217,10 @@ def _root(root: Path, view: View) -> Iterator[str]:
     """A directory's own system, but for what every sandbox has of its own."""
     if not root.is_dir():
         raise SandboxRefused(f"the image's root {str(root)!r} is no directory of this machine")
-    ours = view.hidden.resolve()
-    if not view.installs and (_contains(root.resolve(), ours) or _contains(ours, root.resolve())):
-        raise SandboxRefused(f"the image's root {str(root)!r} would show the daemon's data directory {ours}")
+    for path in () if view.installs else (view.hidden, *((view.key_file,) if view.key_file else ())):
+        ours = path.resolve()
+        if _contains(root.resolve(), ours) or _contains(ours, root.resolve()):
+            raise SandboxRefused(f"the image's root {str(root)!r} would show the daemon's own {ours}")
     if view.installs:
         yield from ("--bind", str(root.absolute()), "/")
     for path in sorted(root.iterdir() if not view.installs else ()):
@@ -243,25 +249,26 @@ def _system() -> tuple[str, ...]:
 
 @lru_cache(maxsize=16)
 def _covered(hidden: Path) -> tuple[str, ...]:
-    """Hides a data directory that lies among the programs, as /opt/steersman/data would."""
+    """Hides a data directory, or a key file, that lies among the programs, as /opt/steersman/data would."""
     ours = hidden.resolve()
-    inside = any(_contains(Path("/", name).resolve(), ours) for name in _SYSTEM)
-    return ("--tmpfs", str(ours)) if inside else ()
+    if not any(_contains(Path("/", name).resolve(), ours) for name in _SYSTEM):
+        return ()
+    return ("--ro-bind", "/dev/null", str(ours)) if ours.is_file() else ("--tmpfs", str(ours))
 
 
-def shown(executor: Mapping[str, Any], hidden: Path) -> Iterator[tuple[Path, str, bool]]:
+def shown(executor: Mapping[str, Any], ours: Sequence[Path]) -> Iterator[tuple[Path, str, bool]]:
     """The host paths that an executor shows: (path, place inside, writable); refused as in `wrap`."""
     for field, writable in (("readable", False), ("writable", True)):
         for text in executor.get(field) or ():
-            yield _allowed(text, hidden), os.path.normpath(text), writable
+            yield _allowed(text, ours), os.path.normpath(text), writable
 
 
-def _asked(paths: tuple[str, ...], how: str, hidden: Path) -> Iterator[str]:
+def _asked(paths: tuple[str, ...], how: str, ours: Sequence[Path]) -> Iterator[str]:
     for text in paths:
-        yield from (how, str(_allowed(text, hidden)), os.path.normpath(text))
+        yield from (how, str(_allowed(text, ours)), os.path.normpath(text))
 
 
-def _allowed(text: str, hidden: Path) -> Path:
+def _allowed(text: str, hidden: Sequence[Path]) -> Path:
     """The real place of a path that an executor names; refused when missing or when it would show ours."""
     if not text.startswith("/") or "\0" in text:
         raise SandboxRefused(f"{text!r} cannot be shown to scripts: it is no absolute path")
@@ -270,11 +277,11 @@ def _allowed(text: str, hidden: Path) -> Path:
     real = Path(text).resolve()
     if not real.exists():
         raise SandboxRefused(f"{text!r} cannot be shown to scripts: it does not exist on this machine")
-    ours = hidden.resolve()
-    if _contains(real, ours) or _contains(ours, real):
-        raise SandboxRefused(
-            f"{text!r} cannot be shown to scripts: it would show the daemon's data directory {ours}"
-        )
+    for ours, what in zip((path.resolve() for path in hidden), ("data directory", "key file"), strict=False):
+        if _contains(real, ours) or _contains(ours, real):
+            raise SandboxRefused(
+                f"{text!r} cannot be shown to scripts: it would show the daemon's {what} {ours}"
+            )
     for refused in map(Path, _REFUSED):
         if _contains(real, refused) or _contains(refused, real):
             raise SandboxRefused(f"{text!r} cannot be shown to scripts: it would show {refused}")

@@ -24,7 +24,8 @@ from functools import cache, lru_cache
 from math import inf
 from pathlib import Path
 
-from reconciler.execution import processes
+from reconciler.execution import memory, processes
+from reconciler.execution.memory import Held
 from reconciler.execution.processes import COOKIE, Process
 
 SCRIPT = Path(__file__).with_name("supervisor.sh")
@@ -44,9 +45,9 @@ class Command:
 
     `log_limit` counts bytes and is rounded up to a multiple of 512; the log is RUN/log, or RUN/raw when `masked`.
     Output of services comes by the pipes that are there as RUN/services/NAME/pipe. `groups` are files by which control
-    groups are entered. With `own_environment` (containers) `argv` runs with that, and the script's is written
-    to its standard input as shell assignments. With `survivors` what the script leaves running stays (deploys; such a
-    sandbox must be wrapped without --die-with-parent).
+    groups are entered, `held` files in memory of a sandbox. With `own_environment` (containers) `argv` runs with that,
+    and the script's is written to its standard input as shell assignments. With `survivors` what the script leaves
+    running stays (deploys; such a sandbox must be wrapped without --die-with-parent).
     """
 
     argv: tuple[str, ...]
@@ -58,6 +59,7 @@ class Command:
     masked: bool = False
     groups: tuple[str, ...] = ()
     own_environment: Mapping[str, str] | None = None
+    held: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +159,24 @@ def start(run: Path, command: Command) -> Supervised:
         own, words = {"PATH": os.defpath, **identity}, _settings(full)
     else:
         return _spawn(run, command, command.argv, full, subprocess.DEVNULL)
-    handle = _in_memory(words)
+    handles = [_in_memory(words)]
     try:
-        return _spawn(run, command, argv, own, handle)
+        handles.extend(memory.descriptor(held.content) for held in command.held)
+        return _spawn(run, command, _with_held(argv, command.held, handles[1:]), own, *handles)
     finally:
-        os.close(handle)
+        for handle in handles:
+            os.close(handle)
+
+
+def _with_held(argv: tuple[str, ...], files: tuple[Held, ...], handles: list[int]) -> tuple[str, ...]:
+    """bubblewrap's arguments with files that it copies from descriptors into memory; it closes those."""
+    if not files:
+        return argv
+    at = argv.index("--chdir")
+    words: list[str] = []
+    for file, handle in zip(files, handles, strict=True):
+        words += ("--perms", f"{file.mode:04o}", "--bind-data", str(handle), file.place)
+    return (*argv[:at], *words, *argv[at:])
 
 
 def _settings(environment: Mapping[str, str]) -> bytes:
@@ -201,7 +216,12 @@ def _in_memory(content: bytes) -> int:
 
 
 def _spawn(
-    run: Path, command: Command, argv: tuple[str, ...], environment: dict[str, str], stdin: int
+    run: Path,
+    command: Command,
+    argv: tuple[str, ...],
+    environment: dict[str, str],
+    stdin: int,
+    *more: int,
 ) -> Supervised:
     mode = "sandboxed" if command.sandboxed else "bare" if command.own_environment is None else "container"
     leftovers = "keep" if command.survivors else "end"
@@ -217,6 +237,7 @@ def _spawn(
             env=environment,
             cwd=command.directory,
             start_new_session=True,
+            pass_fds=more,
         )
     finally:
         os.close(errors)

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     DISK_LIMIT = "disk-limit"
     ATTACHMENT_LIMIT = "attachment-limit"
     DISPATCH_TIMEOUT = "dispatch-timeout"
+    SECRET = "secret"  # noqa: S105  (a word)
 
 
 S = State

@@ -26,6 +26,7 @@ from reconciler.store import resources, sources
 from reconciler.store.sources import Source
 from specs.errors import SpecError
 from specs.loader import LOADER_VERSION
+from specs.tree import Tree
 
 log = structlog.get_logger(__name__)
 _MUCH = 200
@@ -116,6 +117,13 @@ async def read(installation: Installation, commit: str, before: Desired | None) 
         return await installation.database.read(lambda c: resources.load_blobs(c, blobs, LOADER_VERSION))
 
     return await reader.read(commit, before, cache, in_force(installation))
+
+
+async def overlay(installation: Installation, desired: Desired, files: Mapping[str, str | None]) -> Tree:
+    """The tree as it would be with these specification files (None: removed) on top of a commit."""
+    reader = Reader(installation.source, installation.settings.path, installation.settings.file_bytes)
+    contents = {path: None if text is None else text.encode() for path, text in files.items()}
+    return await reader.overlay(desired, contents, in_force(installation))
 
 
 async def decide(installation: Installation, desired: Desired, keys: frozenset[str] | set[str]) -> Outcome:

@@ -304,6 +304,17 @@ def latest(connection: Connection, key: str) -> Job | None:
     return None if row is None else _job(row, ())
 
 
+def newest_states(connection: Connection, keys: Sequence[str]) -> dict[str, State]:
+    """The state of the newest job of each of these KEYs that has one."""
+    found: dict[str, State] = {}
+    for start in range(0, len(keys), 500):
+        some = jobs.c.key.in_(keys[start : start + 500])
+        newest = select(func.max(jobs.c.number)).where(some).group_by(jobs.c.key)
+        rows = connection.execute(select(jobs.c.key, jobs.c.state).where(jobs.c.number.in_(newest)))
+        found.update((row.key, State(row.state)) for row in rows)
+    return found
+
+
 def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | None:
     """The newest job of a KEY with this work, without its tasks."""
     row = _NEWEST.one_or_none(connection, of=key, work=work_digest)

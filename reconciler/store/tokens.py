@@ -112,6 +112,14 @@ def revoke(connection: Connection, token: str, now: datetime) -> bool:
     return changed.rowcount == 1
 
 
+def revoke_within(connection: Connection, project: str, environment: str | None, now: datetime) -> int:
+    """Revoke all that are good inside of a project or environment only; how many."""
+    where = [tokens.c.project == project, tokens.c.revoked_at.is_(None)]
+    if environment is not None:
+        where.append(tokens.c.environment == environment)
+    return connection.execute(update(tokens).where(*where).values(revoked_at=now)).rowcount
+
+
 def replace_administrator(connection: Connection, mark: str, token: NewToken) -> None:
     """Make this the one built-in administrator's token."""
     connection.execute(

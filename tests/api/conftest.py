@@ -140,6 +140,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         "STEERSMAN_WEBHOOK_SECRET": SECRET,
         "STEERSMAN_BODY_BYTES": str(1 << 20),
         "STEERSMAN_WEBHOOK_BYTES": str(1 << 16),
+        "STEERSMAN_WRONG_CREDENTIALS_PER_MINUTE": "100000",
         "STEERSMAN_STOP_GRACE_SECONDS": "0.5",
     }
     with process(repo.path, folder / "data", **settings) as running, running.client() as client:

@@ -20,7 +20,7 @@ from reconciler.model.rights import INSTALLATION, Level
 from reconciler.store import tokens
 from reconciler.store.tokens import NewToken
 from tests.api.conftest import SECRET, Api, app_of
-from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
+from tests.support import PROJECT, SpecRepository, daemon, eventually, process, settings_for
 
 # All that is open without a token (design 14.13); a new route that is not here must ask for one.
 OPEN = {("GET", "/health"), ("GET", "/reconciler/schema.json"), ("POST", "/reconciler/webhook")}
@@ -45,6 +45,11 @@ BODIES = {"/reconciler/trigger": {"key": "Build/shop/_/ok"}}
 
 
 def routes() -> list[tuple[str, str]]:
+    """(method, path) of the native routes; the other served APIs have refusals, and tests, of their own."""
+    return [(method, path) for method, path in every_route() if not path.startswith("/api/v1")]
+
+
+def every_route() -> list[tuple[str, str]]:
     """(method, path) of all routes but those of OpenAPI."""
 
     class Nothing:
@@ -100,6 +105,8 @@ def test_the_routes_are_those_of_the_lists() -> None:
         *OWN,
         ("POST", "/reconciler/plan"),
         ("POST", "/reconciler/webhook"),
+        ("PUT", "/reconciler/resources/{key:path}"),
+        ("DELETE", "/reconciler/resources/{key:path}"),
     }
 
 
@@ -201,6 +208,26 @@ def test_an_expired_token_is_refused(tmp_path: Path) -> None:
                 assert await ask("soon") == 401
 
     asyncio.run(work())
+
+
+def test_who_guesses_is_slowed_down(tmp_path: Path) -> None:
+    """Beyond so many wrong ones a minute nothing new is looked up from there; a token in use goes on."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"project.yaml": PROJECT})
+    with (
+        process(repo.path, tmp_path / "data", STEERSMAN_WRONG_CREDENTIALS_PER_MINUTE="5") as running,
+        running.client() as client,
+    ):
+        url = f"{running.url}/reconciler/status"
+        fresh = client.post("/reconciler/tokens", json={"name": "fresh"}).json()["token"]
+        found = [
+            httpx.get(url, headers={"Authorization": f"Bearer {number}"}).status_code for number in range(6)
+        ]
+        assert found == [401] * 5 + [429]
+        slowed = httpx.get(url, headers={"Authorization": f"Bearer {fresh}"})
+        assert is_problem(slowed)["title"] == "TooManyRequests"
+        assert 1 <= int(slowed.headers["retry-after"]) <= 61
+        assert client.get(url).status_code == 200
 
 
 @pytest.mark.parametrize(

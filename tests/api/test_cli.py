@@ -208,6 +208,17 @@ def test_verbs_speak_to_people(api: Api) -> None:
         assert [word for word in words if word not in done.stdout] == [], (verb, done.stdout)
 
 
+def test_may_i_and_why_not(api: Api) -> None:
+    """The administrator may all; a token that only reads is told what it takes."""
+    assert api.cli("can", "edit", "Build/shop/_/ok").stdout == "yes\n"
+    secret = api.token("read")["token"]
+    refused = api.cli("can", "edit", "Build/shop/_/new", STEERSMAN_TOKEN=secret)
+    assert (refused.returncode, refused.stdout[:4]) == (2, "no: ")
+    assert "takes the role write on project shop; you have read" in " ".join(refused.stdout.split())
+    assert "User/admin" in api.cli("whoami", STEERSMAN_TOKEN=secret).stdout
+    assert "is not a verb" in sentence(api.cli("can", "fly", "Build/shop/_/ok"))
+
+
 def test_a_token_is_made_and_ended_on_the_command_line(api: Api) -> None:
     """The secret alone is printed; revoked, it opens nothing, and the sentence says what to do."""
     secret = api.cli("token", "create", "ci", "--level", "read").stdout.strip()

@@ -30,7 +30,19 @@ def healthy(answer: httpx.Response) -> None:
     """No fault of the server, and a problem document where it refused."""
     assert answer.status_code < 500, (answer.request.url, answer.text)
     if answer.status_code >= 400:
+        is_refusal(answer)
+
+
+def is_refusal(answer: httpx.Response) -> None:
+    """The error body of the API that was asked."""
+    if not answer.request.url.path.startswith("/api/v1/"):
         is_problem(answer)
+        return
+    body = answer.json()
+    assert body["error"]
+    assert body["code"]
+    assert body.keys() <= {"error", "code", "fields"}
+    assert "Traceback" not in answer.text
 
 
 BODIES: dict[str, bytes] = {

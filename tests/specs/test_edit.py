@@ -530,20 +530,3 @@ def test_a_removed_document_takes_its_comments_along() -> None:
 def test_a_document_goes_with_its_separator(text: str, line: int, expected: str | None) -> None:
     """From the beginning, the middle and the end of a file."""
     assert remove(text, line) == expected
-
-
-def test_an_edit_takes_little_longer_than_reading() -> None:
-    """A file of two hundred lines: no more than six times."""
-    step = "    - name: s{0}  # {0}\n      run: |\n        make {0}\n      needs: [a, b]\n      run_tests: true\n"
-    text = "k: x\nspec:\n  steps:\n" + "".join(step.format(number) for number in range(40))
-    change = Change(("spec", "steps", 20, "run_tests"), False)
-
-    def best(run: Callable[[], object]) -> float:
-        times = []
-        for _ in range(30):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert best(lambda: edit(text, 1, [change])) < 6 * best(lambda: list(compose(text)))

@@ -1,0 +1,62 @@
+"""The routes of the Escape State Service API, as `api.app` takes them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Router
+from litestar.routes import HTTPRoute
+
+from api.escape import accounts, builds, environments, namespaces, projects, repositories
+from api.escape.errors import DECLARED
+from api.escape.requests import LARGEST_BODY, started
+
+PREFIX = "/api/v1/"
+
+_HANDLERS: list[Any] = [
+    builds.user_builds,
+    builds.state_builds,
+    builds.environment_builds,
+    builds.build_add,
+    builds.build_get,
+    builds.build_put,
+    builds.build_delete,
+    environments.environment_order,
+    environments.environment_add,
+    environments.environment_get,
+    environments.environment_put,
+    environments.environment_delete,
+    namespaces.user_namespaces,
+    namespaces.project_namespaces,
+    namespaces.namespace_add,
+    projects.project_list,
+    projects.projects_by_group,
+    projects.project_get,
+    projects.project_put,
+    projects.project_delete,
+    projects.project_add,
+    projects.reserved_namespaces,
+    projects.reserved_group,
+    accounts.account_list,
+    accounts.account_add,
+    accounts.account_delete,
+    repositories.repository_list,
+    repositories.repository_add,
+    repositories.repository_put,
+    repositories.repository_delete,
+]
+for _handler in _HANDLERS:
+    _handler.responses = DECLARED | (_handler.responses or {})
+
+ROUTER = Router(
+    path="/",
+    route_handlers=_HANDLERS,
+    guards=[started],
+    request_max_body_size=LARGEST_BODY,
+    tags=["Escape state"],
+)
+
+for _at, _route in enumerate(ROUTER.routes):  # OPTIONS tells the methods that its path had when it was made
+    if isinstance(_route, HTTPRoute):
+        _own = [each for each in _route.route_handlers if "OPTIONS" not in each.http_methods]
+        ROUTER.routes[_at] = HTTPRoute(path=_route.path, route_handlers=_own)

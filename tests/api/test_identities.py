@@ -1,0 +1,225 @@
+"""Every route and every sort of caller: the status is the one of the table, and a route that is not in it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from reconciler.credentials import token_hash
+from reconciler.model.rights import INSTALLATION, Level
+from reconciler.store import tokens
+from reconciler.store.database import connect
+from reconciler.store.tokens import NewToken
+from tests.api.conftest import build
+from tests.api.test_access import OPEN, every_route
+from tests.support import PROJECT, Process, SpecRepository, process
+
+# none: no token; foreign: owner of another project; the next three: roles on the project; admin: owner of everything.
+IDENTITIES = ("none", "wrong", "expired", "foreign", "read", "write", "owner", "admin")
+CLOSED = "401 401 401"
+TABLE = {
+    "GET /metrics": f"{CLOSED} 403 403 403 403 200",
+    "GET /reconciler/audit": f"{CLOSED} 403 403 403 403 200",
+    "GET /reconciler/can/{verb:str}/{key:path}": f"{CLOSED} 404 200 200 200 200",
+    "GET /reconciler/events": f"{CLOSED} 200 200 200 200 200",
+    "GET /reconciler/events/stream": f"{CLOSED} 200 200 200 200 200",
+    "GET /reconciler/jobs": f"{CLOSED} 200 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}": f"{CLOSED} 404 200 200 200 200",
+    "POST /reconciler/jobs/{number:int}/cancel": f"{CLOSED} 404 403 409 409 409",
+    "POST /reconciler/jobs/{number:int}/retry": f"{CLOSED} 404 403 202 202 202",
+    "GET /reconciler/jobs/{number:int}/attachments": f"{CLOSED} 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/attachments/{path:path}": f"{CLOSED} 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/log": f"{CLOSED} 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/log/stream": f"{CLOSED} 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/log/search": f"{CLOSED} 404 200 200 200 200",
+    "GET /reconciler/plan": f"{CLOSED} 200 200 200 200 200",
+    "POST /reconciler/plan": f"{CLOSED} 200 200 200 200 200",
+    "GET /reconciler/resources": f"{CLOSED} 200 200 200 200 200",
+    "GET /reconciler/resources/{key:path}": f"{CLOSED} 404 200 200 200 200",
+    "PUT /reconciler/resources/{key:path}": f"{CLOSED} 404 403 200 200 200",
+    "DELETE /reconciler/resources/{key:path}": f"{CLOSED} 404 403 200 200 200",
+    "GET /reconciler/schedules": f"{CLOSED} 200 200 200 200 200",
+    "GET /reconciler/status": f"{CLOSED} 200 200 200 200 200",
+    "POST /reconciler/sync": f"{CLOSED} 200 403 200 200 200",
+    "POST /reconciler/trigger": f"{CLOSED} 404 403 202 202 202",
+    "GET /reconciler/tokens": f"{CLOSED} 200 200 200 200 200",
+    "POST /reconciler/tokens": f"{CLOSED} 201 201 201 201 201",
+    "DELETE /reconciler/tokens/{token:str}": f"{CLOSED} 404 404 404 404 404",
+    "GET /reconciler/whoami": f"{CLOSED} 200 200 200 200 200",
+    "GET /reconciler/why/{key:path}": f"{CLOSED} 404 200 200 200 200",
+}
+# Bodies are missing, and `If-Match` names what was never there, so that nothing of it changes anything.
+TABLE |= {
+    "GET /api/v1/builds": CLOSED + " 200 200 200 200 200",
+    "GET /api/v1/state/{project:str}/builds": CLOSED + " 404 200 200 200 200",
+    "GET /api/v1/state/{project:str}/environments/{environment:str}/builds": CLOSED + " 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/environments/{environment:str}/builds": CLOSED + " 404 403 400 400 400",
+    "GET /api/v1/state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}": CLOSED
+    + " 404 200 200 200 200",
+    "PUT /api/v1/state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}": CLOSED
+    + " 404 403 400 400 400",
+    "DELETE /api/v1/state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}": CLOSED
+    + " 404 403 412 412 412",
+    "POST /api/v1/state/{project:str}/change-environment-order": CLOSED + " 404 403 400 400 400",
+    "POST /api/v1/state/{project:str}/environments": CLOSED + " 404 403 400 400 400",
+    "GET /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 200 200 200 200",
+    "PUT /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 403 400 400 400",
+    "DELETE /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 403 403 412 412",
+    "GET /api/v1/state/namespaces": CLOSED + " 200 200 200 200 200",
+    "GET /api/v1/state/{project:str}/namespaces": CLOSED + " 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/add-namespace": CLOSED + " 404 403 403 400 400",
+    "GET /api/v1/state": CLOSED + " 200 200 200 200 200",
+    "GET /api/v1/state/__get_projects_by_group": CLOSED + " 400 400 400 400 400",
+    "GET /api/v1/state/{project:str}": CLOSED + " 404 200 200 200 200",
+    "PUT /api/v1/state/{project:str}": CLOSED + " 404 403 403 400 400",
+    "DELETE /api/v1/state/{project:str}": CLOSED + " 404 403 403 412 412",
+    "POST /api/v1/state/{project:str}/add-project": CLOSED + " 403 403 403 403 409",
+    "POST /api/v1/state/namespaces/add-project": CLOSED + " 403 403 403 403 400",
+    "POST /api/v1/state/__get_projects_by_group/add-project": CLOSED + " 403 403 403 403 400",
+    "GET /api/v1/state/{project:str}/service-accounts": CLOSED + " 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/service-accounts/{name:str}": CLOSED + " 404 403 403 400 400",
+    "DELETE /api/v1/state/{project:str}/service-accounts/{name:str}": CLOSED + " 404 403 403 404 404",
+    "GET /api/v1/state/{project:str}/repositories": CLOSED + " 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/repositories/add-repository": CLOSED + " 404 403 403 400 400",
+    "PUT /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 403 403 400 400",
+    "DELETE /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 403 403 404 404",
+}
+SPEC = {"tasks": [{"name": "main", "run": "echo data >a.txt", "attachments": ["a.txt"]}]}
+BODIES = {
+    "POST /reconciler/plan": {"files": {}},
+    "POST /reconciler/tokens": {"name": "more"},
+    "POST /reconciler/trigger": {"key": "Build/shop/_/ok"},
+    "PUT /reconciler/resources/{key:path}": {"spec": SPEC},
+}
+
+
+def person(name: str, role: str, project: str | None) -> str:
+    """A user with one role."""
+    scope = f", project: {project}" if project else ""
+    return (
+        f"---\napiVersion: steersman/v1\nkind: User\nmetadata: {{name: {name}}}\nspec: {{}}\n"
+        f"---\napiVersion: steersman/v1\nkind: RoleBinding\nmetadata: {{name: {name}{scope}}}\n"
+        f"spec: {{role: {role}, subjects: [{{kind: User, name: {name}}}]}}\n"
+    )
+
+
+PEOPLE = "".join(
+    person(name, role, project)
+    for name, role, project in (
+        ("foreign", "owner", "tools"),
+        ("read", "read", "shop"),
+        ("write", "write", "shop"),
+        ("owner", "owner", "shop"),
+        ("admin2", "owner", None),
+    )
+)
+TASKS = "[{name: main, run: 'echo data >a.txt', attachments: [a.txt]}]"
+
+
+class World:
+    """A daemon with a job, and a client for each identity."""
+
+    def __init__(self, running: Process, secrets: dict[str, str]) -> None:
+        self.running = running
+        self._secrets = secrets
+
+    def secret(self, identity: str) -> str | None:
+        """The token of an identity."""
+        return self._secrets.get(identity)
+
+    def ask(self, identity: str, route: str) -> httpx.Response:
+        """One request; streams are left after their first bytes."""
+        method, path = route.split(" ")
+        key = f"Build/shop/_/gone-{identity}" if method == "DELETE" else "Build/shop/_/ok"
+        samples = {
+            "number:int": "1",
+            "path:path": "a.txt",
+            "key:path": key,
+            "token:str": "x",
+            "verb:str": "edit",
+            "project:str": "shop",
+            "environment:str": "dev",
+            "build:str": "main",
+            "name:str": "nobody",
+        }
+        address = re.sub(r"\{([^}]+)\}", lambda found: samples[found[1]], path)
+        secret = self._secrets.get(identity)
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        headers |= {"If-Match": "never"} if address.startswith("/api/v1") else {}
+        body = {"json": BODIES[route]} if route in BODIES else {}
+        params = {"q": "data"} if address.endswith("search") else {}
+        with (
+            httpx.Client(base_url=self.running.url, headers=headers, timeout=60) as client,
+            client.stream(method, address, params=params, **body) as answer,
+        ):
+            if not address.endswith("stream"):
+                answer.read()
+            return answer
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """People of every sort, one finished job, and a build to delete for each of them."""
+    folder = tmp_path_factory.mktemp("identities")
+    repo = SpecRepository(folder / "specs")
+    gone = "---\n".join(build(f"gone-{identity}", TASKS) for identity in IDENTITIES)
+    other = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: tools}\nspec: {}\n"
+    inside = (
+        "apiVersion: steersman/v1\nkind: Environment\nmetadata: {name: dev, project: shop}\nspec: {}\n---\n"
+        + build("main", TASKS).replace("project: shop", "project: shop, environment: dev")
+    )
+    files = {
+        "i.yaml": inside,
+        "p.yaml": PROJECT,
+        "o.yaml": other,
+        "b.yaml": build("ok", TASKS),
+        "g.yaml": gone,
+    }
+    repo.commit({**files, "people.yaml": PEOPLE})
+    allowed = {"STEERSMAN_ALLOW_UNSANDBOXED": "1", "STEERSMAN_WRONG_CREDENTIALS_PER_MINUTE": "100000"}
+    with process(repo.path, folder / "data", **allowed) as running, running.client() as client:
+        head = repo.head()
+        running.wait_for(
+            lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
+        )
+        assert client.post("/reconciler/trigger", json={"key": "Build/shop/_/ok"}).status_code == 202
+        running.job(1, "passed")
+        secrets = {"wrong": "stm_wrong", "expired": "stm_expired"}
+        for name in ("foreign", "read", "write", "owner", "admin2"):
+            wish = {"name": "t", "level": "owner", "subject": f"User/{name}"}
+            made = client.post("/reconciler/tokens", json=wish)
+            assert made.status_code == 201, made.text
+            secrets[name.removesuffix("2")] = made.json()["token"]
+        asyncio.run(_expired(folder / "data", secrets["expired"]))
+        yield World(running, secrets)
+
+
+async def _expired(data: Path, secret: str) -> None:
+    """A token whose time is over, as the daemon would have stored it."""
+    database = connect(f"sqlite:///{data / 'steersman.db'}")
+    try:
+        now = datetime.now(UTC)
+        token = NewToken("User/owner", "old", Level.OWNER, INSTALLATION, now, now - timedelta(seconds=1))
+        await database.write(lambda w: tokens.add(w.connection, token_hash(secret), token))
+    finally:
+        await database.close()
+
+
+def test_every_closed_route_is_in_the_table() -> None:
+    """And nothing else is."""
+    assert {
+        f"{method} {path}" for method, path in every_route() if (method, path) not in OPEN
+    } == TABLE.keys()
+
+
+@pytest.mark.parametrize("route", TABLE)
+def test_the_answer_is_the_one_of_the_table(world: World, route: str) -> None:
+    """For every identity."""
+    found = [world.ask(identity, route).status_code for identity in IDENTITIES]
+    assert " ".join(map(str, found)) == TABLE[route]
