@@ -44,6 +44,7 @@ TABLE = {
     "GET /reconciler/resources/{key:path}": f"{CLOSED} 404 200 200 200 200",
     "PUT /reconciler/resources/{key:path}": f"{CLOSED} 404 403 200 200 200",
     "DELETE /reconciler/resources/{key:path}": f"{CLOSED} 404 403 200 200 200",
+    "GET /reconciler/secrets/key": f"{CLOSED} 200 200 200 200 200",
     "GET /reconciler/schedules": f"{CLOSED} 200 200 200 200 200",
     "GET /reconciler/status": f"{CLOSED} 200 200 200 200 200",
     "POST /reconciler/sync": f"{CLOSED} 200 403 200 200 200",

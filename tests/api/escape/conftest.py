@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -208,9 +207,3 @@ def world(daemon_world: World) -> World:
     """The same specs for every test."""
     daemon_world.reset()
     return daemon_world
-
-
-@pytest.fixture
-def own_folder(tmp_path: Path) -> Path:
-    """For a daemon of a test's own."""
-    return tmp_path
