@@ -20,7 +20,7 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
-from reconciler.access import ROOT, Caller, rights_of
+from reconciler.access import ROOT, Caller, is_active, rights_of
 from reconciler.commands import tokens as token_commands
 from reconciler.installation import Installation
 from reconciler.queries import tokens as token_queries
@@ -51,7 +51,7 @@ class Authentication(AbstractAuthenticationMiddleware):
         name, secret = credential(connection.headers.get("authorization", ""))
         secret = secret or _escape_token(connection)
         token = await connection.app.state.credentials.find(secret, (address, name)) if secret else None
-        if token is None:
+        if token is None or not is_active(installation, token.subject):
             detail = "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
             raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)
         rights = rights_of(installation, token.subject).narrowed(token.level, token.scope)

@@ -84,6 +84,14 @@ def rights_of(installation: Installation, subject: str) -> Rights:
     return authority_of(installation).of(subject)
 
 
+def is_active(installation: Installation, subject: str) -> bool:
+    """Is it still declared, and not disabled? The tokens of all others are of no use."""
+    if subject == ADMINISTRATOR:
+        return True
+    known = subject in installation.snapshot.current.of_kinds(KINDS)
+    return known and subject not in authority_of(installation).disabled
+
+
 def authority_of(installation: Installation) -> Authority:
     """All grants of the state that is in force, made once for each change of them."""
     resources = installation.snapshot.current.of_kinds(KINDS)

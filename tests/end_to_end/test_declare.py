@@ -215,6 +215,19 @@ def test_rights(specs: Specs) -> None:
     assert specs.commits() == before
 
 
+def test_who_is_disabled_or_gone_is_out(specs: Specs) -> None:
+    """The token is good, but it is nobody's any more: 401 as for any other wrong one, and back when it is."""
+    user = "/reconciler/resources/User/rita"
+    with specs.asks("rita") as rita:
+        assert rita.get(ONE).status_code == 200
+        assert specs.client.put(user, json={"spec": {"disabled": True}}).status_code == 200
+        assert rita.get(ONE).status_code == 401
+        assert specs.client.put(user, json={"spec": {}}).status_code == 200
+        assert rita.get(ONE).status_code == 200
+        assert specs.client.delete(user).status_code == 200
+        assert rita.get(ONE).status_code == 401
+
+
 def test_a_work_tree_follows_when_it_is_clean(specs: Specs) -> None:
     """The followed branch is checked out: nothing of anybody's is written over."""
     spec, file = specs.spec(), specs.repo.path / "builds.yaml"
