@@ -14,11 +14,20 @@ _KINDS = {
     "Freeze": "a Freeze is declared, checked and shown, but there are no deployments yet that it could hold",
 }
 _STEPS = "a Build with `steps` is declared, checked and shown, but only `tasks` are run by this version"
-_RELEASE = "its tasks are run, but this version makes no `release` of them yet"
+_FIELDS = {
+    "Build": (
+        *("release", "private_key_ref", "escape_auth_token_ref", "remote_escape_worker_url"),
+        "service_account_name",
+    ),
+    "Repository": ("private_key_ref", "webhook_secret_ref"),
+}
 
 
 def declared_only(kind: str, spec: Mapping[str, Any]) -> str | None:
     """What of a specification is not carried out, in a sentence."""
-    if kind == "Build":
-        return _STEPS if not spec.get("tasks") else _RELEASE if spec.get("release") else None
+    if kind == "Build" and not spec.get("tasks"):
+        return _STEPS
+    fields = [f"`{field}`" for field in _FIELDS.get(kind, ()) if spec.get(field)]
+    if fields:
+        return f"{', '.join(fields)}: declared and checked, but not used by this version yet"
     return _KINDS.get(kind)
