@@ -120,6 +120,7 @@ class Credentials:
         self._installation = installation
         self._attempts = Attempts(installation.settings.wrong_credentials_per_minute)
         self._known: dict[str, Token] = {}
+        self._forgotten = 0
         self._noted: dict[str, datetime] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -127,6 +128,7 @@ class Credentials:
         """The valid token with this secret."""
         now = datetime.now(UTC)
         token = self._known.get(secret)
+        forgotten = self._forgotten
         if token is None:
             self._attempts.check(who)
             token = await token_queries.find(self._installation, secret)
@@ -134,12 +136,14 @@ class Credentials:
             self._known.pop(secret, None)
             self._attempts.wrong(who)
             return None
-        self._known[secret] = token
+        if forgotten == self._forgotten:  # nothing was revoked since it was looked up
+            self._known[secret] = token
         self._note(token.id, now)
         return token
 
     def forget(self) -> None:
         """After a revocation: ask the store again."""
+        self._forgotten += 1
         self._known.clear()
 
     def _note(self, token: str, now: datetime) -> None:

@@ -46,6 +46,11 @@ class Caller:
         return self.subject.startswith("User/")
 
     @property
+    def running(self) -> bool:
+        """Does it act for a run, with the rights that the run was given?"""
+        return self.job is not None
+
+    @property
     def administrator(self) -> bool:
         """An owner of the whole installation."""
         return self.rights.everywhere is Level.OWNER
@@ -110,7 +115,7 @@ def ask(installation: Installation, caller: Caller, verb: str, key: str) -> tupl
     found = parsed(key)
     if found is None or not caller.sees(key):
         return None, None
-    wanted = need(verb, found, protected=_protected(installation, found), person=caller.person)
+    wanted = need(verb, found, protected=_protected(installation, found), running=caller.running)
     if _is_its_own(installation, caller, found):
         return wanted, Level.OWNER
     return wanted, caller.rights.within(wanted.scope) if verb == "read" else caller.rights.at(wanted.scope)
@@ -148,7 +153,10 @@ def may_hold(installation: Installation, caller: Caller, subject: str) -> bool:
         return True
     kind, _, rest = subject.partition("/")
     members = authority_of(installation).teams.get(rest.partition("/")[0], frozenset())
-    return kind == "ServiceAccount" and caller.person and caller.subject.partition("/")[2] in members
+    whole = caller.most is Level.OWNER and caller.within == INSTALLATION
+    return (
+        kind == "ServiceAccount" and caller.person and whole and caller.subject.partition("/")[2] in members
+    )
 
 
 def concerns(caller: Caller, location: str) -> bool:
@@ -161,10 +169,9 @@ def concerns(caller: Caller, location: str) -> bool:
 
 def _is_its_own(installation: Installation, caller: Caller, key: Key) -> bool:
     """A person's own secret, or a service account of the caller's team; a narrowed token has no part in them."""
-    if caller.most < Level.OWNER or caller.within != INSTALLATION:
-        return False
     if key.owner is not None:
-        return caller.subject == f"User/{key.owner}"
+        whole = caller.most is Level.OWNER and caller.within == INSTALLATION
+        return whole and caller.subject == f"User/{key.owner}"
     return key.kind == "ServiceAccount" and may_hold(installation, caller, str(key))
 
 

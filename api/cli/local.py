@@ -157,7 +157,7 @@ def backup(
         {k: v for k, v in {"database": database, "data": data}.items() if v is not None}, None
     )
     try:
-        size = backups.write(settings.data, settings.database_url, target)
+        size = backups.write(settings.data, settings.database_url, settings.key_path, target)
     except SteersmanError as error:
         fail(error.message)
     if output is Format.JSON:

@@ -15,9 +15,10 @@ from api.escape.requests import Asked, Force, Wait, body, kept, same_name, terms
 from api.escape.writing import absent, all_of, answer, before, commit, there, unused
 from reconciler.access import Caller, require, require_level, rights_of
 from reconciler.commands import jobs, tokens
+from reconciler.errors import Forbidden
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
-from reconciler.model.rights import Level, Scope
+from reconciler.model.rights import INSTALLATION, Level, Scope
 from reconciler.queries import declared
 from specs.meta import Key, project_name_fault
 from specs.project import Project
@@ -148,6 +149,8 @@ async def _add(
 ) -> Response[Any]:
     if installation.settings.project_creation != "any":
         require_level(caller, Level.OWNER, "adding a project")
+    elif caller.most < Level.WRITE or caller.within != INSTALLATION:
+        raise Forbidden("Forbidden", "a token that was narrowed cannot add a project")
     if message := project_name_fault(project):
         raise BadRequest("invalid-field", f"name: {message}", {"name": message})
     data = await body(request, optional=True)

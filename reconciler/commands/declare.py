@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from reconciler.errors import (
     SpecificationRefused,
     Stale,
     Stalled,
+    SteersmanError,
     Transient,
 )
 from reconciler.installation import Installation
@@ -96,8 +97,10 @@ async def write(installation: Installation, caller: Caller, intent: Intent, term
             raise Transient(
                 "GitBusy", f"{installation.settings.branch} moved {_TRIES} times meanwhile; try again"
             )
-    if made.commit is None or made.branch is not None:
+    if made.branch is not None:
         return made
+    if made.commit is None:
+        return replace(made, applied=made.applied or await _caught_up(installation, terms.wait))
     return replace(made, applied=await _applied(installation, made, terms.wait))
 
 
@@ -111,7 +114,7 @@ async def _try(installation: Installation, caller: Caller, intent: Intent, terms
     _match(desired, terms)
     rewritten = await _rewritten(installation, desired, wishes)
     if not rewritten.files:
-        return Written(None, True)
+        return Written(None, installation.desired is desired)
     await _judge(installation, desired, rewritten)
     request = new_id()
     branch = f"steersman/{request}" if _mode(installation, wishes) == "branch" else None
@@ -126,9 +129,10 @@ async def _try(installation: Installation, caller: Caller, intent: Intent, terms
         )
     keys = [key for key, _, _ in rewritten.changes]
     body = {"commit": commit, "request": request, "endpoint": terms.endpoint, "keys": keys, "branch": branch}
-    await installation.database.write(
-        lambda w: w.record("specs-written", keys[0] if len(keys) == 1 else None, body), caller.actor
-    )
+    with suppress(SteersmanError):  # it is in Git, trailers and all: whatever fails now, that is no lie
+        await installation.database.write(
+            lambda w: w.record("specs-written", keys[0] if len(keys) == 1 else None, body), caller.actor
+        )
     log.info("specs-written", commit=commit[:12], actor=caller.subject, endpoint=terms.endpoint)
     removed = frozenset(key for key, verb, _ in rewritten.changes if verb == "delete")
     return Written(commit, False, branch, removed)
@@ -174,6 +178,7 @@ def _allow(installation: Installation, caller: Caller, desired: Desired, wish: W
     key = str(wish.key)
     if not asked:
         require(installation, caller, "delete" if wish.spec is None else "edit", key)
+    _is_readable(installation, desired, key)
     _may_borrow(installation, caller, desired, wish)
     if _mode(installation, [wish]) == "read-only":
         place = desired.tree.place(key)
@@ -181,9 +186,19 @@ def _allow(installation: Installation, caller: Caller, desired: Desired, wish: W
         raise Conflict("GitReadOnly", f"this server does not write to Git; change {where} there")
 
 
+def _is_readable(installation: Installation, desired: Desired, key: str) -> None:
+    """What a file may declare that cannot be read is neither taken out nor declared a second time."""
+    resource = installation.snapshot.current.resources.get(key)
+    if resource is not None and key not in desired.tree.declared and resource.path in desired.tree.opaque:
+        raise BrokenBefore("SpecInvalid", f"{resource.path} cannot be read; put that right in Git first")
+
+
 def _may_borrow(installation: Installation, caller: Caller, desired: Desired, wish: Wish) -> None:
     """Whoever names an account to run as has to be of its team, or an owner of the project (escape-state, 5)."""
     declared = desired.tree.declared.get(str(wish.key))
+    owner = caller.rights.at(Scope(_project(wish.key))) is Level.OWNER
+    if not owner and _lent(wish.spec) - _lent(declared.spec if declared else None):
+        raise Forbidden("Forbidden", "to name accounts in `defaults` takes being an owner of the project")
     account = _account(wish.spec)
     if account is None or account == _account(declared.spec if declared else None):
         return
@@ -191,12 +206,18 @@ def _may_borrow(installation: Installation, caller: Caller, desired: Desired, wi
     known = [key for key in desired.tree.declared if key.startswith("ServiceAccount/")]
     meant = [key for key in known if key == f"ServiceAccount/{team}/{name}"] if team else []
     meant = meant or [key for key in known if not team and key.endswith(f"/{name}")]
-    owner = caller.rights.at(Scope(_project(wish.key))) is Level.OWNER
     if not owner and not (meant and all(may_hold(installation, caller, key) for key in meant)):
         raise Forbidden(
             "Forbidden",
             f"to let {wish.key} run as {name} takes being of its team, or an owner of the project",
         )
+
+
+def _lent(spec: Mapping[str, Any] | None) -> set[tuple[str, str, str]]:
+    """Accounts that defaults give to what is inside: kind, team, name."""
+    defaults = (spec or {}).get("defaults") or {}
+    found = {(kind, *(_account(values) or ("", ""))) for kind, values in defaults.items()}
+    return {each for each in found if each[2]}
 
 
 def _account(spec: Mapping[str, Any] | None) -> tuple[str, str] | None:
@@ -291,7 +312,22 @@ async def _applied(installation: Installation, made: Written, wait: float) -> bo
     desired, commit = installation.desired, str(made.commit)
     if desired is None:
         return False
-    return desired.commit == commit or await installation.source.is_ancestor(commit, desired.commit)
+    if desired.commit == commit:
+        return True
+    try:
+        return await installation.source.is_ancestor(commit, desired.commit)
+    except SteersmanError:  # it is in Git all the same
+        return False
+
+
+async def _caught_up(installation: Installation, wait: float) -> bool:
+    """What is wanted is in Git already, by somebody's commit that is still to be applied."""
+    try:
+        async with asyncio.timeout(wait):
+            await installation.run_now("source")
+    except TimeoutError:
+        return False
+    return True
 
 
 def _held(installation: Installation) -> frozenset[str]:

@@ -52,6 +52,9 @@ async def create(installation: Installation, caller: Caller, wish: Wish) -> dict
 
     def work(write: Write) -> Token:
         expires = write.now + timedelta(days=wish.days)
+        own = tokens.load(write.connection, caller.token) if caller.token else None
+        if own is not None and own.subject == subject and own.expires is not None:
+            expires = min(expires, own.expires)  # a token cannot outlive itself
         token = NewToken(subject, wish.name, level, wish.scope, write.now, expires)
         stored = tokens.add(write.connection, token_hash(secret), token)
         told = {
@@ -69,6 +72,14 @@ async def revoke(installation: Installation, caller: Caller, token: str) -> None
     def work(write: Write) -> None:
         found = tokens.load(write.connection, token)
         visible = found is not None and may_hold(installation, caller, found.subject)
+        if (
+            visible
+            and found is not None
+            and (found.level > caller.most or not caller.within.covers(found.scope))
+        ):
+            raise Forbidden(
+                "Forbidden", "that token may more than your own; revoke it with one that may as much"
+            )
         if not visible or not tokens.revoke(write.connection, token, write.now):
             raise NotFound("NoSuchToken", f"there is no valid token {token}")
         write.record("token-revoked", None, {"id": token})
@@ -108,7 +119,7 @@ def _check(installation: Installation, caller: Caller, subject: str, level: Leve
         raise Refused(
             "NoSuchSubject", f"{subject} is not declared; a token is a User's or a ServiceAccount's"
         )
-    if subject == caller.subject and (level > caller.most or not caller.within.covers(scope)):
+    if level > caller.most or not caller.within.covers(scope):
         raise Forbidden(
             "Forbidden",
             f"your own token has level {caller.most.word} on {caller.within}; it cannot make one that may more",

@@ -77,8 +77,8 @@ class Need:
     because: str = ""
 
 
-def need(verb: str, key: Key, *, protected: bool, person: bool) -> Need:
-    """What a verb on a resource asks for. `protected`: of its environment; `person`: not a service account."""
+def need(verb: str, key: Key, *, protected: bool, running: bool) -> Need:
+    """What a verb on a resource asks for. `protected`: of its environment; `running`: a run asks, not a person."""
     scope = scope_of(key)
     if verb == "read":
         return Need(Level.READ, scope)
@@ -91,7 +91,7 @@ def need(verb: str, key: Key, *, protected: bool, person: bool) -> Need:
         return Need(Level.OWNER, Scope(scope.project), f"{key.kind} belongs to a project's owners")
     if verb == "delete" and key.kind == "Environment":
         return Need(Level.OWNER, scope, "deleting an environment is up to its owners")
-    if protected and person:
+    if protected and not running:
         return Need(Level.OWNER, scope, f"{scope} is protected")
     return Need(Level.WRITE, scope)
 

@@ -73,6 +73,7 @@ async def apply_revision(installation: Installation, head: str, actor: Actor = S
     if before is not None and before.commit == head and not held_confirmed:
         return None
     desired = await read(installation, head, before)
+    confirmed = frozenset(installation.confirmed)
     view = installation.snapshot.current
     keys = desired.tree.changed | (view.resources.keys() if before is None else frozenset())
     keys |= {key for key, resource in view.resources.items() if resource.sync is Sync.OUT_OF_SYNC}
@@ -92,7 +93,7 @@ async def apply_revision(installation: Installation, head: str, actor: Actor = S
     await carry_out(installation, desired, outcome, source, actor)
     installation.followers = None  # found again from the specifications now in force
     builds.wake_followers(installation, frozenset({source_url(installation)}))
-    installation.confirmed.clear()
+    installation.confirmed -= confirmed  # what came meanwhile is for the next pass
     installation.last_plan = outcome.plan
     installation.plans_applied += 1
     installation.desired = replace(desired, parsed={})

@@ -64,6 +64,12 @@ def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     }
 
 
+def tag(installation: Installation, key: str) -> str:
+    """What `If-Match` is compared with: the digest, or `invalid` while what Git declares cannot be taken."""
+    resource = installation.snapshot.current.resources.get(key)
+    return "invalid" if resource is None or resource.invalid else resource.digest or "invalid"
+
+
 def summary(resource: Resource) -> dict[str, Any]:
     """A resource as lists show it."""
     return {

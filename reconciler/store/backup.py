@@ -20,12 +20,15 @@ from reconciler.errors import Stalled
 
 _DATABASE = "steersman.db"
 _UNMASKED = "raw"  # a script's output before secrets are taken out: it stays where it is
-_KEPT = ("admin.token", "server.key", "instance", "attachments", "runs")
+_KEPT = ("admin.token", "instance", "attachments", "runs")
 """What else there is (workspaces, mirrors, caches, copies of the system) is made again when it is missing."""
 
 
-def write(data: Path, url: str, target: Path) -> int:
-    """Make the archive, readable by its owner only; its size in bytes. An existing file is never replaced."""
+def write(data: Path, url: str, key: Path, target: Path) -> int:
+    """Make the archive, readable by its owner only; its size in bytes. An existing file is never replaced.
+
+    `key` is the server's key file, wherever it is; it goes into the archive as `server.key`.
+    """
     if not data.is_dir():
         raise Stalled("NoData", f"there is no data directory {data}; name it with --data")
     try:
@@ -38,6 +41,8 @@ def write(data: Path, url: str, target: Path) -> int:
         with os.fdopen(handle, "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=3) as archive:
                 _fill(archive, data, url)
+                if key.is_file():
+                    _add(archive, key, "server.key")
             file.flush()
             os.fsync(file.fileno())
     except (OSError, sqlite3.Error) as error:

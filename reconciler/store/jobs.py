@@ -269,7 +269,7 @@ def page(
     if after is not None:
         query = query.where(jobs.c.number < after)
     if prefixes is not None:
-        query = query.where(or_(false(), *(jobs.c.key.startswith(p, autoescape=True) for p in prefixes)))
+        query = query.where(or_(false(), *(func.substr(jobs.c.key, 1, len(p)) == p for p in prefixes)))
     return [_job(row, ()) for row in connection.execute(query)]
 
 
