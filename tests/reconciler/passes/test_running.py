@@ -348,9 +348,15 @@ def test_a_second_daemon_on_the_same_database_refuses(tmp_path: Path, new_databa
     async def run() -> None:
         async with daemon(settings_for(repo, tmp_path / "one", database=url)):
             with pytest.raises(Stalled, match="another daemon"):
-                async with daemon(settings_for(repo, tmp_path / "two", database=url)):
+                async with daemon(
+                    settings_for(
+                        repo, tmp_path / "two", database=url, key_file=tmp_path / "one" / "server.key"
+                    )
+                ):
                     raise AssertionError("it started")
-        async with daemon(settings_for(repo, tmp_path / "two", database=url)) as running:
+        async with daemon(
+            settings_for(repo, tmp_path / "two", database=url, key_file=tmp_path / "one" / "server.key")
+        ) as running:
             assert "Project/shop" in running.installation.snapshot.current.resources
 
     asyncio.run(run())
@@ -374,7 +380,9 @@ def test_a_claim_of_another_data_directory_is_lost_and_not_started_again(
             await eventually(lambda: (out / "x").exists())
 
     async def second() -> None:
-        async with daemon(settings_for(repo, tmp_path / "two", database=url)) as running:
+        async with daemon(
+            settings_for(repo, tmp_path / "two", database=url, key_file=tmp_path / "one" / "server.key")
+        ) as running:
             job = await finished(running)
             assert (job.state, job.reason) == (State.DEFECTIVE, "lost")
         assert (out / "x").read_text() == "start\n"
