@@ -10,14 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.controllers.rights import ADMINISTRATOR, KINDS, Authority, Need, authority, need, parsed
+from reconciler.controllers.rights import (
+    ADMINISTRATOR,
+    EVERYTHING,
+    KINDS,
+    Authority,
+    Need,
+    authority,
+    need,
+    parsed,
+)
 from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
 from reconciler.model.rights import INSTALLATION, Level, Rights, Scope, scope_of
 from specs.meta import Key
-
-EVERYTHING = Rights({INSTALLATION: Level.OWNER})
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ async def build_add(
     )
     spec, resource = done.spec(installation, key)
     content = _shown(installation, caller, key, spec, resource, None)
-    return answer(done, content, declared.tag(resource) if resource else None)
+    return answer(done, content, resource.tag if resource else None)
 
 
 @get(
@@ -120,7 +120,7 @@ async def build_get(
     key = Key("Build", project, environment, plain(build))
     found = declared.one(installation, caller, key, _absence(key))
     content = await _with_status(installation, caller, found)
-    return Response(content, headers={"ETag": f'"{declared.tag(found)}"'})
+    return Response(content, headers={"ETag": f'"{found.tag}"'})
 
 
 @put(
@@ -157,7 +157,7 @@ async def build_put(
     spec, resource = done.spec(installation, key)
     states = await declared.newest_states(installation, [str(key)])
     content = _shown(installation, caller, key, spec, resource, states.get(str(key)))
-    return answer(done, content, declared.tag(resource) if resource else None)
+    return answer(done, content, resource.tag if resource else None)
 
 
 @delete(

@@ -84,7 +84,7 @@ async def environment_add(
     spec, resource = done.spec(installation, key)
     deployments = declared.by_environment(installation, "Deployment").get(str(key), {})
     content = shown(installation, caller, key, spec, deployments)
-    return answer(done, content, declared.tag(resource) if resource else None)
+    return answer(done, content, resource.tag if resource else None)
 
 
 @get(
@@ -97,7 +97,7 @@ async def environment_get(
     """`full=true`: deployments whole, instead of name, release, versions and statuses. `ETag` is for `If-Match`."""
     found = declared.environment(installation, caller, project, environment)
     (content,) = whole(installation, caller, [found], full=full)
-    return Response(content, headers={"ETag": f'"{declared.tag(found)}"'})
+    return Response(content, headers={"ETag": f'"{found.tag}"'})
 
 
 @put("/api/v1/state/{project:str}/environments/{environment:str}/", summary="Change an environment")
@@ -124,7 +124,7 @@ async def environment_put(
     spec, resource = done.spec(installation, key)
     deployments = declared.by_environment(installation, "Deployment").get(str(key), {})
     content = shown(installation, caller, key, spec, deployments)
-    return answer(done, content, declared.tag(resource) if resource else None)
+    return answer(done, content, resource.tag if resource else None)
 
 
 @delete(

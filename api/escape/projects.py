@@ -69,7 +69,7 @@ async def project_get(installation: Installation, caller: Caller, project: str) 
     """Environments in order, with summaries of their deployments. `ETag` is for `If-Match`."""
     found = declared.project(installation, caller, project)
     content = _whole(installation, caller, project, found.spec or {})
-    return Response(content, headers={"ETag": f'"{declared.tag(found)}"'})
+    return Response(content, headers={"ETag": f'"{found.tag}"'})
 
 
 @put("/api/v1/state/{project:str}/", summary="Change a project")
@@ -90,7 +90,7 @@ async def project_put(
     done = await commit(installation, caller, intent, terms(request, "PUT project", key, wait))
     spec, resource = done.spec(installation, key)
     content = _whole(installation, caller, project, spec)
-    return answer(done, content, declared.tag(resource) if resource else None)
+    return answer(done, content, resource.tag if resource else None)
 
 
 @delete("/api/v1/state/{project:str}/", status_code=200, summary="Hard delete of a project")
@@ -168,7 +168,7 @@ async def _add(
     done = await commit(installation, caller, intent, terms(request, "POST project", None, wait, allowed))
     spec, resource = done.spec(installation, key)
     content = _whole(installation, _as_now(installation, caller), project, spec)
-    return answer(done, content, declared.tag(resource) if resource else None)
+    return answer(done, content, resource.tag if resource else None)
 
 
 def _as_now(installation: Installation, caller: Caller) -> Caller:

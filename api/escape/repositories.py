@@ -108,7 +108,7 @@ async def _write(
     done = await commit(installation, caller, intent, wanted)
     spec, resource = done.spec(installation, key)
     content = _shown(str(key.project), key.name, spec)
-    return answer(done, content, declared.tag(resource) if resource else None)
+    return answer(done, content, resource.tag if resource else None)
 
 
 def _wishes(

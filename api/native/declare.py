@@ -44,7 +44,7 @@ async def resource_put(
         body = {"key": str(found), "commit": written.commit}
         return Response(body, status_code=202, headers=_headers(written))
     body = resources.get(installation, caller, str(found))
-    return Response(body, headers=_headers(written) | {"ETag": f'"{body["digest"]}"'})
+    return Response(body, headers=_headers(written) | {"ETag": f'"{body["tag"]}"'})
 
 
 @delete("/reconciler/resources/{key:path}", status_code=200, summary="Take a resource out of the specs")

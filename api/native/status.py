@@ -49,7 +49,7 @@ async def resource_list(
 async def resource(installation: Installation, caller: Caller, key: str) -> Response[dict[str, Any]]:
     """With its effective specification and the place that each field comes from; `ETag` is for `If-Match`."""
     found = resources.get(installation, caller, key.lstrip("/"))
-    return Response(found, headers={"ETag": f'"{resources.tag(installation, key.lstrip("/"))}"'})
+    return Response(found, headers={"ETag": f'"{found["tag"]}"'})
 
 
 @get("/reconciler/schedules", summary="Schedules with their next times")

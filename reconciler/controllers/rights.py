@@ -17,7 +17,7 @@ ADMINISTRATOR = "User/admin"
 KINDS = frozenset({"RoleBinding", "Team", "User", "ServiceAccount"})
 """The kinds that say who may do what."""
 
-_EVERYTHING = Rights({INSTALLATION: Level.OWNER})
+EVERYTHING = Rights({INSTALLATION: Level.OWNER})
 _OWNED_BY_PROJECT = frozenset({"Project", "Repository", "RoleBinding", "Secret", "Freeze"})
 _RUNS = frozenset({"trigger", "cancel", "retry"})
 _OWNED_BY_INSTALLATION = frozenset({"User", "Team", "ServiceAccount", "RoleBinding", "Secret", "Executor"})
@@ -35,7 +35,7 @@ class Authority:
     def of(self, subject: str) -> Rights:
         """What a subject may; nothing for one that nobody names, or that is disabled."""
         if subject == ADMINISTRATOR:
-            return _EVERYTHING
+            return EVERYTHING
         return Rights() if subject in self.disabled else self.rights.get(subject, Rights())
 
 

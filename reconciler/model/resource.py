@@ -50,6 +50,11 @@ class Resource:
         return any(condition.type == "Invalid" and condition.status for condition in self.conditions)
 
     @property
+    def tag(self) -> str:
+        """What `If-Match` is compared with: the digest, or `invalid` while what Git declares cannot be taken."""
+        return "invalid" if self.invalid else self.digest or "invalid"
+
+    @property
     def location(self) -> str:
         """`path:line` in the spec repository."""
         return f"{self.path}:{self.line}"

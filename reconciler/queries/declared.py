@@ -170,11 +170,6 @@ async def unfinished(installation: Installation, keys: Iterable[str]) -> list[in
     return [job.number for job in found if job.key in wanted]
 
 
-def tag(resource: Resource) -> str:
-    """The entity tag that an If-Match header names."""
-    return resource.digest or "invalid"
-
-
 def since(resource: Resource) -> datetime:
     """When it was first applied: its identifier begins with that time (UUIDv7)."""
     return datetime.fromtimestamp((UUID(resource.uuid).int >> 80) / 1000, UTC)

@@ -58,16 +58,11 @@ def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
         "labels": dict(resource.labels),
         "annotations": dict(resource.annotations),
         "digest": resource.digest,
+        "tag": resource.tag,
         "spec": resource.spec,
         "references": list(resource.references),
         "origins": dict(_origins(installation, resource)),
     }
-
-
-def tag(installation: Installation, key: str) -> str:
-    """What `If-Match` is compared with: the digest, or `invalid` while what Git declares cannot be taken."""
-    resource = installation.snapshot.current.resources.get(key)
-    return "invalid" if resource is None or resource.invalid else resource.digest or "invalid"
 
 
 def summary(resource: Resource) -> dict[str, Any]:
