@@ -5,6 +5,7 @@ Read once by `api.cli` and handed down as a value; nothing else reads the enviro
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
@@ -180,3 +181,10 @@ def load(flags: dict[str, Any], file: Path | None = None) -> Settings:
         chosen = type("Settings", (Settings,), {"toml_file": file, "__module__": __name__})
         return chosen(**flags)  # type: ignore[no-any-return]
     return Settings(**flags)
+
+
+def forget_environment() -> None:
+    """Take all settings out of this process's environment: some are secrets, and what it starts needs none."""
+    names = tuple(f"STEERSMAN_{name.upper()}" for name in Settings.model_fields)
+    for name in [each for each in os.environ if each.partition("__")[0] in names]:
+        del os.environ[name]

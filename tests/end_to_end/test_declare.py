@@ -90,18 +90,31 @@ class Specs:
         return httpx.Client(base_url=self.running.url, headers=headers, timeout=60)
 
 
-@pytest.fixture
-def specs(tmp_path: Path) -> Iterator[Specs]:
-    """A daemon that has applied the files above."""
-    repo = SpecRepository(tmp_path / "specs")
-    repo.commit({"project.yaml": PROJECT, "builds.yaml": BUILDS, "people.yaml": PEOPLE})
-    with process(repo.path, tmp_path / "data") as running, running.client() as client:
+FILES: dict[str, str | bytes | None] = {"project.yaml": PROJECT, "builds.yaml": BUILDS, "people.yaml": PEOPLE}
+
+
+@pytest.fixture(scope="module")
+def running_specs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Specs]:
+    """A daemon, started once for all tests."""
+    folder = tmp_path_factory.mktemp("declare")
+    repo = SpecRepository(folder / "specs")
+    repo.commit(FILES)
+    with process(repo.path, folder / "data") as running, running.client() as client:
         client.timeout = httpx.Timeout(60)
-        head = repo.head()
-        running.wait_for(
-            lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
-        )
         yield Specs(running, repo, client)
+
+
+@pytest.fixture
+def specs(running_specs: Specs) -> Specs:
+    """It has applied the files above, and nothing else is there."""
+    repo = running_specs.repo
+    repo.git("reset", "-q", "--hard")
+    repo.git("clean", "-qfd")
+    others = [name for name in repo.git("ls-files").split() if name not in FILES]
+    repo.commit({**dict.fromkeys(others), **FILES})
+    synced = running_specs.client.post("/reconciler/sync", json={})
+    assert synced.raise_for_status().json()["revision"] == repo.head()
+    return running_specs
 
 
 def test_one_flag_is_one_line(specs: Specs) -> None:
@@ -241,29 +254,34 @@ def test_a_work_tree_follows_when_it_is_clean(specs: Specs) -> None:
     assert file.read_text() == "mine\n"
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Specs]:
-    """The same, on a bare repository that others push to."""
-    clone = SpecRepository(tmp_path / "clone")
-    clone.commit({"project.yaml": PROJECT, "builds.yaml": BUILDS, "people.yaml": PEOPLE})
-    clone.git("clone", "-q", "--bare", ".", str(tmp_path / "specs.git"))
-    with process(tmp_path / "specs.git", tmp_path / "data") as running, running.client() as client:
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Specs]:
+    """A daemon on a bare repository that others push to; it has a secret in its environment."""
+    folder = tmp_path_factory.mktemp("bare")
+    clone = SpecRepository(folder / "clone")
+    clone.commit(FILES)
+    clone.git("clone", "-q", "--bare", ".", str(folder / "specs.git"))
+    secret = {"STEERSMAN_WEBHOOK_SECRET": "the-hook-secret"}
+    with process(folder / "specs.git", folder / "data", **secret) as running, running.client() as client:
         client.timeout = httpx.Timeout(60)
         running.wait_for(lambda c: c.get("/reconciler/status").json()["resources"]["total"] == 7)
-        clone.path = tmp_path / "specs.git"
+        clone.path = folder / "specs.git"
         yield Specs(running, clone, client)
 
 
 def test_a_hook_that_refuses_is_502(bare: Specs) -> None:
-    """Its sentence is told; nothing is there, nothing has changed."""
+    """Its sentence is told; nothing is there, nothing has changed. It finds none of the daemon's settings."""
     hook = bare.repo.path / "hooks" / "pre-receive"
+    told = bare.repo.path / "told"
     hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\necho 'not on a Sunday' >&2\nexit 1\n")
+    hook.write_text(f"#!/bin/sh\nenv >{told}\necho 'not on a Sunday' >&2\nexit 1\n")
     hook.chmod(0o755)
     before, spec = bare.commits(), bare.spec()
     answer = bare.client.put(ONE, json={"spec": spec | {"timeout_seconds": 120}})
     assert (answer.status_code, "not on a Sunday" in answer.json()["detail"]) == (502, True)
     assert (bare.commits(), bare.spec()) == (before, spec)
+    assert "PATH=" in told.read_text()
+    assert "the-hook-secret" not in told.read_text()
     hook.unlink()
     assert bare.client.put(ONE, json={"spec": spec | {"timeout_seconds": 120}}).status_code == 200
 
@@ -272,11 +290,11 @@ def test_a_repository_that_is_gone_is_503(bare: Specs) -> None:
     """What was applied stays in force, and writing goes on when it is back."""
     spec, away = bare.spec(), bare.repo.path.with_name("away.git")
     bare.repo.path.rename(away)
-    answer = bare.client.put(ONE, json={"spec": spec | {"timeout_seconds": 120}})
+    answer = bare.client.put(ONE, json={"spec": spec | {"timeout_seconds": 130}})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert bare.spec() == spec
     away.rename(bare.repo.path)
-    assert bare.client.put(ONE, json={"spec": spec | {"timeout_seconds": 120}}).status_code == 200
+    assert bare.client.put(ONE, json={"spec": spec | {"timeout_seconds": 130}}).status_code == 200
 
 
 @pytest.mark.parametrize("mode", ["branch", "read-only"])

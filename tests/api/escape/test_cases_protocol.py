@@ -230,7 +230,9 @@ def test_wait_commit_answers_before_it_is_applied(world: World) -> None:
     made = world["wendy"].post(
         f"{DEV}/builds/?wait=commit", json={"name": "api", "repo": "web", "steps": [{}]}
     )
-    assert (made.status_code, made.json()["id"], made.json()["steps"][0]["run_build"]) == (200, "", True)
+    assert (made.status_code, made.json()["steps"][0]["run_build"]) == (200, True)
+    if made.headers["x-steersman-reconciled"] == "false":  # the loop may be quicker
+        assert made.json()["id"] == ""
 
 
 def test_a_broken_file_elsewhere_harms_nobody(world: World) -> None:
