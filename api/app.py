@@ -16,6 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from api import paths, problems
 from api.auth import Authentication, Credentials
 from api.escape import errors, routes
+from api.idempotency import Idempotency
 from api.native import declare, events, jobs, logs, metrics, plan, secrets, status
 from api.native.bodies import json_only
 from reconciler.access import Caller
@@ -54,6 +55,7 @@ HANDLERS: list[Any] = [
     events.token_create,
     events.token_revoke,
     secrets.public_key,
+    secrets.reseal_all,
     metrics.metrics,
 ]
 
@@ -73,7 +75,10 @@ def create(installation: Installation) -> Litestar:
             "installation": Provide(_installation, sync_to_thread=False),
             "caller": Provide(_caller, sync_to_thread=False),
         },
-        middleware=[DefineMiddleware(Authentication, exclude="^/schema", exclude_from_auth_key="open")],
+        middleware=[
+            DefineMiddleware(Authentication, exclude="^/schema", exclude_from_auth_key="open"),
+            Idempotency,
+        ],
         exception_handlers={Exception: _refuse},
         request_max_body_size=installation.settings.body_bytes,
         openapi_config=OpenAPIConfig(

@@ -16,13 +16,15 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from litestar.connection import ASGIConnection
+from litestar.connection import ASGIConnection, Request
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
 from reconciler.access import ROOT, Caller, is_active, rights_of
 from reconciler.commands import tokens as token_commands
+from reconciler.credentials import Execution, execution_of
 from reconciler.installation import Installation
+from reconciler.model.rights import Rights
 from reconciler.queries import tokens as token_queries
 from reconciler.queries.tokens import Token
 
@@ -34,7 +36,9 @@ Who = tuple[str | None, str | None]
 """Address and, where one is given, name."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steersman"'}
 _NOTE_EVERY = timedelta(minutes=1)
-_ESCAPE, _ESCAPE_TOKEN = "/api/v1/", "X-Escape-Token"
+_ESCAPE = "/api/v1/"
+COOKIE = "X-Escape-Token"
+"""A header below /api/v1, and the cookie that sign-in sets."""
 
 
 class Authentication(AbstractAuthenticationMiddleware):
@@ -49,30 +53,35 @@ class Authentication(AbstractAuthenticationMiddleware):
         if installation.settings.insecure_no_auth:
             return AuthenticationResult(replace(ROOT, address=address), None)
         name, secret = credential(connection.headers.get("authorization", ""))
-        secret = secret or _escape_token(connection)
-        token = await connection.app.state.credentials.find(secret, (address, name)) if secret else None
-        if token is None or not is_active(installation, token.subject):
+        secret = secret or _escape_token(connection, installation.url)
+        caller = await connection.app.state.credentials.caller(secret, address, name) if secret else None
+        if caller is None:
             detail = "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
             raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)
-        rights = rights_of(installation, token.subject).narrowed(token.level, token.scope)
-        caller = Caller(token.subject, rights, token.id, address, most=token.level, within=token.scope)
-        return AuthenticationResult(caller, token)
+        return AuthenticationResult(caller, secret)
 
 
-def _escape_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    """The token in the forms of the Escape API (escape-state, 3.3): a header, or a cookie.
+async def still(request: Request[Caller, Any, Any]) -> bool:
+    """Would the same request have the same caller with the same rights now? Asked by what goes on for long."""
+    if request.auth is None:
+        return True
+    caller = request.user
+    found: Caller | None = await request.app.state.credentials.caller(request.auth, caller.address, None)
+    return found == caller
+
+
+def _escape_token(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> str | None:
+    """The token in the forms of the Escape API (escape-state, 3.3): a header there, or a cookie, everywhere.
 
     Browsers send cookies by themselves, so what may change things must come from a page of this very server.
     """
-    if not connection.scope["path"].startswith(_ESCAPE):
-        return None
-    secret = connection.headers.get(_ESCAPE_TOKEN)
-    if secret is not None:
-        return secret
-    secret = connection.cookies.get(_ESCAPE_TOKEN)
-    own = str(connection.base_url).rstrip("/")
-    if secret and connection.scope.get("method") != "GET" and connection.headers.get("origin") != own:
-        raise PermissionDeniedException(detail=f"a request with a cookie must carry Origin: {own}")
+    if connection.scope["path"].startswith(_ESCAPE) and COOKIE in connection.headers:
+        return connection.headers[COOKIE]
+    secret = connection.cookies.get(COOKIE)
+    if secret and connection.scope.get("method") not in ("GET", "HEAD"):
+        own = {url} if url.startswith("https:") else {url, str(connection.base_url).rstrip("/")}
+        if connection.headers.get("origin") not in own:
+            raise PermissionDeniedException(detail=f"a request with a cookie must carry Origin: {url}")
     return secret
 
 
@@ -114,27 +123,43 @@ class Attempts:
 
 
 class Credentials:
-    """Tokens by secret, remembered in memory while they hold, so that a request costs no query."""
+    """Callers by secret. Tokens are remembered in memory while they hold, so that a request costs no query."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
-        self._attempts = Attempts(installation.settings.wrong_credentials_per_minute)
+        self.attempts = Attempts(installation.settings.wrong_credentials_per_minute)
         self._known: dict[str, Token] = {}
         self._forgotten = 0
         self._noted: dict[str, datetime] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def find(self, secret: str, who: Who) -> Token | None:
-        """The valid token with this secret."""
+    async def caller(self, secret: str, address: str | None, name: str | None) -> Caller | None:
+        """Whoever shows this secret, with the rights of this moment; a script, only while it runs."""
+        installation = self._installation
+        token = await self._find(secret, (address, name))
+        if token is None:
+            return None
+        if isinstance(token, Execution):
+            return Caller(f"Job/{token.job}", Rights(), token.trial, address, job=token.job)
+        if not is_active(installation, token.subject):
+            return None
+        rights = rights_of(installation, token.subject).narrowed(token.level, token.scope)
+        return Caller(token.subject, rights, token.id, address, most=token.level, within=token.scope)
+
+    async def _find(self, secret: str, who: Who) -> Token | Execution | None:
+        """What holds now and has this secret."""
         now = datetime.now(UTC)
         token = self._known.get(secret)
         forgotten = self._forgotten
         if token is None:
-            self._attempts.check(who)
+            execution = execution_of(self._installation.keys, secret)
+            if execution is not None:  # of no use when its trial is over, but nobody guessed it
+                return execution if await token_queries.is_live(self._installation, execution) else None
+            self.attempts.check(who)
             token = await token_queries.find(self._installation, secret)
         if token is None or not token.valid(now):
             self._known.pop(secret, None)
-            self._attempts.wrong(who)
+            self.attempts.wrong(who)
             return None
         if forgotten == self._forgotten:  # nothing was revoked since it was looked up
             self._known[secret] = token

@@ -28,6 +28,7 @@ def serve(settings: Settings) -> None:
     # Specs live long: looking through all of them for garbage every few hundred objects costs a fifth of a cold start.
     gc.set_threshold(50_000, 20, 100)
     listener = _listen(settings.host, settings.port)
+    settings = settings.model_copy(update={"port": listener.getsockname()[1]})  # 0 is any that is free
     with contextlib.closing(listener), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         # asyncio's own loop: uvloop starts processes several times slower
         runner.run(_serve(settings, listener))
@@ -47,7 +48,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         stop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             stop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
-        _greet(settings, listener, daemon.first_token)
+        _greet(settings, daemon.first_token)
         with _no_own_signals(server):
             await server.serve(sockets=[listener])
 
@@ -75,10 +76,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _greet(settings: Settings, listener: socket.socket, token: str | None) -> None:
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    lines = [f"Steersman is at http://{shown}:{port} and follows {settings.branch} of {settings.repo}"]
+def _greet(settings: Settings, token: str | None) -> None:
+    lines = [f"Steersman is at {settings.url} and follows {settings.branch} of {settings.repo}"]
     path = settings.data / "admin.token"
     if settings.insecure_no_auth:
         lines.append(
@@ -96,7 +95,7 @@ def _greet(settings: Settings, listener: socket.socket, token: str | None) -> No
     sys.stdout.flush()
     notify = os.environ.get("STEERSMAN_READY_FILE")
     if notify:
-        Path(notify).write_text(f"http://{shown}:{port}\n", encoding="utf-8")
+        Path(notify).write_text(f"{settings.address}\n", encoding="utf-8")
 
 
 def configure_logging(style: str) -> None:

@@ -155,7 +155,9 @@ def require_level(caller: Caller, level: Level, what: str, scope: Scope = INSTAL
 
 
 def may_hold(installation: Installation, caller: Caller, subject: str) -> bool:
-    """May the caller make, see and revoke the tokens of a subject?"""
+    """May the caller make, see and revoke the tokens of a subject? Scripts may not: their own ends with them."""
+    if caller.running:
+        return False
     if caller.administrator or subject == caller.subject:
         return True
     kind, _, rest = subject.partition("/")

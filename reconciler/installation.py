@@ -71,3 +71,8 @@ class Installation:
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     authority: tuple[Mapping[str, Resource], Authority] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where people, scripts and links reach this server, without a slash at the end."""
+        return self.settings.url

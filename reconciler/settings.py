@@ -5,12 +5,14 @@ Read once by `api.cli` and handed down as a value; nothing else reads the enviro
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -39,6 +41,49 @@ class HostCredentials(BaseModel):
         return self.token.get_secret_value() if self.token is not None else None
 
 
+class OidcProvider(BaseModel):
+    """The identity provider at which people sign in (OpenID Connect); without a secret we are a public client.
+
+    `match_email`: a User without `oidc_subject` is also who has its address there, verified.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    issuer: str
+    client_id: str = Field(min_length=1)
+    client_secret: SecretStr | None = None
+    client_secret_file: FilePath | None = None
+    scopes: str = "openid email profile"
+    match_email: bool = False
+
+    @field_validator("issuer")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not is_safe_address(value) or set("?#@") & set(value):
+            raise ValueError(
+                "must be https://…, as the provider itself writes it; http only on this machine's loopback"
+            )
+        return value
+
+    @field_validator("scopes")
+    @classmethod
+    def _with_openid(cls, value: str) -> str:
+        if "openid" not in value.split():
+            raise ValueError("must hold `openid`, without which nobody's identity is told")
+        return value
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> OidcProvider:
+        if self.client_secret is not None and self.client_secret_file is not None:
+            raise ValueError("give either `client_secret` or `client_secret_file`")
+        return self
+
+    def secret(self) -> str | None:
+        """The client's secret in clear, read from its file where one is named."""
+        if self.client_secret_file is not None:
+            return self.client_secret_file.read_text(encoding="utf-8").strip()
+        return self.client_secret.get_secret_value() if self.client_secret is not None else None
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Durations are seconds, sizes bytes."""
 
@@ -61,10 +106,17 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    external_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#\s]+$",
+        description="address of this server for people, scripts and links; else http://HOST:PORT",
+    )
     timezone: str = "UTC"
     admin_token: SecretStr | None = Field(
         default=None, description="the administrator's token, instead of a random one"
     )
+    oidc: OidcProvider | None = Field(default=None, description="identity provider at which people sign in")
+    sign_in_hours: float = Field(default=12, gt=0, le=8760, description="how long a sign-in is good")
     wrong_credentials_per_minute: int = Field(
         default=60, gt=0, description="by address and by name; beyond, a minute's wait"
     )
@@ -160,6 +212,18 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file))
 
     @property
+    def address(self) -> str:
+        """Where it listens, for who is on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where people, scripts and links reach this server, without a slash at the end."""
+        return self.external_url or self.address
+
+    @property
     def key_path(self) -> Path:
         """Where the server's key lies."""
         return self.key_file or self.data / "server.key"
@@ -171,6 +235,22 @@ class Settings(BaseSettings):
             return f"sqlite:///{self.data / 'steersman.db'}"
         scheme, _, rest = self.database.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else self.database
+
+
+def is_safe_address(url: str) -> bool:
+    """Does nobody on the way read or change what goes there: https, or http that does not leave this machine?"""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "https":
+        return bool(host)
+    try:
+        return parts.scheme == "http" and (host == "localhost" or ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return False
 
 
 def load(flags: dict[str, Any], file: Path | None = None) -> Settings:

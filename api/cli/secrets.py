@@ -1,9 +1,10 @@
-"""`steersman secret …`: seals a value for Git, with the server's public key. The value never is an argument."""
+"""`steersman secret …`: seals values for Git to the server's public key; changes that key. No value is an argument."""
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +14,12 @@ from pydantic import ValidationError
 from api.cli.client import connect
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, console, fail, show_json
-from reconciler.sealing import LARGEST, SealingError, seal
+from reconciler.sealing import LARGEST, SealingError, put_in_front, seal
 from specs.kinds import KINDS
 from specs.meta import Key, parse_key
 from specs.secret import Secret, check
 
-secrets = typer.Typer(help="Secrets: seal a value for Git.", no_args_is_help=True)
+secrets = typer.Typer(help="Secrets: seal a value for Git, change the key.", no_args_is_help=True)
 _KEY = "/reconciler/secrets/key"
 _MASKED = 4
 
@@ -76,6 +77,37 @@ def public_key(server: Server = None, token: Token = None, output: Output = Form
     """Print the server's public key, for `seal --recipient` on a machine without access."""
     body = connect(server, token).get(_KEY)
     show_json(body) if output is Format.JSON else console().print(body["recipient"])
+
+
+@secrets.command("new-key")
+def new_key(
+    file: Annotated[Path, typer.Argument(help="The server's key file, server.key in its data directory.")],
+) -> None:
+    """Put a new key in front of the server's: it seals from the next start on, and the old ones still open.
+
+    Then restart the server, and run `steersman secret reseal`.
+    """
+    try:
+        recipient = put_in_front(file)
+    except (SealingError, OSError) as error:
+        fail(str(error))
+    typer.echo(recipient)
+    typer.echo("Now restart the server, and then run `steersman secret reseal`.", err=True)
+
+
+@secrets.command("reseal")
+def reseal(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Seal all Secrets in Git to the server's newest key, in one commit; exit 1 if some could not be opened."""
+    _, body = connect(server, token).post("/reconciler/secrets/reseal", {}, timeout=120)
+    if output is Format.JSON:
+        show_json(body)
+    else:
+        where = f" in commit {body['commit'][:12]}" if body["commit"] else ""
+        where += f" on branch {body['branch']}, to be merged" if body["branch"] else ""
+        typer.echo(f"{len(body['resealed'])} secrets sealed anew{where}")
+        for key, why in body["failed"].items():
+            typer.echo(f"{key}: {why}", err=True)
+    raise typer.Exit(1 if body["failed"] else 0)
 
 
 def _parsed(text: str) -> Key:

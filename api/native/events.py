@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -10,6 +11,7 @@ from litestar import Request, delete, get, post
 from litestar.params import Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from api.auth import still
 from api.native.bodies import TokenBody
 from api.native.live import kept_alive
 from reconciler.access import Caller
@@ -44,7 +46,7 @@ async def event_stream(
     """Each message's id is the event's number."""
     resumed = request.headers.get("last-event-id", "")
     start = int(resumed) if resumed.isdecimal() and len(resumed) < 19 else after
-    return ServerSentEvent(kept_alive(_messages(installation, caller, start)))
+    return ServerSentEvent(kept_alive(_messages(installation, caller, start), partial(still, request)))
 
 
 async def _messages(

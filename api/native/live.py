@@ -7,7 +7,7 @@ nothing of what is sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from litestar.response import ServerSentEventMessage
@@ -27,20 +27,25 @@ _COMMENT = _Comment()
 
 
 async def kept_alive(
-    messages: AsyncGenerator[ServerSentEventMessage, None], *, every: float = EVERY
+    messages: AsyncGenerator[ServerSentEventMessage, None],
+    allowed: Callable[[], Awaitable[bool]],
+    *,
+    every: float = EVERY,
 ) -> AsyncGenerator[ServerSentEventMessage, None]:
-    """The messages, and a comment after each time of so many seconds without one."""
+    """The messages, and a comment after each time of so many seconds without one; no more when they are not allowed."""
     async with aclosing(messages):
         while True:
             coming = asyncio.ensure_future(anext(messages, None))
             try:
                 while not (await asyncio.wait({coming}, timeout=every))[0]:
+                    if not await allowed():
+                        return
                     yield _COMMENT
             finally:
                 if not coming.done():
                     coming.cancel()
                     await asyncio.wait({coming})
             message = coming.result()
-            if message is None:
+            if message is None or not await allowed():
                 return
             yield message

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from litestar.params import Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage, Stream
 from zstandard import COMPRESSOBJ_FLUSH_BLOCK, ZstdCompressor
 
+from api.auth import still
 from api.native.live import kept_alive
 from api.negotiation import IDENTITY, UnsatisfiableError, byte_range, encoding, matches
 from api.problems import problem
@@ -99,7 +101,8 @@ async def log_stream(
     resumed = request.headers.get("last-event-id", "")
     known = resumed.isdecimal() and len(resumed) < 19
     start = int(resumed) if known else await _start(text, offset, since)
-    return ServerSentEvent(kept_alive(_messages(installation, number, selection, start)))
+    messages = _messages(installation, number, selection, start)
+    return ServerSentEvent(kept_alive(messages, partial(still, request)))
 
 
 @get("/reconciler/jobs/{number:int}/log/search", summary="Lines of the log that have a text")

@@ -54,7 +54,8 @@ class Place:
 class Order:
     """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in.
 
-    `memory`: for secrets of those that take no descriptors.
+    `variables`: outputs of other tasks; `token`: what its scripts show to this server; `memory`: for secrets of those
+    that take no descriptors.
     """
 
     job: Job
@@ -63,6 +64,7 @@ class Order:
     folder: Folder
     run: Path
     variables: Mapping[str, str]
+    token: str
     secrets: Opened = NOTHING
     memory: Memory | None = None
 
@@ -513,6 +515,8 @@ def _environment(order: Order, settings: Settings, image_has: tuple[str, ...] = 
         "STEERSMAN_TAG": job.checkout.tag or "",
         "STEERSMAN_TRIGGER": str(job.trigger.get("type", "")),
         "STEERSMAN_DUE": str(job.trigger.get("due", "")),
+        "STEERSMAN_SERVER": settings.url,
+        "STEERSMAN_TOKEN": order.token,
     }
     base = {"PATH": _PATH, "LANG": "C.UTF-8", "CI": "true", "USER": "steersman", "TZ": settings.timezone}
     base = {name: value for name, value in base.items() if name not in image_has}

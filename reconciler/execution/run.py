@@ -250,7 +250,8 @@ class Runs:
         givers = handover.givers(job, trial.policy.get("needs") or ())
         chosen = [giver.id for giver in givers.values()]
         files = await self._database.read(lambda c: attachment_rows.of_trials(c, chosen)) if chosen else []
-        order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers))
+        token = self._secrets.token(trial.job, trial.id)
+        order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers), token)
         return await asyncio.to_thread(self._started, order, files)
 
     def _with_secrets(self, order: Order) -> Order:
@@ -415,7 +416,8 @@ class Runs:
             log.warning("log-dropped", trial=trial.id, job=trial.job, message=error.message)
             self._unshown[trial.id] = f"the rest of its log is not shown: {error.message}"
             return None
-        self._maskers[trial.id] = Masker([*own, *command.server_secrets(self._settings)])
+        token = self._secrets.token(trial.job, trial.id)
+        self._maskers[trial.id] = Masker([*own, token, *command.server_secrets(self._settings)])
         return self._maskers[trial.id]
 
     def _run(self, trial: LiveTrial) -> Path:

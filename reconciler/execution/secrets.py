@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.credentials import Execution, execution_token
 from reconciler.errors import SteersmanError
 from reconciler.execution.memory import Held
 from reconciler.execution.sandbox import HOME, WORKSPACE
@@ -104,6 +105,10 @@ class Secrets:
         return Opened(
             variables, services, tuple(placed.files.values()), placed.ssh, tuple(placed.pgp), found.sealed
         )
+
+    def token(self, job: int, trial: str) -> str:
+        """What the scripts of a trial show to this server: good while it runs, for its job alone."""
+        return execution_token(self._keys, Execution(job, trial))
 
     def keep(self, run: Path, opened: Opened) -> None:
         """Note in the run folder what is to be masked: sealed, so that it can be opened again after a restart."""

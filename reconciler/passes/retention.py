@@ -16,7 +16,7 @@ from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES
 from reconciler.installation import Installation
 from reconciler.source.desired import is_spec
-from reconciler.store import logs, resources, retention
+from reconciler.store import answers, logs, resources, retention
 from reconciler.store.database import Write
 from specs.loader import LOADER_VERSION
 
@@ -31,6 +31,7 @@ async def run(installation: Installation) -> datetime:
     before = now - timedelta(days=installation.settings.retention_days)
     await _forget_jobs(installation, before)
     await _drop_attachments(installation, now, before)
+    await installation.database.write(lambda w: answers.forget(w.connection, now))
     await _remove_runs(installation, before)
     await asyncio.to_thread(installation.runs.caches.clear, before.timestamp())
     await _settle_logs(installation)

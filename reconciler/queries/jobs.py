@@ -30,7 +30,9 @@ async def page(
     """Newest first; `next` is the number to give as `after`."""
     prefixes = None if caller.sees_all else [_prefix(scope) for scope in caller.rights.roles]
     found = await installation.database.read(
-        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after, prefixes=prefixes)
+        lambda c: rows.page(
+            c, key=key, state=state, limit=limit + 1, after=after, prefixes=prefixes, own=caller.job
+        )
     )
     items = found[:limit]
     return {

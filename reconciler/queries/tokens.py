@@ -1,13 +1,13 @@
-"""Tokens: found by their secret, and listed without it."""
+"""Tokens: found by their secret, and listed without it; those of trials."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from reconciler.access import Caller, may_hold
-from reconciler.credentials import token_hash
+from reconciler.credentials import Execution, token_hash
 from reconciler.installation import Installation
-from reconciler.store import tokens
+from reconciler.store import jobs, tokens
 from reconciler.store.tokens import Token as Token
 
 
@@ -15,6 +15,11 @@ async def find(installation: Installation, secret: str) -> Token | None:
     """The token with this secret, valid or not."""
     mark = token_hash(secret)
     return await installation.database.read(lambda c: tokens.find(c, mark))
+
+
+async def is_live(installation: Installation, execution: Execution) -> bool:
+    """Is the trial, whose token was shown, not over?"""
+    return await installation.database.read(lambda c: jobs.is_live(c, execution.trial, execution.job))
 
 
 async def find_all(installation: Installation, caller: Caller) -> dict[str, Any]:

@@ -6,12 +6,23 @@ Each event's hash covers the one before, so that a changed, removed or inserted 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    LargeBinary,
+    bindparam,
+    cast,
+    func,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
 
 from reconciler.model.event import Actor, Event, Recorded
 from reconciler.store.prepared import Prepared
@@ -79,19 +90,38 @@ def link(  # noqa: PLR0913  - the columns of one record
 ) -> str:
     """The hash of one record over the one before."""
     micros = Instant().process_bind_param(at, None)
-    record = [head, seq, micros, actor.subject, actor.token, actor.address, kind, key, revision, body]
-    return hashlib.sha256(msgspec.json.encode(record)).hexdigest()
+    return _mark(head, seq, micros, actor.subject, actor.token, actor.address, kind, key, revision, body)
 
 
-def verify(rows: Iterable[Mapping[str, Any]], head: str) -> str | None:
+def _mark(head: str, *columns: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode([head, *columns])).hexdigest()
+
+
+def stored(connection: Connection) -> Iterator[Sequence[Any]]:
+    """All records in order, as they are stored: nothing of them is trusted to be what it should be."""
+    plain = [events.c.seq, type_coerce(events.c.at, BigInteger)]
+    texts: list[Any] = [column for column in events.c if column.name not in ("seq", "at")]
+    if connection.dialect.name == "sqlite":  # which takes any bytes for text
+        texts = [cast(column, LargeBinary) for column in texts]
+    yield from connection.execute(select(*plain, *texts).order_by(events.c.seq))
+
+
+def verify(rows: Iterable[Sequence[Any]], head: str) -> str | None:
     """The first fault of a whole log in order, in words; None if it is sound and ends in `head`."""
     last, expected = GENESIS, 1
     for row in rows:
-        if row["seq"] != expected:
+        if row[0] != expected:
             return f"event {expected} is missing"
-        actor = Actor(row["actor"], row["token"], row["address"])
-        mark = link(last, row["seq"], row["at"], actor, row["kind"], row["key"], row["revision"], row["body"])
-        if mark != row["hash"]:
-            return f"event {row['seq']} was changed, or the one before it"
-        last, expected = mark, expected + 1
-    return None if last == head else f"the log ends at event {expected - 1}, but there were more"
+        try:
+            *columns, found = (each.decode() if isinstance(each, bytes) else each for each in row)
+        except UnicodeDecodeError:
+            return f"event {expected} was changed: it holds no text"
+        last = _mark(last, *columns)
+        if last != found:
+            return f"event {expected} was changed, or the one before it"
+        expected += 1
+    return (
+        None
+        if last == head
+        else f"the log does not end as it did: after event {expected - 1} some were cut off, or that one was changed"
+    )

@@ -30,9 +30,7 @@ def last(connection: Connection) -> int:
 def verify(connection: Connection) -> tuple[int, str | None]:
     """Check the whole chain: number of events, and the first fault in words."""
     head = connection.execute(select(meta.c.chain_head)).scalar_one()
-    rows = connection.execute(select(events).order_by(events.c.seq)).mappings()
-    fault = chain.verify(rows, head)  # type: ignore[arg-type]
-    return last(connection), fault
+    return last(connection), chain.verify(chain.stored(connection), head)
 
 
 def _recorded(row: Row) -> Recorded:  # type: ignore[type-arg]

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
-    false,
     func,
     insert,
     literal_column,
@@ -256,10 +255,11 @@ def page(
     limit: int,
     after: int | None,
     prefixes: Sequence[str] | None = None,
+    own: int | None = None,
 ) -> list[Job]:
     """Jobs without their tasks, newest first; `after` is the number before which to go on.
 
-    `prefixes`: of KEYs; a job of another one is left out.
+    `prefixes`: of KEYs; a job of another one is left out, unless it has the number `own`.
     """
     query = _JOBS.order_by(jobs.c.number.desc()).limit(limit)
     if key is not None:
@@ -269,7 +269,9 @@ def page(
     if after is not None:
         query = query.where(jobs.c.number < after)
     if prefixes is not None:
-        query = query.where(or_(false(), *(func.substr(jobs.c.key, 1, len(p)) == p for p in prefixes)))
+        query = query.where(
+            or_(jobs.c.number == own, *(func.substr(jobs.c.key, 1, len(p)) == p for p in prefixes))
+        )
     return [_job(row, ()) for row in connection.execute(query)]
 
 
@@ -559,6 +561,16 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
     """All unfinished trials in order of their jobs, or the one asked for."""
     found = _LIVE_TRIALS.all(connection) if trial is None else _LIVE_TRIAL_OF.all(connection, of=trial)
     return [_live_trial(row) for row in found]
+
+
+def is_live(connection: Connection, trial: str, job: int) -> bool:
+    """Is it an unfinished trial of this job?"""
+    found = connection.execute(
+        select(trials.c.id)
+        .join(tasks, tasks.c.id == trials.c.task)
+        .where(trials.c.id == trial, tasks.c.job == job, _LIVE_TRIAL)
+    )
+    return found.first() is not None
 
 
 def _live_trial(row: Any) -> LiveTrial:

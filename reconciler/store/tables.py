@@ -314,3 +314,15 @@ tokens = Table(
     Column("last_used", Instant),
     Column("revoked_at", Instant),
 )
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("subject", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("expires", Instant, nullable=False),
+    PrimaryKeyConstraint("subject", "key"),
+    Index(None, "expires"),
+)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import httpx
 import pytest
@@ -20,76 +24,80 @@ from tests.api.conftest import build
 from tests.api.test_access import OPEN, every_route
 from tests.support import PROJECT, Process, SpecRepository, process
 
-# none: no token; foreign: owner of another project; the next three: roles on the project; admin: owner of everything.
-IDENTITIES = ("none", "wrong", "expired", "foreign", "read", "write", "owner", "admin")
+# none: no token; script: an execution token of another job; foreign: owner of another project; the next three: roles on
+# the project; admin: owner of everything.
+IDENTITIES = ("none", "wrong", "expired", "script", "foreign", "read", "write", "owner", "admin")
 CLOSED = "401 401 401"
 TABLE = {
-    "GET /metrics": f"{CLOSED} 403 403 403 403 200",
-    "GET /reconciler/audit": f"{CLOSED} 403 403 403 403 200",
-    "GET /reconciler/can/{verb:str}/{key:path}": f"{CLOSED} 404 200 200 200 200",
-    "GET /reconciler/events": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/events/stream": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/jobs": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/jobs/{number:int}": f"{CLOSED} 404 200 200 200 200",
-    "POST /reconciler/jobs/{number:int}/cancel": f"{CLOSED} 404 403 409 409 409",
-    "POST /reconciler/jobs/{number:int}/retry": f"{CLOSED} 404 403 202 202 202",
-    "GET /reconciler/jobs/{number:int}/attachments": f"{CLOSED} 404 200 200 200 200",
-    "GET /reconciler/jobs/{number:int}/attachments/{path:path}": f"{CLOSED} 404 200 200 200 200",
-    "GET /reconciler/jobs/{number:int}/log": f"{CLOSED} 404 200 200 200 200",
-    "GET /reconciler/jobs/{number:int}/log/stream": f"{CLOSED} 404 200 200 200 200",
-    "GET /reconciler/jobs/{number:int}/log/search": f"{CLOSED} 404 200 200 200 200",
-    "GET /reconciler/plan": f"{CLOSED} 200 200 200 200 200",
-    "POST /reconciler/plan": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/resources": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/resources/{key:path}": f"{CLOSED} 404 200 200 200 200",
-    "PUT /reconciler/resources/{key:path}": f"{CLOSED} 404 403 200 200 200",
-    "DELETE /reconciler/resources/{key:path}": f"{CLOSED} 404 403 200 200 200",
-    "GET /reconciler/secrets/key": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/schedules": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/status": f"{CLOSED} 200 200 200 200 200",
-    "POST /reconciler/sync": f"{CLOSED} 200 403 200 200 200",
-    "POST /reconciler/trigger": f"{CLOSED} 404 403 202 202 202",
-    "GET /reconciler/tokens": f"{CLOSED} 200 200 200 200 200",
-    "POST /reconciler/tokens": f"{CLOSED} 201 201 201 201 201",
-    "DELETE /reconciler/tokens/{token:str}": f"{CLOSED} 404 404 404 404 404",
-    "GET /reconciler/whoami": f"{CLOSED} 200 200 200 200 200",
-    "GET /reconciler/why/{key:path}": f"{CLOSED} 404 200 200 200 200",
+    "GET /metrics": f"{CLOSED} 403 403 403 403 403 200",
+    "GET /reconciler/audit": f"{CLOSED} 403 403 403 403 403 200",
+    "GET /reconciler/can/{verb:str}/{key:path}": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /reconciler/events": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/events/stream": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/jobs": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}": f"{CLOSED} 404 404 200 200 200 200",
+    "POST /reconciler/jobs/{number:int}/cancel": f"{CLOSED} 404 404 403 409 409 409",
+    "POST /reconciler/jobs/{number:int}/retry": f"{CLOSED} 404 404 403 202 202 202",
+    "GET /reconciler/jobs/{number:int}/attachments": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/attachments/{path:path}": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/log": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/log/stream": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /reconciler/jobs/{number:int}/log/search": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /reconciler/plan": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/plan": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/resources": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/resources/{key:path}": f"{CLOSED} 404 404 200 200 200 200",
+    "PUT /reconciler/resources/{key:path}": f"{CLOSED} 404 404 403 200 200 200",
+    "DELETE /reconciler/resources/{key:path}": f"{CLOSED} 404 404 403 200 200 200",
+    "GET /reconciler/secrets/key": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/secrets/reseal": f"{CLOSED} 403 403 403 403 403 200",
+    "GET /reconciler/schedules": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/status": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/sync": f"{CLOSED} 403 200 403 200 200 200",
+    "POST /reconciler/trigger": f"{CLOSED} 404 404 403 202 202 202",
+    "GET /reconciler/tokens": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/tokens": f"{CLOSED} 403 201 201 201 201 201",
+    "DELETE /reconciler/tokens/{token:str}": f"{CLOSED} 404 404 404 404 404 404",
+    "GET /reconciler/whoami": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/why/{key:path}": f"{CLOSED} 404 404 200 200 200 200",
 }
 # Bodies are missing, and `If-Match` names what was never there, so that nothing of it changes anything.
 TABLE |= {
-    "GET /api/v1/builds": CLOSED + " 200 200 200 200 200",
-    "GET /api/v1/state/{project:str}/builds": CLOSED + " 404 200 200 200 200",
-    "GET /api/v1/state/{project:str}/environments/{environment:str}/builds": CLOSED + " 404 200 200 200 200",
-    "POST /api/v1/state/{project:str}/environments/{environment:str}/builds": CLOSED + " 404 403 400 400 400",
+    "GET /api/v1/builds": CLOSED + " 200 200 200 200 200 200",
+    "GET /api/v1/state/{project:str}/builds": CLOSED + " 404 404 200 200 200 200",
+    "GET /api/v1/state/{project:str}/environments/{environment:str}/builds": CLOSED
+    + " 404 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/environments/{environment:str}/builds": CLOSED
+    + " 404 404 403 400 400 400",
     "GET /api/v1/state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}": CLOSED
-    + " 404 200 200 200 200",
+    + " 404 404 200 200 200 200",
     "PUT /api/v1/state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}": CLOSED
-    + " 404 403 400 400 400",
+    + " 404 404 403 400 400 400",
     "DELETE /api/v1/state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}": CLOSED
-    + " 404 403 412 412 412",
-    "POST /api/v1/state/{project:str}/change-environment-order": CLOSED + " 404 403 400 400 400",
-    "POST /api/v1/state/{project:str}/environments": CLOSED + " 404 403 400 400 400",
-    "GET /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 200 200 200 200",
-    "PUT /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 403 400 400 400",
-    "DELETE /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 403 403 412 412",
-    "GET /api/v1/state/namespaces": CLOSED + " 200 200 200 200 200",
-    "GET /api/v1/state/{project:str}/namespaces": CLOSED + " 404 200 200 200 200",
-    "POST /api/v1/state/{project:str}/add-namespace": CLOSED + " 404 403 403 400 400",
-    "GET /api/v1/state": CLOSED + " 200 200 200 200 200",
-    "GET /api/v1/state/__get_projects_by_group": CLOSED + " 400 400 400 400 400",
-    "GET /api/v1/state/{project:str}": CLOSED + " 404 200 200 200 200",
-    "PUT /api/v1/state/{project:str}": CLOSED + " 404 403 403 400 400",
-    "DELETE /api/v1/state/{project:str}": CLOSED + " 404 403 403 412 412",
-    "POST /api/v1/state/{project:str}/add-project": CLOSED + " 403 403 403 403 409",
-    "POST /api/v1/state/namespaces/add-project": CLOSED + " 403 403 403 403 400",
-    "POST /api/v1/state/__get_projects_by_group/add-project": CLOSED + " 403 403 403 403 400",
-    "GET /api/v1/state/{project:str}/service-accounts": CLOSED + " 404 200 200 200 200",
-    "POST /api/v1/state/{project:str}/service-accounts/{name:str}": CLOSED + " 404 403 403 400 400",
-    "DELETE /api/v1/state/{project:str}/service-accounts/{name:str}": CLOSED + " 404 403 403 404 404",
-    "GET /api/v1/state/{project:str}/repositories": CLOSED + " 404 200 200 200 200",
-    "POST /api/v1/state/{project:str}/repositories/add-repository": CLOSED + " 404 403 403 400 400",
-    "PUT /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 403 403 400 400",
-    "DELETE /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 403 403 404 404",
+    + " 404 404 403 412 412 412",
+    "POST /api/v1/state/{project:str}/change-environment-order": CLOSED + " 404 404 403 400 400 400",
+    "POST /api/v1/state/{project:str}/environments": CLOSED + " 404 404 403 400 400 400",
+    "GET /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 404 200 200 200 200",
+    "PUT /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 404 403 400 400 400",
+    "DELETE /api/v1/state/{project:str}/environments/{environment:str}": CLOSED + " 404 404 403 403 412 412",
+    "GET /api/v1/state/namespaces": CLOSED + " 200 200 200 200 200 200",
+    "GET /api/v1/state/{project:str}/namespaces": CLOSED + " 404 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/add-namespace": CLOSED + " 404 404 403 403 400 400",
+    "GET /api/v1/state": CLOSED + " 200 200 200 200 200 200",
+    "GET /api/v1/state/__get_projects_by_group": CLOSED + " 400 400 400 400 400 400",
+    "GET /api/v1/state/{project:str}": CLOSED + " 404 404 200 200 200 200",
+    "PUT /api/v1/state/{project:str}": CLOSED + " 404 404 403 403 400 400",
+    "DELETE /api/v1/state/{project:str}": CLOSED + " 404 404 403 403 409 409",  # while a script runs there
+    "POST /api/v1/state/{project:str}/add-project": CLOSED + " 403 403 403 403 403 409",
+    "POST /api/v1/state/namespaces/add-project": CLOSED + " 403 403 403 403 403 400",
+    "POST /api/v1/state/__get_projects_by_group/add-project": CLOSED + " 403 403 403 403 403 400",
+    "GET /api/v1/state/{project:str}/service-accounts": CLOSED + " 404 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/service-accounts/{name:str}": CLOSED + " 404 404 403 403 400 400",
+    "DELETE /api/v1/state/{project:str}/service-accounts/{name:str}": CLOSED + " 404 404 403 403 404 404",
+    "GET /api/v1/state/{project:str}/repositories": CLOSED + " 404 404 200 200 200 200",
+    "POST /api/v1/state/{project:str}/repositories/add-repository": CLOSED + " 404 404 403 403 400 400",
+    "PUT /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 404 403 403 400 400",
+    "DELETE /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 404 403 403 404 404",
 }
 SPEC = {"tasks": [{"name": "main", "run": "echo data >a.txt", "attachments": ["a.txt"]}]}
 BODIES = {
@@ -120,6 +128,7 @@ PEOPLE = "".join(
         ("admin2", "owner", None),
     )
 )
+SPEAKS = """[{name: main, run: 'echo "$STEERSMAN_SERVER $STEERSMAN_TOKEN" >told; sleep 600'}]"""
 TASKS = "[{name: main, run: 'echo data >a.txt', attachments: [a.txt]}]"
 
 
@@ -181,6 +190,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "o.yaml": other,
         "b.yaml": build("ok", TASKS),
         "g.yaml": gone,
+        "s.yaml": build("speaks", SPEAKS),
     }
     repo.commit({**files, "people.yaml": PEOPLE})
     allowed = {"STEERSMAN_ALLOW_UNSANDBOXED": "1", "STEERSMAN_WRONG_CREDENTIALS_PER_MINUTE": "100000"}
@@ -197,8 +207,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             made = client.post("/reconciler/tokens", json=wish)
             assert made.status_code == 201, made.text
             secrets[name.removesuffix("2")] = made.json()["token"]
+        assert client.post("/reconciler/trigger", json={"key": "Build/shop/_/speaks"}).status_code == 202
+        server, secrets["script"] = _told(folder / "data")
+        assert server == running.url
         asyncio.run(_expired(folder / "data", secrets["expired"]))
         yield World(running, secrets)
+
+
+def _told(data: Path) -> tuple[str, str]:
+    """Address and token that a running script found in its environment."""
+    until = monotonic() + 60
+    while monotonic() < until:
+        for path in data.glob("workspaces/*/workspace/told"):
+            if len(words := path.read_text().split()) == 2:
+                return words[0], words[1]
+        sleep(0.05)
+    raise AssertionError("the script told nothing")
 
 
 async def _expired(data: Path, secret: str) -> None:
@@ -224,3 +248,100 @@ def test_the_answer_is_the_one_of_the_table(world: World, route: str) -> None:
     """For every identity."""
     found = [world.ask(identity, route).status_code for identity in IDENTITIES]
     assert " ".join(map(str, found)) == TABLE[route]
+
+
+def test_a_script_sees_its_own_job_while_it_runs_and_nothing_else(world: World) -> None:
+    """And it changes nothing, not even that; its end is the end of its token, which none but the server can make."""
+    secret = world.secret("script")
+    assert secret is not None
+    with httpx.Client(base_url=world.running.url, headers={"Authorization": f"Bearer {secret}"}) as script:
+        assert script.get("/reconciler/whoami").json()["job"] == 2
+        assert [job["number"] for job in script.get("/reconciler/jobs").json()["items"]] == [2]
+        assert script.get("/reconciler/jobs/2").json()["state"] == "executing"
+        assert script.get("/reconciler/jobs/2/log").status_code == 200
+        assert script.get("/reconciler/resources").json()["items"] == []
+        assert script.get("/reconciler/events").json()["items"] == []
+        assert script.post("/reconciler/jobs/2/cancel").status_code == 404
+        for wrong in (secret[:-1] + ("1" if secret[-1] == "0" else "0"), secret.replace("run_2.", "run_1.")):
+            answer = script.get("/reconciler/whoami", headers={"Authorization": f"Bearer {wrong}"})
+            assert answer.status_code == 401
+        with world.running.client() as client:
+            assert client.post("/reconciler/jobs/2/cancel").status_code == 202
+            world.running.job(2, "aborted")
+        assert script.get("/reconciler/whoami").status_code == 401
+
+
+def test_what_is_followed_ends_with_the_token(world: World) -> None:
+    """A stream that began before is no way around a revocation."""
+    with world.running.client() as client:
+
+        def make(name: str) -> dict[str, str]:
+            body = {"name": name, "level": "read", "subject": "User/admin2"}
+            found: dict[str, str] = client.post("/reconciler/tokens", json=body).raise_for_status().json()
+            return found
+
+        made = make("followed")
+        headers = {"Authorization": f"Bearer {made['token']}"}
+        with (
+            httpx.Client(base_url=world.running.url, headers=headers, timeout=60) as reader,
+            reader.stream("GET", "/reconciler/events/stream") as live,
+        ):
+            pieces = live.iter_text()
+            seen = next(pieces)
+            assert client.delete(f"/reconciler/tokens/{made['id']}").status_code == 204
+            make("after-the-end")
+            seen += "".join(pieces)
+    assert "followed" in seen
+    assert "after-the-end" not in seen
+
+
+@pytest.fixture
+def asks(world: World) -> Iterator[dict[str, httpx.Client]]:
+    """A client of each who is somebody."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(
+                httpx.Client(
+                    base_url=world.running.url,
+                    headers={"Authorization": f"Bearer {world.secret(name)}"},
+                    timeout=60,
+                )
+            )
+            for name in ("read", "write", "owner", "admin")
+        }
+
+
+def test_a_request_with_a_key_is_carried_out_once(asks: dict[str, httpx.Client]) -> None:
+    """The first answer is given again, also to those that come meanwhile; failures and other callers have their own."""
+    body, headers = {"key": "Build/shop/_/ok"}, {"Idempotency-Key": "order-1"}
+
+    def post(name: str, **more: Any) -> httpx.Response:
+        return asks[name].post("/reconciler/trigger", json=body | more, headers=headers)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(post, ["write"] * 4))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert len({answer.headers["content-type"] for answer in answers}) == 1
+    assert post("owner").json()["number"] != answers[0].json()["number"]
+    clash = post("write", branch="main")
+    assert (clash.status_code, "another request" in clash.text) == (422, True)
+    assert post("read").status_code == 403
+    assert post("read").status_code == 403
+    for wrong in ("", "x" * 256, "a\tb"):
+        answer = asks["write"].post("/reconciler/trigger", json=body, headers={"Idempotency-Key": wrong})
+        assert answer.status_code == 400
+    path = "/api/v1/state/shop/environments/dev/builds/by-name/main"
+    assert asks["write"].get(path, headers=headers).status_code == 200
+
+
+def test_a_remembered_secret_is_not_readable_in_the_store(
+    world: World, asks: dict[str, httpx.Client]
+) -> None:
+    """A token is shown again to who asked for it, and its secret is in no file of the data directory."""
+    headers = {"Idempotency-Key": "a-token"}
+    made = [asks["owner"].post("/reconciler/tokens", json={"name": "t"}, headers=headers) for _ in range(2)]
+    assert made[0].json() == made[1].json()
+    secret = made[0].json()["token"].encode()
+    held = [path for path in world.running.data.rglob("*") if path.is_file() and secret in path.read_bytes()]
+    assert held == []

@@ -309,6 +309,35 @@ def test_options_that_do_not_go_together_are_told(logs: Api, arguments: tuple[st
     assert words in done.stderr
 
 
+async def allowed() -> bool:
+    """As for who may follow on."""
+    return True
+
+
+def test_a_stream_ends_with_the_right_to_it() -> None:
+    """Before the next message, and where there is none, at the next comment."""
+    closed, answers = [], iter([True, True, False])
+
+    async def source(pause: float) -> AsyncGenerator[ServerSentEventMessage, None]:
+        try:
+            for number in range(10):
+                yield ServerSentEventMessage(data=str(number))
+                await asyncio.sleep(pause)
+        finally:
+            closed.append(pause)
+
+    async def until_it_is_over() -> bool:
+        return next(answers)
+
+    async def work(pause: float) -> list[bytes]:
+        return [m.encode() async for m in kept_alive(source(pause), until_it_is_over, every=0.1)]
+
+    assert asyncio.run(work(0)) == [b"data: 0\r\n\r\n", b"data: 1\r\n\r\n"]
+    answers = iter([True, True, False])
+    assert asyncio.run(work(60)) == [b"data: 0\r\n\r\n", b": keep-alive\r\n\r\n"]
+    assert closed == [0, 60]
+
+
 def test_a_quiet_stream_is_kept_alive() -> None:
     """By comments, which clients pass over; what comes is neither delayed nor lost, and the source is closed."""
     closed = []
@@ -324,7 +353,7 @@ def test_a_quiet_stream_is_kept_alive() -> None:
 
     async def work() -> list[bytes]:
         seen: list[bytes] = []
-        async with aclosing(kept_alive(source(), every=0.1)) as live:
+        async with aclosing(kept_alive(source(), allowed, every=0.1)) as live:
             async for message in live:
                 seen.append(message.encode())
                 if len(seen) >= 5:
@@ -342,7 +371,7 @@ def test_a_stream_that_breaks_says_so() -> None:
         raise RuntimeError("broken")
 
     async def work() -> None:
-        async for _ in kept_alive(source()):
+        async for _ in kept_alive(source(), allowed):
             pass
 
     with pytest.raises(RuntimeError, match="broken"):

@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
-from tests.api.test_identities import World, world  # noqa: F401  (a fixture)
+from tests.api.test_identities import IDENTITIES, World, world  # noqa: F401  (a fixture)
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance)
 FEW = settings(
-    max_examples=4,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     database=None,
@@ -29,7 +29,7 @@ def document(world: World) -> schemathesis.BaseSchema:  # noqa: F811
     return found.exclude(path_regex="stream")
 
 
-@pytest.mark.parametrize("identity", ["none", "foreign", "write", "admin"])
+@pytest.mark.parametrize("identity", IDENTITIES)
 def test_every_answer_is_declared(world: World, document: schemathesis.BaseSchema, identity: str) -> None:  # noqa: F811
     """Whatever is asked, by whomever."""
     secret = world.secret(identity)

@@ -48,7 +48,7 @@ def test_versions_ascend_and_events_are_chained(new_database: NewDatabase) -> No
         ("UPDATE events SET body = replace(body, '7', '8') WHERE seq = 8", "event 8 was changed"),
         ("UPDATE events SET actor = 'User/mallory' WHERE seq = 3", "event 3 was changed"),
         ("DELETE FROM events WHERE seq = 5", "event 5 is missing"),
-        ("DELETE FROM events WHERE seq = 10", "ends at event 9"),
+        ("DELETE FROM events WHERE seq = 10", "after event 9 some were cut off"),
     ],
 )
 def test_a_changed_log_is_found(new_database: NewDatabase, statement: str, fault: str) -> None:
