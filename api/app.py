@@ -17,8 +17,9 @@ from api import paths, problems
 from api.auth import Authentication, Credentials
 from api.escape import errors, routes
 from api.idempotency import Idempotency
-from api.native import declare, events, jobs, logs, metrics, plan, secrets, status
+from api.native import declare, events, jobs, logs, metrics, plan, secrets, sign_in, status
 from api.native.bodies import json_only
+from api.native.identity_provider import IdentityProvider
 from reconciler.access import Caller
 from reconciler.installation import Installation
 
@@ -56,6 +57,10 @@ HANDLERS: list[Any] = [
     events.token_revoke,
     secrets.public_key,
     secrets.reseal_all,
+    sign_in.sign_in,
+    sign_in.callback,
+    sign_in.token,
+    sign_in.sign_out,
     metrics.metrics,
 ]
 
@@ -66,7 +71,14 @@ for _handler in HANDLERS:
 
 def create(installation: Installation) -> Litestar:
     """The app of one installation."""
-    state = State({"installation": installation, "credentials": Credentials(installation)})
+    oidc = installation.settings.oidc
+    state = State(
+        {
+            "installation": installation,
+            "credentials": Credentials(installation),
+            "identity_provider": None if oidc is None else IdentityProvider(oidc),
+        }
+    )
     app = Litestar(
         route_handlers=[*HANDLERS, routes.ROUTER],
         state=state,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import jobs, local, remote
+from api.cli import jobs, local, login, remote
 from api.cli.secrets import secrets
 from api.cli.tokens import audit, tokens
 
@@ -28,6 +28,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     local.init,
     local.migrate,
     local.backup,
+    login.login,
+    login.logout,
     remote.status,
     remote.get,
     remote.plan,

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, connect_sse
 
+from api.cli import remembered
 from api.cli.output import fail
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
@@ -43,13 +44,21 @@ class Client:
         """A DELETE."""
         self._request("DELETE", path)
 
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Any answer, also one that refuses."""
+        try:
+            with self._opened() as client:
+                return client.request(method, path, **more)
+        except httpx.TransportError as error:
+            self._unreachable(error)
+
     def text(self, path: str, **params: Any) -> Iterator[bytes]:
         """The bytes of a GET as they come."""
         try:
             with self._opened() as client, client.stream("GET", path, params=_given(params)) as response:
                 if response.status_code >= 400:
                     response.read()
-                    _explain(response)
+                    explain(response)
                 yield from response.iter_bytes()
         except httpx.TransportError as error:
             self._unreachable(error)
@@ -91,13 +100,9 @@ class Client:
         return self._request(method, path, **more).json()
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        try:
-            with self._opened() as client:
-                response = client.request(method, path, **more)
-        except httpx.TransportError as error:
-            self._unreachable(error)
+        response = self.ask(method, path, **more)
         if response.status_code >= 400:
-            _explain(response)
+            explain(response)
         return response
 
     def _unreachable(self, error: httpx.TransportError) -> NoReturn:
@@ -148,13 +153,18 @@ class Outage:
 
 
 def connect(server: str | None, token: str | None) -> Client:
-    """From flags, the environment, or a token file of a daemon started from this folder."""
-    server = server or os.environ.get("STEERSMAN_SERVER") or DEFAULT_SERVER
-    token = token or os.environ.get("STEERSMAN_TOKEN")
+    """From flags, the environment, `steersman login`, or a token file of a daemon started from this folder."""
+    server = address_of(server)
+    token = token or os.environ.get("STEERSMAN_TOKEN") or remembered.token_of(server)
     if token is None:
         found = next((Path(place) for place in _NEAR if Path(place).is_file()), None)
         token = found.read_text(encoding="utf-8").strip() if found else None
-    return Client(server.rstrip("/"), token)
+    return Client(server, token)
+
+
+def address_of(server: str | None) -> str:
+    """The server that is meant, from a flag or the environment."""
+    return (server or os.environ.get("STEERSMAN_SERVER") or DEFAULT_SERVER).rstrip("/")
 
 
 def _given(params: dict[str, Any]) -> dict[str, Any]:
@@ -167,17 +177,18 @@ def _messages(source: EventSource, outage: Outage) -> Iterator[ServerSentEvent]:
         raise httpx.TransportError(f"it answers {status}")
     if status >= 400:
         source.response.read()
-        _explain(source.response)
+        explain(source.response)
     outage.over()
     yield from source.iter_sse()
 
 
-def _explain(response: httpx.Response) -> None:
+def explain(response: httpx.Response) -> NoReturn:
+    """The refusal of a server as a sentence, and the end."""
     try:
         body = response.json()
         text = f"{body.get('title', response.status_code)}: {body.get('detail', '')}"
     except ValueError:
         text = f"{response.status_code} {response.reason_phrase}"
     if response.status_code == 401:
-        text += " (--token or STEERSMAN_TOKEN)"
+        text += " (--token, STEERSMAN_TOKEN, or `steersman login`)"
     fail(text)

@@ -74,6 +74,16 @@ class Order:
         return self.trial.policy
 
     @property
+    def at_home(self) -> bool:
+        """Do its scripts start in the home directory, not in the workspace?"""
+        return self.policy.get("directory") == "home"
+
+    @property
+    def start(self) -> str:
+        """Where they start, inside."""
+        return sandbox.HOME if self.at_home else sandbox.WORKSPACE
+
+    @property
     def placing(self) -> Placing:
         """Where its secrets are put."""
         return Placing(self.secrets, self.run, self.folder, self.memory)
@@ -127,6 +137,7 @@ def server_secrets(settings: Settings) -> list[str]:
     files = [path for path in (settings.data / "admin.token", settings.key_path) if path.exists()]
     found = [path.read_text(encoding="utf-8").strip() for path in files]
     found += [item.get_secret_value() for item in (settings.admin_token, settings.webhook_secret) if item]
+    found += [secret] if settings.oidc is not None and (secret := settings.oidc.secret()) else []
     found += [secret for host in settings.credentials.values() if (secret := host.secret())]
     return found
 
@@ -152,7 +163,7 @@ def _bare(order: Order, settings: Settings, bounds: _Bounds, held: Sequence[Held
     return Command(
         argv,
         environment,
-        folder.workspace,
+        folder.home if order.at_home else folder.workspace,
         sandboxed=False,
         log_limit=bounds.log_bytes,
         masked=True,
@@ -197,6 +208,7 @@ def _boxed(
         installs=_installs(order),
         key_file=settings.key_file,
         memory=(GNUPG,) if order.secrets.pgp else (),
+        start=order.start,
     )
     environment = _environment(order, settings) | _paths_inside(sandbox.HOME)
     entrances = _groups(order, bounds)
@@ -244,6 +256,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         argv=("/bin/sh", f"{_INSIDE}/launch", _INSIDE, "environment", *argv),
         mounts=mounts,
         network=order.network,
+        start=order.start,
         processes=bounds.processes,
         memory_bytes=bounds.memory_bytes,
         services=services,
@@ -378,9 +391,11 @@ def _paths_inside(home: str) -> dict[str, str]:
 
 
 def _root(order: Order, image: Mapping[str, Any]) -> Path | None:
-    """The directory of a root image; a private copy where packages are to be installed."""
+    """The directory of a root image; a private copy where packages are to be installed, or were by a script before."""
     if image["type"] != "root":
         return None
+    if order.trial.several and order.folder.root.is_dir() and any(order.folder.root.iterdir()):
+        return order.folder.root
     if not _installs(order):
         return Path(image["path"])
     done = subprocess.run(

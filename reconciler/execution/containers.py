@@ -54,6 +54,7 @@ class Container:
     processes: int | None
     memory_bytes: int | None
     services: Sequence[Service] = ()
+    start: str = sandbox.WORKSPACE
 
     @property
     def name(self) -> str:
@@ -100,7 +101,7 @@ def prepare(container: Container) -> tuple[str, ...]:
     arguments = [*_common(container, container.name, container.image, network), "--interactive"]
     for source, place_inside, writable in container.mounts:
         arguments += ["--volume", _volume(source, place_inside, writable)]
-    arguments += ["--workdir", sandbox.WORKSPACE, "--entrypoint", container.argv[0]]
+    arguments += ["--workdir", container.start, "--entrypoint", container.argv[0]]
     arguments += [
         *container.image.get("arguments", ()),
         str(container.image["reference"]),

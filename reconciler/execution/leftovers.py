@@ -26,7 +26,7 @@ _TRIAL = re.compile(_ID)
 _WORKSPACE = re.compile(rf"({_ID})-([0-9]{{1,9}})")
 _AGED = 86_400.0
 _AT_ONCE = 500
-_KEPT = frozenset(("log", "log.zst", "index", "end", "start", "exit", "services"))
+_KEPT = frozenset(("log", "log.zst", "index", "end", "start", "exit", "services", "scripts"))
 _HALF_MADE = ("attachments/unfinished", "caches", "sandbox")
 
 
@@ -49,9 +49,13 @@ def aged_runs(data: Path) -> list[Path]:
 
 
 def loose_logs(data: Path) -> list[str]:
-    """Run folders in which an end may have left work: `<trial>/<epoch>[/services/NAME]` below DATA/runs."""
+    """Run folders in which an end may have left work: `<trial>/<epoch>` below DATA/runs, and what is in its `services`
+    or `scripts`.
+    """
     runs = data / "runs"
-    folders = (folder for pattern in ("*/*", "*/*/services/*") for folder in runs.glob(pattern))
+    folders = (
+        folder for pattern in ("*/*", "*/*/services/*", "*/*/scripts/*") for folder in runs.glob(pattern)
+    )
     return sorted(str(folder.relative_to(runs)) for folder in folders if _is_loose(folder))
 
 
@@ -74,7 +78,7 @@ def tidy(run: Path) -> None:
     with suppress(FileNotFoundError), os.scandir(run) as entries:
         found += entries
     for entry in found:
-        if entry.name == "services":
+        if entry.name in ("services", "scripts"):
             for folder in _entries(run / entry.name):
                 tidy(folder)
         elif entry.name not in _KEPT and entry.is_dir(follow_symlinks=False):

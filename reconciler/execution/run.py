@@ -22,7 +22,16 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from reconciler.errors import SteersmanError, Transient
-from reconciler.execution import command, containers, groups, handover, processes, supervisor, workspace
+from reconciler.execution import (
+    command,
+    containers,
+    groups,
+    handover,
+    processes,
+    several,
+    supervisor,
+    workspace,
+)
 from reconciler.execution.archive import compress
 from reconciler.execution.attachments import AttachmentStore, Kept
 from reconciler.execution.caches import Cache, CacheError, Caches, resolve
@@ -37,7 +46,7 @@ from reconciler.execution.secrets import SecretError, Secrets, uses
 from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
 from reconciler.execution.together import Together
 from reconciler.execution.workspace import Folder, WorkspaceError
-from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.job import Checkout, Job, Reason, Script, State
 from reconciler.settings import Settings
 from reconciler.source.mirrors import Mirrors
 from reconciler.store import attachments as attachment_rows
@@ -103,6 +112,8 @@ class Runs:
         # why logs cannot be masked any more, by trial
         self._unshown: dict[str, str] = {}
         self._ended: dict[str, Folder] = {}
+        # held by scripts of several trials, by executor and name
+        self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
         self._gathering = Together(_TOGETHER)
         self._tidying = Together(_TOGETHER)
         # why the ends of trials cannot be stored now: (reason, message)
@@ -159,7 +170,11 @@ class Runs:
     async def recover(self, places: Callable[[str | None], Place]) -> int:
         """After a start: take up every trial that was at work. Gives how many."""
         trials = [t for t in await self._database.read(rows.live_trials) if t.state is not State.PENDING]
-        live = {supervisor.cookie(self._run(trial)) for trial in trials}
+        known = [script for trial in trials for script in await self._scripts_of(trial)]
+        folders = [self._run(trial) for trial in trials] + [
+            self.log_folder(r) for r in several.folders(known)
+        ]
+        live = {supervisor.cookie(folder) for folder in folders}
         await asyncio.to_thread(self._memory.sweep, live)
         for trial in trials:
             self._spawn(trial, self._again(trial, places(trial.executor)))
@@ -215,7 +230,13 @@ class Runs:
                 await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
                 return
             self._progress.begun(job)
-            handle, notes = await self._start(job, trial, place, folder)
+            order, files = await self._order(job, trial, place, folder)
+            if trial.several:
+                await asyncio.to_thread(self._prepared, order, files)
+                started = True
+                await self._minded(folder, self._several(order))
+                return
+            handle, notes = await asyncio.to_thread(self._started, order, files)
         except (WorkspaceError, SecretError) as error:
             await self._finish(trial, epoch, Ending(State.DEFECTIVE, error.reason, error.message), ())
         except (SteersmanError, OSError, ValueError) as error:
@@ -243,16 +264,16 @@ class Runs:
             making.cancel()
             stopping.cancel()
 
-    async def _start(
+    async def _order(
         self, job: Job, trial: LiveTrial, place: Place, folder: Folder
-    ) -> tuple[Supervised, tuple[str, ...]]:
-        """Start it, with all that it finds in its workspace; sentences for its log."""
+    ) -> tuple[Order, list[Attachment]]:
+        """What is to be started, and the files that it is handed."""
         givers = handover.givers(job, trial.policy.get("needs") or ())
         chosen = [giver.id for giver in givers.values()]
         files = await self._database.read(lambda c: attachment_rows.of_trials(c, chosen)) if chosen else []
         token = self._secrets.token(trial.job, trial.id)
         order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers), token)
-        return await asyncio.to_thread(self._started, order, files)
+        return order, files
 
     def _with_secrets(self, order: Order) -> Order:
         """Opened now, and noted, as its log must not show them. Blocks."""
@@ -263,13 +284,17 @@ class Runs:
         self._secrets.keep(order.run, opened)
         return replace(order, secrets=opened, memory=self._memory)
 
-    def _started(self, order: Order, files: Sequence[Attachment]) -> tuple[Supervised, tuple[str, ...]]:
-        """All that is not a checkout, and the start, in one go. Blocks."""
+    def _prepared(self, order: Order, files: Sequence[Attachment]) -> tuple[str, ...]:
+        """All that it finds in its workspace and that is not a checkout; sentences for its log. Blocks."""
         if order.job.checkout.commit is None:
             workspace.make_empty(order.folder)
         share = order.place.spec.get("sandbox", "required") == "required"
         handover.place(order.folder.needs, files, self._store, share=share)
-        notes = self._restore(order.job, order.trial, order.folder)
+        return self._restore(order.job, order.trial, order.folder)
+
+    def _started(self, order: Order, files: Sequence[Attachment]) -> tuple[Supervised, tuple[str, ...]]:
+        """Prepared and started, in one go. Blocks."""
+        notes = self._prepared(order, files)
         made, more = command.build(self._with_secrets(order), self._settings)
         return supervisor.start(order.run, made), (*notes, *more)
 
@@ -277,8 +302,8 @@ class Runs:
         """False: it was cancelled."""
 
         def begin(write: Write) -> bool:
-            given = write.connection, trial.id, trial.epoch, trial.run, write.now, write.version
-            return rows.begin(*given)
+            run = None if trial.several else trial.run
+            return rows.begin(write.connection, trial.id, trial.epoch, run, write.now, write.version)
 
         begun: bool = await self._persist(begin)
         return begun
@@ -286,6 +311,15 @@ class Runs:
     async def _again(self, trial: LiveTrial, place: Place) -> None:
         """From wherever the last daemon left it."""
         run = self._run(trial)
+        known = await self._scripts_of(trial)
+        if several.begun(known) and self._is_from_here(trial):
+            if trial.state is State.ABORTING:
+                self.stop(trial.id)
+            job = await self._database.read(lambda c: rows.load(c, trial.job))
+            if job is not None:
+                order, _ = await self._order(job, trial, place, self._folder(trial, trial.epoch))
+                await self._minded(order.folder, self._several(order))
+            return
         found = await asyncio.to_thread(self._found, trial, run)
         if isinstance(found, NotStarted):
             await asyncio.to_thread(self._undo, trial, self._folder(trial, trial.epoch))
@@ -308,10 +342,23 @@ class Runs:
         """What became of a claim. One that was signed in another data directory cannot be seen from here."""
         if trial.state is State.DISPATCHING:
             return NotStarted()
-        _, instance, boot = ((trial.worker or "") + "@@").split("@")[:3]
-        if instance and instance != self._instance:
+        if not self._is_from_here(trial):
             return Lost()
+        if trial.several:
+            return NotStarted()
+        boot = ((trial.worker or "") + "@@").split("@")[2]
         return supervisor.attach(run, claimed_boot=boot or None)
+
+    def _is_from_here(self, trial: LiveTrial) -> bool:
+        """Was it claimed in this data directory?"""
+        instance = ((trial.worker or "") + "@").split("@")[1]
+        return instance in ("", self._instance)
+
+    async def _scripts_of(self, trial: LiveTrial) -> list[Script]:
+        """Its scripts as they are stored, where it has several."""
+        if not trial.several:
+            return []
+        return await self._database.read(lambda c: rows.scripts_of_trial(c, trial.id))
 
     async def _minded(self, folder: Folder, rest: Coroutine[Any, Any, None]) -> None:
         """From the start to the end; what it worked in goes also after a fault of ours."""
@@ -320,6 +367,42 @@ class Runs:
         except Exception:
             await workspace.remove(folder.path)
             raise
+
+    async def _several(self, order: Order) -> None:
+        """Run the scripts of a trial one after the other, or beside each other, and store its end."""
+        trial, stop = order.trial, self._stops[order.trial.id]
+        disk_bytes = (order.place.spec.get("limits") or {}).get("disk_bytes")
+        fillable = (order.folder.path, self._run(trial))
+        tools = several.Tools(
+            settings=self._settings,
+            path=self.log_folder,
+            with_secrets=self._with_secrets,
+            masker=self._masker,
+            watch_disk=lambda trial, handle: self._disk.watch(trial.id, fillable, disk_bytes, handle.pid),
+            lock=lambda name: self._locks.setdefault((trial.executor, name), asyncio.Lock()),
+            end=self._end,
+            give_up=self._give_up,
+            persist=self._persist,
+            patiently=lambda work: self._patiently(work, light=False),
+        )
+        ending = await several.Several(tools, order, stop, await self._scripts_of(trial)).carry_out()
+        if stop.asked and ending.state is not State.PASSED:
+            ending = replace(ending, state=State.ABORTED, reason=stop.reason, error=stop.message)
+        if stop.reason is Reason.DISK_LIMIT:
+            await workspace.remove(order.folder.path)  # else there may be no room to store its end
+        self._ended[trial.id] = order.folder
+        kept, complaints = await self._patiently(partial(self._kept, order), light=False)
+        error = ending.error or "; ".join(complaints) or None
+        await self._finish(trial, trial.epoch, replace(ending, error=error), kept)
+        if ending.state is State.PASSED:
+            await self._keep_caches(trial, order.folder)
+        await asyncio.to_thread(self._after, trial, order.folder)
+
+    def _kept(self, order: Order) -> tuple[list[Kept], list[str]]:
+        """What its attachments are, and what is wrong with them. Blocks."""
+        patterns = list(order.policy.get("attachments") or ())
+        start = order.folder.home if order.at_home else order.folder.workspace
+        return self._store.keep(start, patterns) if patterns and start.is_dir() else ([], [])
 
     # -- while it runs
 
@@ -400,18 +483,21 @@ class Runs:
         run = self._run(trial)
         folders = {rows.MAIN: run} | {name: run / "services" / name for name in service_names(trial.policy)}
         masked = {name for name, folder in folders.items() if os.path.exists(f"{folder}/raw")}  # noqa: PTH110
-        masker = self._masker(trial) if masked else None
+        masker = self._masker(trial, run) if masked else None
         if masked and masker is None:
             for name in masked:
                 (folders[name] / "raw").unlink()
         return {name: Recorder(path, masker if name in masked else None) for name, path in folders.items()}
 
-    def _masker(self, trial: LiveTrial) -> Masker | None:
-        """Masks the trial's secrets, and what an unsandboxed script could have read of the daemon. None: it cannot."""
+    def _masker(self, trial: LiveTrial, run: Path) -> Masker | None:
+        """Masks the trial's secrets, noted in `run`, and what an unsandboxed script could have read of the daemon.
+
+        None: it cannot.
+        """
         if trial.id in self._maskers or trial.id in self._unshown:
             return self._maskers.get(trial.id)
         try:
-            own = self._secrets.kept(self._run(trial)) if uses(trial.policy) else []
+            own = self._secrets.kept(run) if uses(trial.policy) else []
         except SecretError as error:
             log.warning("log-dropped", trial=trial.id, job=trial.job, message=error.message)
             self._unshown[trial.id] = f"the rest of its log is not shown: {error.message}"
@@ -467,7 +553,7 @@ class Runs:
         groups.end(supervisor.cookie(run))
         outputs = handover.read_outputs(command.outputs_path(run))
         if outputs.values and uses(trial.policy):
-            outputs = handover.without_secrets(outputs, self._masker(trial))
+            outputs = handover.without_secrets(outputs, self._masker(trial, run))
         kept: list[Kept] = []
         complaints: list[str] = []
         patterns = list(trial.policy.get("attachments") or ())
@@ -511,20 +597,21 @@ class Runs:
         workspace.remove_now(folder.path)
         self._forget(trial, run)
         tidy(run)
-        for log_folder in (run, *(run / "services" / name for name in service_names(trial.policy))):
+        scripts = run.glob("scripts/*") if trial.several else ()
+        for log_folder in (run, *(run / "services" / name for name in service_names(trial.policy)), *scripts):
             compress(log_folder)
 
     def _forget(self, trial: LiveTrial, run: Path) -> None:
         """Secrets that were put in memory for it."""
-        if uses(trial.policy):
-            self._memory.remove(supervisor.cookie(run))
+        for folder in (run, *run.glob("scripts/*")) if uses(trial.policy) else ():
+            self._memory.remove(supervisor.cookie(folder))
 
     async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Sequence[Kept]) -> None:
         expires = timedelta(days=self._settings.retention_days)
 
         def store(write: Write, *, go_on: bool) -> Any:
             connection = write.connection
-            if rows.finish(connection, trial.id, epoch, ending, write.now) is None:
+            if rows.finish(connection, trial.id, epoch, ending, write.now, several=trial.several) is None:
                 return None
             rows.touch(connection, trial.job, write.version)  # also where nothing follows from it
             files = [(item.path, item.digest, item.size, item.executable) for item in kept]

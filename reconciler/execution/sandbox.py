@@ -69,6 +69,7 @@ class View:
     survivors: bool = False
     key_file: Path | None = None
     memory: tuple[str, ...] = ()
+    start: str = WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def wrap(argv: Sequence[str], view: View) -> tuple[str, ...]:
         *_folders(view.folders),
         *_singles(view.outputs, "--bind"),
         *(word for place in view.memory for word in ("--perms", "0700", "--tmpfs", place)),
-        *("--chdir", WORKSPACE),
+        *("--chdir", view.start),
         *(() if view.installs else ("--remount-ro", "/")),
         "--",
         *argv,

@@ -58,6 +58,9 @@ class Reason(StrEnum):
     ATTACHMENT_LIMIT = "attachment-limit"
     DISPATCH_TIMEOUT = "dispatch-timeout"
     SECRET = "secret"  # noqa: S105  (a word)
+    COMPLETED = "completed"
+    UNSATISFIABLE = "unsatisfiable"
+    NOT_REACHED = "not-reached"
 
 
 S = State
@@ -106,7 +109,7 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One process with one log. `exit_status` is 128 + N where signal N ended it."""
+    """One process with one log. `exit_status` is 128 + N where signal N ended it; `run`: its folder below DATA/runs."""
 
     id: str
     trial: str
@@ -117,6 +120,7 @@ class Script:
     log_size: int | None
     started_at: datetime | None
     finished_at: datetime | None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from reconciler.model.job import (
     TRIAL_MOVES,
     Checkout,
     Job,
+    Reason,
     Script,
     State,
     Task,
@@ -407,7 +408,7 @@ def touch(connection: Connection, number: int, version: int) -> None:
 def add_trial(
     connection: Connection, task: str, number: int, policy: Mapping[str, Any], now: datetime
 ) -> str:
-    """One more attempt at a task, with its script and those of its services, which begin before it."""
+    """One more attempt at a task: with its scripts, or its own and those of its services, which begin before it."""
     trial = new_id()
     _NEW_TRIAL.run(
         connection,
@@ -419,7 +420,8 @@ def add_trial(
         load=float(policy.get("load") or 1),
         created_at=now,
     )
-    names = [service["name"] for service in policy.get("services") or ()] + [MAIN]
+    names = [script["name"] for script in policy.get("scripts") or ()]
+    names = names or [service["name"] for service in policy.get("services") or ()] + [MAIN]
     rows = [
         {"id": new_id(), "trial": trial, "position": i, "name": name, "state": State.PENDING.value}
         for i, name in enumerate(names)
@@ -448,12 +450,13 @@ def start(
     row = _CLAIM.one_or_none(connection, of=trial, **given)
     if row is None:
         return None
-    if ready:
-        _begin_rest(connection, trial, f"{trial}/{row.epoch}", now, write.version)
     (found,) = _CLAIMED.all(connection, of=trial)
-    if not ready:
+    claimed = _live_trial(found)
+    if ready:
+        _begin_rest(connection, trial, None if claimed.several else claimed.run, now, write.version)
+    else:
         touch(connection, found.number, write.version)
-    return _live_trial(found), _job(found, ())
+    return claimed, _job(found, ())
 
 
 def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int | None:
@@ -478,10 +481,13 @@ def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int 
     return int(changed)
 
 
-def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetime, version: int) -> bool:
+def begin(
+    connection: Connection, trial: str, epoch: int, run: str | None, now: datetime, version: int
+) -> bool:
     """`dispatching → executing` before the script is set up; exactly one row or nothing may start.
 
-    With it its task and its job are executing, if they were pending (cider-ci 5.1, 5.2).
+    With it its task and its job are executing, if they were pending (cider-ci 5.1, 5.2), and its scripts, all of them
+    in the folder `run`. None: they begin one by one.
     """
     if _BEGIN.run(connection, of=trial, claim=epoch, now=now) != 1:
         return False
@@ -489,8 +495,9 @@ def begin(connection: Connection, trial: str, epoch: int, run: str, now: datetim
     return True
 
 
-def _begin_rest(connection: Connection, trial: str, run: str, now: datetime, version: int) -> None:
-    _BEGIN_SCRIPTS.run(connection, of=trial, now=now, folder=run)
+def _begin_rest(connection: Connection, trial: str, run: str | None, now: datetime, version: int) -> None:
+    if run is not None:
+        _BEGIN_SCRIPTS.run(connection, of=trial, now=now, folder=run)
     _BEGIN_TASK.run(connection, of=trial)
     _BEGIN_JOB.run(connection, of=trial, now=now, to=version)
 
@@ -512,8 +519,44 @@ class Ending:
     outputs: Mapping[str, str] = field(default_factory=dict)
 
 
-def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: datetime) -> State | None:
-    """Store the end of a claim; the state it got (a cancelled one is `aborted` unless it passed), None if not ours."""
+def scripts_of_trial(connection: Connection, trial: str) -> list[Script]:
+    """In their order."""
+    query = select(scripts).where(scripts.c.trial == trial).order_by(scripts.c.position)
+    return [_script(row) for row in connection.execute(query)]
+
+
+def move_script(
+    connection: Connection,
+    trial: LiveTrial,
+    name: str,
+    state: State,
+    now: datetime,
+    version: int,
+    **values: Any,
+) -> bool:
+    """One of several scripts of a claim goes on; False: it is not where it must be, or the claim is no longer ours."""
+    times = (
+        {"finished_at": now} if state.finished else {"started_at": now} if state is State.EXECUTING else {}
+    )
+    claim = select(trials.c.id).where(trials.c.id == trial.id, trials.c.epoch == trial.epoch, _LIVE_TRIAL)
+    allowed = [origin.value for origin in origins(SCRIPT_MOVES, state)]
+    changed = connection.execute(
+        update(scripts)
+        .where(scripts.c.trial.in_(claim), scripts.c.name == name, scripts.c.state.in_(allowed))
+        .values(state=state.value, **times, **values)
+    ).rowcount
+    if changed:
+        touch(connection, trial.job, version)
+    return changed == 1
+
+
+def finish(
+    connection: Connection, trial: str, epoch: int, ending: Ending, now: datetime, *, several: bool = False
+) -> State | None:
+    """Store the end of a claim; the state it got (a cancelled one is `aborted` unless it passed), None if not ours.
+
+    `several`: scripts that have not begun are not what ended it.
+    """
     row = _HELD.one_or_none(connection, of=trial, claim=epoch)
     if row is None:
         return None
@@ -525,6 +568,12 @@ def finish(connection: Connection, trial: str, epoch: int, ending: Ending, now: 
         more["outputs"] = dict(ending.outputs)
     if not move(connection, "trial", trial, state, reason, now, **more):
         raise RuntimeError(f"trial {trial} cannot go from {row.state} to {state}")
+    if several:
+        connection.execute(
+            update(scripts)
+            .where(scripts.c.trial == trial, scripts.c.state.in_([State.PENDING.value, State.WAITING.value]))
+            .values(state=State.SKIPPED.value, reason=Reason.NOT_REACHED.value, finished_at=now)
+        )
     end: dict[str, Any] = {"of": trial, "now": now}
     for name, size in ending.services.items():
         failed = name == ending.failed
@@ -555,6 +604,11 @@ class LiveTrial:
     def run(self) -> str:
         """Name of the claim's run folder, below DATA/runs."""
         return f"{self.id}/{self.epoch}"
+
+    @property
+    def several(self) -> bool:
+        """Has it scripts that wait for each other, and none of its own?"""
+        return bool(self.policy.get("scripts"))
 
 
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
@@ -776,4 +830,5 @@ def _script(row: Row[Any]) -> Script:
         log_size=row.log_offset,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        run=row.run,
     )

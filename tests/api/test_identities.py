@@ -53,6 +53,7 @@ TABLE = {
     "POST /reconciler/secrets/reseal": f"{CLOSED} 403 403 403 403 403 200",
     "GET /reconciler/schedules": f"{CLOSED} 200 200 200 200 200 200",
     "GET /reconciler/status": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/sign-out": f"{CLOSED} 409 409 409 409 409 409",
     "POST /reconciler/sync": f"{CLOSED} 403 200 403 200 200 200",
     "POST /reconciler/trigger": f"{CLOSED} 404 404 403 202 202 202",
     "GET /reconciler/tokens": f"{CLOSED} 200 200 200 200 200 200",

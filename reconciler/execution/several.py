@@ -1,0 +1,337 @@
+"""Runs the scripts of one trial that wait for each other, each supervised on its own, in one workspace and home.
+
+Called by `execution.run` for a task that has `scripts` instead of one of its own. `controllers.scripts` decides what is
+to be done; here it is done, stored in a transaction of its own, and asked about again. After a restart it goes on from
+the stored states: a script that was at work is found by its run folder, DATA/runs/TRIAL/EPOCH/scripts/NNN.N.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from reconciler.controllers.scripts import Found, Outcome, parts, step, verdict
+from reconciler.errors import SteersmanError
+from reconciler.execution import command, containers, groups, handover, processes, supervisor
+from reconciler.execution.command import Order
+from reconciler.execution.ending import Stop, Verdict, judge, refused
+from reconciler.execution.masking import Masker
+from reconciler.execution.recorder import Recorder
+from reconciler.execution.secrets import SecretError, uses
+from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
+from reconciler.model.job import Reason, Script, State
+from reconciler.settings import Settings
+from reconciler.store import jobs as rows
+from reconciler.store.database import Write
+from reconciler.store.jobs import MAIN, Ending, LiveTrial
+from specs.executor import resolve_image
+
+_FIELDS = ("run", "timeout_seconds", "environment_variables")
+"""What a script says itself, in the place of its task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What `execution.run` lends: its ways to store, to open secrets, to mask logs, to end processes, to take a lock.
+
+    `with_secrets`, `masker` and `path` block; `path` is of a run folder by its name below DATA/runs.
+    """
+
+    settings: Settings
+    path: Callable[[str], Path]
+    with_secrets: Callable[[Order], Order]
+    masker: Callable[[LiveTrial, Path], Masker | None]
+    watch_disk: Callable[[LiveTrial, Supervised], None]
+    lock: Callable[[str], asyncio.Lock]
+    end: Callable[[Supervised, Stop], Awaitable[None]]
+    give_up: Callable[[Supervised], Awaitable[None]]
+    persist: Callable[[Callable[[Write], Any]], Awaitable[Any]]
+    patiently: Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class _Running:
+    """A script at work, or on its way there."""
+
+    task: asyncio.Task[None]
+    stop: Stop
+
+
+class Several:
+    """The scripts of one claim. `order` is that of the task; `known` are its scripts as they are stored."""
+
+    def __init__(self, tools: Tools, order: Order, stop: Stop, known: Sequence[Script]) -> None:
+        self._tools = tools
+        self._order = order
+        self._trial = order.trial
+        self._stop = stop
+        self._parts = parts(order.policy)
+        self._specs = {spec["name"]: spec for spec in order.policy["scripts"]}
+        self._places = {script.name: place for place, script in enumerate(known)}
+        self._runs = {script.name: script.run for script in known}
+        self._found: dict[str, Outcome] = {script.name: (script.state, script.reason) for script in known}
+        self._outputs: dict[str, Mapping[str, str]] = {}
+        self._errors: list[str] = []
+        self._running: dict[str, _Running] = {}
+        # something follows from: a state, an end, a stop
+        self._news = asyncio.Event()
+
+    @property
+    def found(self) -> Found:
+        """States and reasons by name."""
+        return self._found
+
+    async def carry_out(self) -> Ending:
+        """Until none runs, and none will; how the trial ended by them."""
+        stopping = asyncio.ensure_future(self._stop.wait())
+        stopping.add_done_callback(lambda _: self._news.set())
+        try:
+            for name, (state, _) in list(self._found.items()):
+                if state is State.EXECUTING:
+                    self._begin(name, self._resumed(name))
+            while not await self._advance():
+                await self._news.wait()
+                self._news.clear()
+                self._settle()
+        except Exception:
+            # what nobody minds any more must not run on
+            self._stop.ask(Reason.EXECUTOR_ERROR, None)
+            for running in self._running.values():
+                running.stop.ask(Reason.EXECUTOR_ERROR, None)
+            await asyncio.gather(*(each.task for each in self._running.values()), return_exceptions=True)
+            raise
+        finally:
+            stopping.cancel()
+            for running in self._running.values():
+                running.task.cancel()
+            await asyncio.gather(*(each.task for each in self._running.values()), return_exceptions=True)
+        state, reason = verdict(self._parts, self._found)
+        outputs = {k: v for script in self._parts for k, v in self._outputs.get(script.name, {}).items()}
+        return Ending(state, reason, self._errors[0] if self._errors else None, outputs=outputs)
+
+    async def _advance(self) -> bool:
+        """Do what follows from the states, until something must be waited for; True: nothing is left to do."""
+        while True:
+            completed = await asyncio.to_thread(self._is_completed)
+            todo = step(self._parts, self._found, stopping=self._stop.asked, completed=completed)
+            if self._stop.asked:
+                self._end_all()
+            for name in todo.end:
+                if name in self._running:
+                    self._running[name].stop.ask(Reason.EXIT_STATUS, None)  # it ends by its own status
+            for name, reason in todo.skip:
+                await self._move(name, State.SKIPPED, reason)
+            for name in todo.start:
+                if name not in self._running:
+                    self._begin(name, self._fresh(name))
+            if not todo.skip:
+                return todo.over and not self._running
+
+    def _begin(self, name: str, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda _: self._news.set())
+        self._running[name] = _Running(task, Stop())
+
+    def _settle(self) -> None:
+        """Forget those that are over; a fault of ours comes out here."""
+        for name, running in list(self._running.items()):
+            if running.task.done():
+                del self._running[name]
+                running.task.result()
+
+    def _end_all(self) -> None:
+        spared = {part.name for part in self._parts if part.ignore_abort}
+        for name, running in self._running.items():
+            if name not in spared:
+                running.stop.ask(self._stop.reason, self._stop.message)
+
+    def _is_completed(self) -> bool:
+        """Has a script that passed left the mark that the rest need not run? Blocks."""
+        mark = self._order.policy.get("completed_by")
+        passed = any(state is State.PASSED for state, _ in self._found.values())
+        return bool(mark) and passed and (self._order.folder.home / str(mark)).is_file()
+
+    async def _move(self, name: str, state: State, reason: str | None = None, **values: Any) -> bool:
+        """Store where a script is now. False: the trial is somebody else's by now, so all of it ends here."""
+
+        def work(write: Write) -> bool:
+            given = write.connection, self._trial, name, state, write.now, write.version
+            if rows.move_script(*given, reason=reason, **values):
+                return True
+            stored = rows.scripts_of_trial(
+                write.connection, self._trial.id
+            )  # by a commit whose answer did not come
+            return any(script.name == name and script.state is state for script in stored)
+
+        self._found[name] = state, reason
+        ours: bool = await self._tools.persist(work)
+        if not ours:
+            self._stop.ask(Reason.CANCELLED, None)
+        self._news.set()
+        return ours
+
+    # -- one script
+
+    async def _fresh(self, name: str) -> None:
+        """From the start of a script to its end."""
+        lock = self._specs[name].get("exclusive")
+        if lock is None:
+            await self._once(name)
+            return
+        held = self._tools.lock(lock)
+        if held.locked() and self._found[name][0] is State.PENDING:
+            await self._move(name, State.WAITING)
+        taking = asyncio.ensure_future(held.acquire())
+        stopping = asyncio.ensure_future(self._running[name].stop.wait())
+        try:
+            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if taking.done():
+                await self._once(name)
+            else:
+                await self._move(name, State.SKIPPED, Reason.NOT_REACHED)
+        finally:
+            stopping.cancel()
+            if taking.done() and not taking.cancelled():
+                held.release()
+            else:
+                taking.cancel()
+
+    async def _once(self, name: str) -> None:
+        run = await asyncio.to_thread(self._folder_name, name)
+        if not await self._move(name, State.EXECUTING, run=run):
+            self._found[name] = State.ABORTED, None
+            return
+        order = self._order_of(name, run)
+        try:
+            handle, notes = await asyncio.to_thread(self._started, order)
+        except SecretError as error:
+            await self._ended(name, Ending(State.DEFECTIVE, error.reason, error.message))
+        except (SteersmanError, OSError, ValueError) as error:
+            await self._ended(name, refused(error))
+        else:
+            await self._watch(name, order, handle, notes)
+
+    async def _resumed(self, name: str) -> None:
+        """From wherever the last daemon left it."""
+        run = self._runs[name]
+        order = self._order_of(name, run or "")
+        found: Any = NotStarted()
+        if run is not None:
+            boot = ((self._trial.worker or "") + "@@").split("@")[2]
+            found = await asyncio.to_thread(supervisor.attach, order.run, claimed_boot=boot or None)
+        if isinstance(found, NotStarted):
+            await self._move(name, State.PENDING, run=None, started_at=None)
+            if self._stop.asked:
+                await self._move(name, State.SKIPPED, Reason.NOT_REACHED)
+            else:
+                await self._fresh(name)
+        elif isinstance(found, Supervised):
+            await self._watch(name, order, found, ())
+        else:
+            ended = None if isinstance(found, Lost) else found
+            await self._conclude(name, order, Verdict(ended), None, None)
+
+    def _folder_name(self, name: str) -> str:
+        """The next one: what was claimed once is never started again there. Blocks."""
+        place = f"{self._trial.run}/scripts/{self._places[name]:03}"
+        number = 0
+        while self._tools.path(f"{place}.{number}").exists():
+            number += 1
+        return f"{place}.{number}"
+
+    def _order_of(self, name: str, run: str) -> Order:
+        """The task's order with what the script says itself."""
+        spec, policy = self._specs[name], dict(self._order.policy)
+        own = dict(policy.get("environment_variables") or {}) | dict(spec.get("environment_variables") or {})
+        policy |= {field: spec.get(field) for field in _FIELDS} | {"environment_variables": own}
+        image = resolve_image(self._order.place.spec, policy.get("image"))
+        if self._places[name] and (image is None or image["type"] != "container"):
+            policy |= {"packages": [], "repositories": {}}  # the first one has installed them for all
+        trial = replace(self._trial, policy=policy)
+        return replace(self._order, trial=trial, run=self._tools.path(run))
+
+    def _started(self, order: Order) -> tuple[Supervised, tuple[str, ...]]:
+        """Blocks."""
+        made, notes = command.build(self._tools.with_secrets(order), self._tools.settings)
+        return supervisor.start(order.run, made), notes
+
+    async def _watch(self, name: str, order: Order, handle: Supervised, notes: tuple[str, ...]) -> None:
+        """Wait for its end, its time limit, or a stop."""
+        stop, limit = self._running[name].stop, order.policy.get("timeout_seconds")
+        left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
+        self._tools.watch_disk(self._trial, handle)
+        recorder = await asyncio.to_thread(self._recorder, order)
+        following = asyncio.ensure_future(recorder.follow())
+        try:
+            ended = await supervisor.ended(handle, stop.news, left)
+            if not ended:
+                stop.ask(Reason.TIMEOUT, None)  # unless it was asked before
+                if stop.reason is not Reason.EXIT_STATUS:
+                    await asyncio.to_thread(stop.keep, order.run)
+                await self._tools.end(handle, stop)
+        except Exception:
+            await self._tools.give_up(handle)
+            raise
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        forced = None if ended or stop.reason is Reason.EXIT_STATUS else stop
+        await self._conclude(name, order, Verdict(None, forced, notes), recorder, handle)
+
+    def _recorder(self, order: Order) -> Recorder:
+        masked = (order.run / "raw").exists()
+        masker = self._tools.masker(self._trial, order.run) if masked else None
+        if masked and masker is None:
+            (order.run / "raw").unlink()
+        return Recorder(order.run, masker)
+
+    async def _conclude(
+        self,
+        name: str,
+        order: Order,
+        known: Verdict,
+        recorder: Recorder | None,
+        handle: Supervised | None,
+    ) -> None:
+        """Complete its log, judge it, store its end. Every step may be done again after a kill."""
+        gather = partial(self._gather, order, known, recorder, handle)
+        await self._ended(name, await self._tools.patiently(gather))
+
+    def _gather(
+        self, order: Order, known: Verdict, recorder: Recorder | None, handle: Supervised | None
+    ) -> Ending:
+        """What it left, and how it is judged. Blocks."""
+        run, mark = order.run, supervisor.cookie(order.run)
+        found: Exit | None = known.found if handle is None else supervisor.outcome(handle)
+        recorder = recorder or self._recorder(order)
+        containers.remove(run)
+        groups.end(mark)
+        outputs = handover.read_outputs(command.outputs_path(run))
+        if outputs.values and uses(order.policy):
+            outputs = handover.without_secrets(outputs, self._tools.masker(self._trial, run))
+        size = recorder.finish((*known.notes, *outputs.complaints))
+        bounded = groups.finish(mark)
+        known = replace(known, found=found)
+        return judge(known, run, {MAIN: size}, outputs.values, out_of_memory=bounded.out_of_memory)
+
+    async def _ended(self, name: str, ending: Ending) -> None:
+        if ending.error is not None:
+            self._errors.append(f"{name}: {ending.error}")
+        self._outputs[name] = ending.outputs
+        values = {"exit_status": ending.exit_status, "log_offset": ending.log_size}
+        await self._move(name, ending.state, ending.reason, **values)
+
+
+def begun(known: Sequence[Script]) -> bool:
+    """Has any of them been started?"""
+    return any(script.state not in (State.PENDING, State.WAITING) for script in known)
+
+
+def folders(known: Sequence[Script]) -> list[str]:
+    """The run folders of those that were started."""
+    return [script.run for script in known if script.run is not None]

@@ -1,0 +1,284 @@
+"""Several scripts in one trial, with real processes: order, one home, ends, restarts; on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.access import ROOT
+from reconciler.apply.jobs import insert
+from reconciler.commands import jobs as commands
+from reconciler.daemon import Daemon
+from reconciler.execution.sandbox import bubblewrap
+from reconciler.model.job import Checkout, Job, Reason, Script, State
+from reconciler.store import jobs
+from reconciler.store.jobs import NewJob
+from tests.conftest import NewDatabase
+from tests.running import build, finished, live, text_of
+from tests.support import SpecRepository, daemon, eventually, settings_for
+
+pytestmark = pytest.mark.skipif(
+    bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
+)
+KEY = "Build/shop/_/work"
+SPECS = build("tasks: [{name: unused, run: echo}]\n")
+
+
+def after(*names: str, states: tuple[str, ...] = ("passed",)) -> list[dict[str, Any]]:
+    """Conditions on others."""
+    return [{"script": name, "states": list(states)} for name in names]
+
+
+def chain(*scripts: tuple[str, str]) -> list[dict[str, Any]]:
+    """One after the other."""
+    found = []
+    for place, (name, text) in enumerate(scripts):
+        found.append({"name": name, "run": text, "start_when": after(scripts[place - 1][0]) if place else []})
+    return found
+
+
+async def submit(running: Daemon, scripts: list[dict[str, Any]], **policy: Any) -> int:
+    """A job with one task of these scripts; its number."""
+    task = {"name": "build", "scripts": scripts, "max_trials": 1, **policy}
+    new = NewJob(
+        KEY,
+        {"tasks": [task], "concurrency": "allow"},
+        "work",
+        Checkout(),
+        {"type": "manual"},
+        {},
+        "User/alice",
+    )
+    number: int = await running.installation.database.write(lambda w: insert(w, new))
+    running.installation.wake("dispatch")
+    return number
+
+
+def states(job: Job) -> dict[str, tuple[State, str | None]]:
+    """Those of the newest trial's scripts."""
+    return {script.name: (script.state, script.reason) for script in job.tasks[0].trials[-1].scripts}
+
+
+async def scripts_of(running: Daemon, number: int) -> dict[str, Script]:
+    """As they are now."""
+    job = await running.installation.database.read(lambda c: jobs.load(c, number))
+    assert job is not None
+    return {s.name: s for trial in job.tasks[0].trials for s in trial.scripts}
+
+
+def run(tmp_path: Path, new_database: NewDatabase, work: Callable[[Daemon], Awaitable[None]]) -> None:
+    """In a daemon."""
+
+    async def inside(running: Daemon, _repo: SpecRepository) -> None:
+        await work(running)
+
+    live(tmp_path, new_database, SPECS, inside)
+
+
+def test_one_after_the_other_in_one_home(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Files stay, variables and the place do not; each has a log of its own; outputs come together."""
+
+    async def work(running: Daemon) -> None:
+        number = await submit(
+            running,
+            chain(
+                ("first", 'echo one; echo kept >~/file; X=1; cd /tmp; echo "A=1" >>$STEERSMAN_OUTPUTS'),
+                ("second", 'cat ~/file; echo "[$X]"; pwd; echo "B=2" >>$STEERSMAN_OUTPUTS; touch out.txt'),
+            ),
+            directory="home",
+            attachments=["out.txt"],
+        )
+        job = await finished(running, number)
+        assert job.state is State.PASSED, job
+        assert states(job) == {"first": (State.PASSED, None), "second": (State.PASSED, None)}
+        assert await text_of(running, number, script="first") == "one\n"
+        assert await text_of(running, number, script="second") == "kept\n[]\n/home/steersman\n"
+        whole = await text_of(running, number)
+        assert whole.startswith("==> build #1 first <==\none\n==> build #1 second <==\nkept\n")
+        assert job.tasks[0].trials[0].outputs == {"A": "1", "B": "2"}
+        one, two = job.tasks[0].trials[0].scripts
+        assert one.finished_at is not None
+        assert two.started_at is not None
+        assert one.finished_at <= two.started_at
+
+    run(tmp_path, new_database, work)
+
+
+def test_the_first_failure_ends_a_sequence(tmp_path: Path, new_database: NewDatabase) -> None:
+    async def work(running: Daemon) -> None:
+        scripts = chain(("a", "true"), ("b", "exit 3"), ("c", "true"), ("d", "true"))
+        job = await finished(running, await submit(running, scripts, completed_by=".done"))
+        assert (job.state, job.reason) == (State.FAILED, Reason.EXIT_STATUS)
+        assert states(job) == {
+            "a": (State.PASSED, None),
+            "b": (State.FAILED, Reason.EXIT_STATUS),
+            "c": (State.SKIPPED, Reason.NOT_REACHED),
+            "d": (State.SKIPPED, Reason.NOT_REACHED),
+        }
+        assert job.tasks[0].trials[0].scripts[1].exit_status == 3
+
+    run(tmp_path, new_database, work)
+
+
+def test_what_is_completed_leaves_the_rest_out(tmp_path: Path, new_database: NewDatabase) -> None:
+    """The mark counts only when the script that left it has passed."""
+
+    async def work(running: Daemon) -> None:
+        scripts = chain(("a", "touch ~/.done"), ("b", "exit 1"))
+        job = await finished(running, await submit(running, scripts, completed_by=".done"))
+        assert job.state is State.PASSED
+        assert states(job)["b"] == (State.SKIPPED, Reason.COMPLETED)
+        scripts = chain(("a", "touch ~/.done; exit 1"), ("b", "true"))
+        job = await finished(running, await submit(running, scripts, completed_by=".done"))
+        assert job.state is State.FAILED
+        assert states(job)["b"] == (State.SKIPPED, Reason.NOT_REACHED)
+
+    run(tmp_path, new_database, work)
+
+
+def test_beside_each_other_until_they_are_ended(tmp_path: Path, new_database: NewDatabase) -> None:
+    """A server that a client waits for, ended when the client has passed; its end does not count."""
+    server = {
+        "name": "server",
+        "run": "echo up >~/ready; sleep 600",
+        "start_when": [],
+        "terminate_when": after("client"),
+        "ignore_state": True,
+    }
+    client = {
+        "name": "client",
+        "run": "while [ ! -e ~/ready ]; do sleep 0.02; done; cat ~/ready",
+        "start_when": after("server", states=("executing",)),
+    }
+
+    async def work(running: Daemon) -> None:
+        job = await finished(running, await submit(running, [server, client]))
+        assert job.state is State.PASSED
+        found = states(job)
+        assert found["client"] == (State.PASSED, None)
+        assert found["server"][0] is State.FAILED
+
+    run(tmp_path, new_database, work)
+
+
+def test_a_script_of_its_own_time(tmp_path: Path, new_database: NewDatabase) -> None:
+    async def work(running: Daemon) -> None:
+        slow = {"name": "slow", "run": "sleep 60", "start_when": [], "timeout_seconds": 0.5}
+        rest = {"name": "rest", "run": "true", "start_when": after("slow")}
+        job = await finished(running, await submit(running, [slow, rest]))
+        assert (job.state, job.reason) == (State.DEFECTIVE, Reason.TIMEOUT)
+        assert states(job) == {
+            "slow": (State.DEFECTIVE, Reason.TIMEOUT),
+            "rest": (State.SKIPPED, Reason.UNSATISFIABLE),
+        }
+
+    run(tmp_path, new_database, work)
+
+
+def test_a_cancel_ends_what_runs_and_lets_the_cleaning_run(tmp_path: Path, new_database: NewDatabase) -> None:
+    async def work(running: Daemon) -> None:
+        scripts = [
+            {"name": "long", "run": "echo up; sleep 600", "start_when": []},
+            {"name": "next", "run": "true", "start_when": after("long")},
+            {
+                "name": "clean",
+                "run": "echo cleaned",
+                "start_when": after("long", states=("aborted", "passed", "failed")),
+                "ignore_abort": True,
+                "ignore_state": True,
+            },
+        ]
+        number = await submit(running, scripts)
+
+        async def is_up() -> bool:
+            return (await scripts_of(running, number))["long"].state is State.EXECUTING
+
+        await eventually(is_up)
+        await commands.cancel(running.installation, ROOT, number)
+        job = await finished(running, number)
+        assert (job.state, job.reason) == (State.ABORTED, Reason.CANCELLED)
+        assert states(job) == {
+            "long": (State.ABORTED, Reason.CANCELLED),
+            "next": (State.SKIPPED, Reason.NOT_REACHED),
+            "clean": (State.PASSED, None),
+        }
+        assert await text_of(running, number, script="clean") == "cleaned\n"
+
+    run(tmp_path, new_database, work)
+
+
+def test_one_at_a_time_over_all_trials(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Who does not get the lock waits, and says so."""
+
+    async def work(running: Daemon) -> None:
+        def alone(text: str) -> list[dict[str, Any]]:
+            return [{"name": "s", "run": text, "start_when": [], "exclusive": "printer"}]
+
+        first = await submit(running, alone("while [ ! -e /tmp/go ]; do sleep 0.02; done"))
+
+        async def begun() -> bool:
+            return (await scripts_of(running, first)).get("s", None) is not None and (
+                await scripts_of(running, first)
+            )["s"].state is State.EXECUTING
+
+        await eventually(begun)
+        second = await submit(running, alone("echo mine"))
+
+        async def waits() -> bool:
+            return (await scripts_of(running, second))["s"].state is State.WAITING
+
+        await eventually(waits)
+        await commands.cancel(running.installation, ROOT, first)
+        assert (await finished(running, second)).state is State.PASSED
+        assert (await finished(running, first)).state is State.ABORTED
+
+    run(tmp_path, new_database, work)
+
+
+def test_a_restart_goes_on_where_it_was(tmp_path: Path, new_database: NewDatabase) -> None:
+    """What runs goes on, what has ended is not run again, and what follows follows; no line twice, none lost."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit(
+        {
+            "work.yaml": SPECS,
+            "project.yaml": "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n",
+        }
+    )
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    scripts = chain(
+        ("a", "echo a >>~/trace"),
+        ("b", "echo b >>~/trace; echo begun; while [ ! -e ~/go ]; do sleep 0.02; done; echo ended"),
+        ("c", "echo c >>~/trace; cat ~/trace"),
+    )
+    settings = settings_for(repo, tmp_path / "data", database=new_database())
+
+    async def first() -> int:
+        async with Daemon(settings) as running:
+            await running.installation.run_now("source")
+            number = await submit(running, scripts)
+
+            async def begun() -> bool:
+                found = await scripts_of(running, number)
+                return found.get("b") is not None and found["b"].state is State.EXECUTING
+
+            await eventually(begun)
+            await asyncio.sleep(0.3)
+            return number
+
+    async def second(number: int) -> None:
+        async with daemon(settings) as running:
+            (home,) = (tmp_path / "data/workspaces").glob("*/home")
+            (home / "go").touch()
+            job = await finished(running, number)
+            assert job.state is State.PASSED, job
+            assert await text_of(running, number, script="b") == "begun\nended\n"
+            assert await text_of(running, number, script="c") == "a\nb\nc\n"
+            assert len(job.tasks[0].trials) == 1
+
+    number = asyncio.run(first())
+    asyncio.run(second(number))
