@@ -23,6 +23,7 @@ from reconciler.controllers.rights import (
 from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
+from reconciler.model.job import Job
 from reconciler.model.rights import INSTALLATION, Level, Rights, Scope, scope_of
 from specs.meta import Key
 
@@ -74,9 +75,9 @@ class Caller:
         found = parsed(key)
         return found is not None and self._level(found) is not None
 
-    def sees_job(self, number: int, key: str) -> bool:
-        """The job itself, for its own scripts; else as what it is a run of."""
-        return self.job == number or self.sees(key)
+    def sees_job(self, number: int, key: str, granted: Level | None) -> bool:
+        """The job itself, for its own scripts; as what it is a run of; or as it was `granted`."""
+        return self.job == number or self.sees(key) or (granted is not None and not self.running)
 
     def _level(self, key: Key) -> Level | None:
         scope = scope_of(key)
@@ -135,6 +136,18 @@ def require(installation: Installation, caller: Caller, verb: str, key: str) -> 
         raise missing(key)
     if held is None or held < wanted.level:
         raise Forbidden("Forbidden", refusal(verb, key, wanted, held))
+
+
+def require_job(
+    installation: Installation, caller: Caller, verb: str, job: Job, granted: Level | None
+) -> None:
+    """Let a caller do a thing to a job; one that belongs to no project is its owner's, and theirs whom that lets."""
+    if not caller.sees_job(job.number, job.key, granted):
+        raise NotFound("NoSuchJob", f"there is no job {job.number}")
+    if parsed(job.key) is not None:
+        require(installation, caller, verb, job.key)
+    elif not caller.administrator and (granted is None or min(granted, caller.most) < Level.WRITE):
+        raise Forbidden("Forbidden", f"to {verb} job {job.number} takes being among those it lets write")
 
 
 def refusal(verb: str, key: str, wanted: Need, held: Level | None) -> str:

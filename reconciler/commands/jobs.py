@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from reconciler.access import Caller, missing, require
+from reconciler.access import Caller, missing, require, require_job
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Order
 from reconciler.controllers.builds import inputs_of
@@ -16,6 +16,7 @@ from reconciler.installation import Installation
 from reconciler.model.job import Checkout, Job, Reason
 from reconciler.model.resource import Resource
 from reconciler.passes.builds import Repository, branch_of, mirror_of, repository_of
+from reconciler.store import grants
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
 from reconciler.store.jobs import NewJob
@@ -51,7 +52,7 @@ async def cancel(installation: Installation, caller: Caller, number: int) -> dic
     """Ask a job to end; what runs gets TERM, then KILL. One that has ended stays as it is."""
 
     def work(write: Write) -> Job:
-        job = _for(installation, caller, "cancel", _load(write, number))
+        job = _for(installation, caller, "cancel", write, number)
         if apply.cancel(write, job, Reason.CANCELLED):
             write.record("job-cancelled", job.key, {"number": number})
         elif job.state.finished:
@@ -74,7 +75,7 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
     """A new job with the specification, commit and inputs of a finished one (design 13.7)."""
 
     def work(write: Write) -> tuple[int, str]:
-        old = _for(installation, caller, "retry", _load(write, number))
+        old = _for(installation, caller, "retry", write, number)
         if not old.state.finished:
             raise Conflict(
                 "NotFinished", f"job {number} is still {old.state.value}; cancel it first, or wait"
@@ -89,6 +90,7 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
             inputs=old.inputs,
             actor=caller.subject,
             retry_of=number,
+            grants=grants.all_of(write.connection, number),
         )
         made = apply.insert(write, new)
         return made, _load(write, made).id
@@ -110,11 +112,10 @@ def _load(write: Write, number: int) -> Job:
     return job
 
 
-def _for(installation: Installation, caller: Caller, verb: str, job: Job) -> Job:
+def _for(installation: Installation, caller: Caller, verb: str, write: Write, number: int) -> Job:
     """The job, if the caller may ask this of it."""
-    if not caller.sees(job.key):
-        raise NotFound("NoSuchJob", f"there is no job {job.number}")
-    require(installation, caller, verb, job.key)
+    job = _load(write, number)
+    require_job(installation, caller, verb, job, grants.of(write.connection, number, caller.subject))
     return job
 
 

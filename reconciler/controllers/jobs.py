@@ -55,6 +55,8 @@ def decide(job: Job, now: datetime) -> JobDecision:
         return JobDecision()
     if job.state is State.ABORTING:
         return _abort(job)
+    if job.held:
+        return JobDecision()
     limit = deadline(job)
     if limit is not None and limit <= now:
         return _overdue(job)

@@ -392,6 +392,8 @@ class Runs:
             await workspace.remove(order.folder.path)  # else there may be no room to store its end
         self._ended[trial.id] = order.folder
         kept, complaints = await self._patiently(partial(self._kept, order), light=False)
+        if complaints and ending.state is State.PASSED and order.policy.get("attachments_required"):
+            ending = replace(ending, state=State.FAILED, reason=Reason.ATTACHMENT)
         error = ending.error or "; ".join(complaints) or None
         await self._finish(trial, trial.epoch, replace(ending, error=error), kept)
         if ending.state is State.PASSED:

@@ -78,6 +78,8 @@ class Several:
         self._outputs: dict[str, Mapping[str, str]] = {}
         self._errors: list[str] = []
         self._running: dict[str, _Running] = {}
+        # a script that passed has left the mark that the rest need not run
+        self._completed = False
         # something follows from: a state, an end, a stop
         self._news = asyncio.Event()
 
@@ -91,9 +93,11 @@ class Several:
         stopping = asyncio.ensure_future(self._stop.wait())
         stopping.add_done_callback(lambda _: self._news.set())
         try:
-            for name, (state, _) in list(self._found.items()):
-                if state is State.EXECUTING:
-                    self._begin(name, self._resumed(name))
+            resumed = [name for name, (state, _) in self._found.items() if state is State.EXECUTING]
+            for name in resumed:
+                self._begin(name, self._resumed(name))
+            if not resumed:
+                self._completed = await asyncio.to_thread(self._was_completed)
             while not await self._advance():
                 await self._news.wait()
                 self._news.clear()
@@ -117,8 +121,7 @@ class Several:
     async def _advance(self) -> bool:
         """Do what follows from the states, until something must be waited for; True: nothing is left to do."""
         while True:
-            completed = await asyncio.to_thread(self._is_completed)
-            todo = step(self._parts, self._found, stopping=self._stop.asked, completed=completed)
+            todo = step(self._parts, self._found, stopping=self._stop.asked, completed=self._completed)
             if self._stop.asked:
                 self._end_all()
             for name in todo.end:
@@ -150,11 +153,15 @@ class Several:
             if name not in spared:
                 running.stop.ask(self._stop.reason, self._stop.message)
 
-    def _is_completed(self) -> bool:
-        """Has a script that passed left the mark that the rest need not run? Blocks."""
+    def _was_completed(self) -> bool:
+        """Before a restart: the mark is there, and what ended last has passed. Blocks."""
+        ended = [found[0] for found in self._found.values() if found[0] in (State.PASSED, State.FAILED)]
+        return bool(ended) and ended[-1] is State.PASSED and self._is_marked()
+
+    def _is_marked(self) -> bool:
+        """Is there the file that says that the rest need not run? Blocks."""
         mark = self._order.policy.get("completed_by")
-        passed = any(state is State.PASSED for state, _ in self._found.values())
-        return bool(mark) and passed and (self._order.folder.home / str(mark)).is_file()
+        return bool(mark) and (self._order.folder.home / str(mark)).is_file()
 
     async def _move(self, name: str, state: State, reason: str | None = None, **values: Any) -> bool:
         """Store where a script is now. False: the trial is somebody else's by now, so all of it ends here."""
@@ -323,6 +330,8 @@ class Several:
         if ending.error is not None:
             self._errors.append(f"{name}: {ending.error}")
         self._outputs[name] = ending.outputs
+        if ending.state is State.PASSED and self._order.policy.get("completed_by"):
+            self._completed = await asyncio.to_thread(self._is_marked)
         values = {"exit_status": ending.exit_status, "log_offset": ending.log_size}
         await self._move(name, ending.state, ending.reason, **values)
 

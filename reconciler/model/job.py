@@ -55,7 +55,7 @@ class Reason(StrEnum):
     INSTALL = "install"
     MEMORY_LIMIT = "memory-limit"
     DISK_LIMIT = "disk-limit"
-    ATTACHMENT_LIMIT = "attachment-limit"
+    ATTACHMENT = "attachment"
     DISPATCH_TIMEOUT = "dispatch-timeout"
     SECRET = "secret"  # noqa: S105  (a word)
     COMPLETED = "completed"

@@ -14,8 +14,9 @@ from reconciler.installation import Installation
 from reconciler.model.job import Job, Script, State, Task, Trial
 from reconciler.model.rights import Scope
 from reconciler.passes.dispatch import offers
-from reconciler.store import attachments
+from reconciler.store import attachments, grants
 from reconciler.store import jobs as rows
+from reconciler.store.jobs import Sight
 
 
 async def page(
@@ -28,11 +29,8 @@ async def page(
     after: int | None,
 ) -> dict[str, Any]:
     """Newest first; `next` is the number to give as `after`."""
-    prefixes = None if caller.sees_all else [_prefix(scope) for scope in caller.rights.roles]
     found = await installation.database.read(
-        lambda c: rows.page(
-            c, key=key, state=state, limit=limit + 1, after=after, prefixes=prefixes, own=caller.job
-        )
+        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after, sight=_sight(caller))
     )
     items = found[:limit]
     return {
@@ -43,15 +41,19 @@ async def page(
 
 async def see(installation: Installation, caller: Caller, number: int) -> None:
     """NotFound for a job that is not there, or that the caller does not see."""
-    key = await installation.database.read(lambda c: rows.key_of(c, number))
-    if key is None or not caller.sees_job(number, key):
+    key, granted = await installation.database.read(
+        lambda c: (rows.key_of(c, number), grants.of(c, number, caller.subject))
+    )
+    if key is None or not caller.sees_job(number, key, granted):
         raise NotFound("NoSuchJob", f"there is no job {number}")
 
 
 async def load(installation: Installation, caller: Caller, number: int) -> Job:
     """One job whole."""
-    job = await installation.database.read(lambda c: rows.load(c, number))
-    if job is None or not caller.sees_job(number, job.key):
+    job, granted = await installation.database.read(
+        lambda c: (rows.load(c, number), grants.of(c, number, caller.subject))
+    )
+    if job is None or not caller.sees_job(number, job.key, granted):
         raise NotFound("NoSuchJob", f"there is no job {number}")
     return job
 
@@ -149,6 +151,14 @@ def _trial(trial: Trial, waits: Mapping[str, Cause]) -> dict[str, Any]:
 
 def _script(script: Script) -> dict[str, Any]:
     return {"name": script.name, "state": script.state.value, "exit_status": script.exit_status}
+
+
+def _sight(caller: Caller) -> Sight | None:
+    """What a caller sees of all jobs; a script, its own."""
+    if caller.sees_all:
+        return None
+    prefixes = [_prefix(scope) for scope in caller.rights.roles]
+    return Sight(prefixes, caller.job, None if caller.running else caller.subject)
 
 
 def _prefix(scope: Scope) -> str:

@@ -41,6 +41,8 @@ from reconciler.model.job import (
     Trial,
     origins,
 )
+from reconciler.model.rights import Level
+from reconciler.store import grants
 from reconciler.store.database import Write
 from reconciler.store.prepared import Prepared
 from reconciler.store.rows import new_id, upsert
@@ -188,7 +190,7 @@ _NEW_SCRIPT = Prepared(insert(scripts), ("id", "trial", "position", "name", "sta
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be made. `tasks`: the policies of its tasks, in order, as they stand in the specification."""
+    """A job to be made. `held`: nothing of it starts before somebody says so; `grants`: levels by subject."""
 
     key: str
     specification: Mapping[str, Any]
@@ -198,6 +200,8 @@ class NewJob:
     inputs: Mapping[str, str]
     actor: str
     retry_of: int | None = None
+    held: bool = False
+    grants: Mapping[str, Level] = field(default_factory=dict)
 
 
 def create(connection: Connection, new: NewJob, now: datetime, version: int) -> int:
@@ -225,7 +229,7 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
             inputs=dict(new.inputs),
             actor=new.actor,
             state=State.PENDING.value,
-            held=False,
+            held=new.held,
             retry_of=new.retry_of,
             created_at=now,
             version=version,
@@ -234,7 +238,14 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
     rows = [_task_row(job_id, number, position, policy) for position, policy in enumerate(data["tasks"])]
     if rows:
         connection.execute(insert(tasks), rows)
+    grants.save(connection, number, new.grants)
     return number
+
+
+def let_go(connection: Connection, number: int, version: int) -> bool:
+    """A held job may start; False: it is not held, or has ended."""
+    query = update(jobs).where(jobs.c.number == number, jobs.c.held, _LIVE_JOB)
+    return connection.execute(query.values(held=False, version=version)).rowcount == 1
 
 
 def load(connection: Connection, number: int, *, scripts: bool = True) -> Job | None:
@@ -248,6 +259,15 @@ def by_id(connection: Connection, job_id: str) -> int | None:
     return connection.execute(select(jobs.c.number).where(jobs.c.id == job_id)).scalar()
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Whose jobs are seen: those of KEYs with one of the `prefixes`, the one `own`, and those granted to `subject`."""
+
+    prefixes: Sequence[str] = ()
+    own: int | None = None
+    subject: str | None = None
+
+
 def page(
     connection: Connection,
     *,
@@ -255,13 +275,9 @@ def page(
     state: str | None,
     limit: int,
     after: int | None,
-    prefixes: Sequence[str] | None = None,
-    own: int | None = None,
+    sight: Sight | None = None,
 ) -> list[Job]:
-    """Jobs without their tasks, newest first; `after` is the number before which to go on.
-
-    `prefixes`: of KEYs; a job of another one is left out, unless it has the number `own`.
-    """
+    """Jobs without their tasks, newest first; `after` is the number before which to go on. No `sight`: all of them."""
     query = _JOBS.order_by(jobs.c.number.desc()).limit(limit)
     if key is not None:
         query = query.where(jobs.c.key == key)
@@ -269,10 +285,11 @@ def page(
         query = query.where(jobs.c.state == state)
     if after is not None:
         query = query.where(jobs.c.number < after)
-    if prefixes is not None:
-        query = query.where(
-            or_(jobs.c.number == own, *(func.substr(jobs.c.key, 1, len(p)) == p for p in prefixes))
-        )
+    if sight is not None:
+        seen = [func.substr(jobs.c.key, 1, len(p)) == p for p in sight.prefixes]
+        if sight.subject is not None:
+            seen.append(jobs.c.number.in_(grants.jobs_of(sight.subject)))
+        query = query.where(or_(jobs.c.number == sight.own, *seen))
     return [_job(row, ()) for row in connection.execute(query)]
 
 

@@ -326,3 +326,13 @@ answers = Table(
     PrimaryKeyConstraint("subject", "key"),
     Index(None, "expires"),
 )
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("job", BigInteger, ForeignKey("jobs.number", ondelete="CASCADE"), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    PrimaryKeyConstraint("job", "subject"),
+    Index(None, "subject", "job"),
+)
