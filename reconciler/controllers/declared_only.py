@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.controllers.repositories import by_ssh
+
 _KINDS = {
     "Deployment": "a Deployment is declared, checked and shown, but this version does not deploy yet",
     "Pipeline": "a Pipeline is declared, checked and shown, but this version does not run it yet",
@@ -19,7 +21,6 @@ _FIELDS = {
         *("release", "private_key_ref", "escape_auth_token_ref", "remote_escape_worker_url"),
         "service_account_name",
     ),
-    "Repository": ("private_key_ref", "webhook_secret_ref"),
 }
 
 
@@ -30,4 +31,6 @@ def declared_only(kind: str, spec: Mapping[str, Any]) -> str | None:
     fields = [f"`{field}`" for field in _FIELDS.get(kind, ()) if spec.get(field)]
     if fields:
         return f"{', '.join(fields)}: declared and checked, but not used by this version yet"
+    if kind == "Repository" and spec.get("private_key_ref") and not by_ssh(spec["url"]):
+        return f"`private_key_ref`: an SSH key is of no use for {spec['url']}, which is fetched without it"
     return _KINDS.get(kind)

@@ -72,12 +72,12 @@ async def prepare(folder: Folder, checkout: Checkout, mirrors: Mirrors) -> None:
 
 async def _steadily(directory: Path, checkout: Checkout, mirrors: Mirrors) -> None:
     """Check out, and again after a pause where the repository only failed to answer."""
-    url, commit = checkout.url or "", checkout.commit or ""
+    url, commit, secret = checkout.url or "", checkout.commit or "", checkout.secret
     for pause in (*_PAUSES, None):
         try:
-            mirror = await mirrors.get(url)
+            mirror = await mirrors.get(url, secret)
             if await mirror.tree_of(commit) is None:
-                mirror = await mirrors.fetched(url, 0)
+                mirror = await mirrors.fetched(url, 0, secret)
             await mirror.checkout(commit, directory, branch=checkout.branch, url=url)
             return
         except Transient:

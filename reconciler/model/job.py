@@ -98,13 +98,17 @@ def origins(moves: Mapping[State, frozenset[State]], target: State) -> frozenset
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What a job's workspace holds: one commit of one repository, or nothing (`url` None)."""
+    """What a job's workspace holds: one commit of one repository, or nothing (`url` None).
+
+    `secret` is the KEY of the Secret with the SSH key that the repository is fetched with, if one is declared.
+    """
 
     url: str | None = None
     commit: str | None = None
     tree: str | None = None
     branch: str | None = None
     tag: str | None = None
+    secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,8 @@ def _ssh(credentials: Credentials | None) -> str:
     """The ssh command: host keys checked against the user's known_hosts, never a question."""
     words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=20"]
     if credentials is not None and credentials.key_file is not None:
+        # Not through a connection that another key has opened.
+        words += ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
         words += ["-o", "IdentitiesOnly=yes", "-i", str(credentials.key_file.absolute())]
     return shlex.join(words)
 

@@ -17,7 +17,7 @@ import os
 import shutil
 import signal
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
@@ -47,6 +47,7 @@ from reconciler.source.names import (
     redact,
 )
 from reconciler.source.repository import Repository
+from reconciler.source.secrets import PrivateKey
 from reconciler.source.values import Change, CommitFacts, Credentials, Entry
 
 __all__ = ["Change", "Commands", "CommitFacts", "Credentials", "Entry", "Mirror", "UnknownCommit"]
@@ -136,12 +137,18 @@ class Mirror:
     """
 
     def __init__(
-        self, url: str, place: Path, credentials: Credentials | None, timeout_seconds: float
+        self,
+        url: str,
+        place: Path,
+        credentials: Credentials | None,
+        private_key: PrivateKey | None,
+        timeout_seconds: float,
     ) -> None:
         self.url = url
         self.place = place
         self.direct = False
         self._credentials = credentials
+        self._private_key = private_key
         self._timeout_seconds = timeout_seconds
         self._damaged = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="git")
@@ -156,15 +163,17 @@ class Mirror:
         directory: Path,
         *,
         credentials: Credentials | None = None,
+        private_key: PrivateKey | None = None,
         direct: bool = False,
         timeout_seconds: float = 120,
     ) -> Mirror:
         """Open a local repository in place (`direct`), or the bare mirror of `url` in `directory`.
 
-        A missing, half-made or damaged mirror is made anew; nothing is fetched yet.
+        A missing, half-made or damaged mirror is made anew; nothing is fetched yet. A `private_key` is opened
+        anew for each fetch.
         """
         forget_inherited()
-        mirror = cls(url, directory, credentials, timeout_seconds)
+        mirror = cls(url, directory, credentials, private_key, timeout_seconds)
         try:
             await mirror._in_thread(mirror._open_direct if direct else mirror._open_mirror)
         except BaseException:
@@ -296,7 +305,8 @@ class Mirror:
 
     def _explained(self, failure: GitFailed) -> SteersmanError:
         token = self._credentials.token if self._credentials else None
-        return explain(failure.stderr, self.url, token)
+        where = self.url if self._private_key is None else f"{self.url} (with {self._private_key.key})"
+        return explain(failure.stderr, where, token)
 
     def _use(self, git_dir: Path, directory: Path) -> None:
         """Read this Git directory from now on, by its full name: no discovery can find another one."""
@@ -362,6 +372,22 @@ class Mirror:
     def _fetch(self) -> None:
         if self.direct:
             return
+        with self._signed_in():
+            self._fetch_mirror()
+
+    @contextlib.contextmanager
+    def _signed_in(self) -> Iterator[None]:
+        """The private key, if there is one, is in memory for as long as Git speaks to the other side."""
+        if self._private_key is None:
+            yield
+            return
+        with self._private_key.lent() as key_file:
+            given = Credentials(key_file=key_file)
+            environment = hardened(REMOTE, git_dir=self.place, credentials=given, url=self.url)
+            self._network = Commands(self.place, environment)
+            yield
+
+    def _fetch_mirror(self) -> None:
         if self._damaged or not self.place.is_dir():
             self._create()
         try:

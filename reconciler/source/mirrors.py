@@ -1,4 +1,7 @@
-"""The daemon's mirrors of code repositories: one for each URL, opened when first asked for.
+"""The daemon's mirrors of code repositories, opened when first asked for.
+
+One for each URL and each Secret that it is fetched with: what one project's key may read is never shown to another
+project that only names the same URL.
 
 Held by the daemon; asked by the passes for heads and by the workers for checkouts. Callers that want the same
 mirror, or the same fetch, at the same time share one. Never fetches by itself: who wants fresh refs says how
@@ -15,11 +18,14 @@ from pathlib import Path
 
 from reconciler.source.git import Mirror
 from reconciler.source.names import host_of
+from reconciler.source.secrets import PrivateKey
 from reconciler.source.values import Credentials
+
+_Place = tuple[str, str | None]
 
 
 class _Slot:
-    """One URL: its mirror being opened or open, when it was last fetched, the fetch that runs."""
+    """One mirror: being opened or open, when it was last fetched, the fetch that runs."""
 
     def __init__(self, opening: asyncio.Task[Mirror]) -> None:
         self.opening = opening
@@ -33,37 +39,46 @@ class _Slot:
 
 
 class Mirrors:
-    """Mirrors by URL, below one directory."""
+    """Mirrors by URL and the KEY of a Secret (None: the server's own credentials), below one directory."""
 
     def __init__(
         self,
         directory: Path,
         credentials: Mapping[str, Credentials],
+        open_key: Callable[[str], bytes],
         *,
         awake_at_most: int = 16,
         timeout_seconds: float = 120,
     ) -> None:
-        """`credentials` are by host; `awake_at_most` mirrors keep processes between calls."""
+        """`credentials` are by host; `open_key` gives the SSH key of a Secret, by KEY, or raises Stalled;
+        `awake_at_most` mirrors keep processes between calls.
+        """
         self._directory = directory
         self._credentials = credentials
+        self._open_key = open_key
         self._awake_at_most = awake_at_most
         self._timeout_seconds = timeout_seconds
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[_Place, _Slot] = {}
         self._resting: set[asyncio.Task[None]] = set()
 
-    async def get(self, url: str) -> Mirror:
+    async def get(self, url: str, secret: str | None = None) -> Mirror:
         """The mirror of the URL, as it is; Stalled for a URL that may not be used."""
-        return await self._opened(self._slot(url))
+        return await self._opened(self._slot((url, secret)))
 
     async def fetched(
-        self, url: str, max_age_seconds: float, *, now: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        max_age_seconds: float,
+        secret: str | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> Mirror:
         """The mirror of the URL, fetched within `max_age_seconds` (counted from the start of that fetch).
 
         Callers that come while a fetch runs wait for it; after a `poke` that came later, a second one
         follows. Errors of the fetch reach all who wait for it.
         """
-        slot = self._slot(url)
+        slot = self._slot((url, secret))
         mirror = await self._opened(slot)
         if slot.fetching is None and slot.fresh(max_age_seconds, now()):
             return mirror
@@ -75,9 +90,9 @@ class Mirrors:
             if not slot.poked:
                 return mirror
 
-    def poke(self, url: str) -> None:
+    def poke(self, url: str, secret: str | None = None) -> None:
         """Something happened there: the next `fetched` really fetches."""
-        if (slot := self._slots.get(url)) is not None:
+        if (slot := self._slots.get((url, secret))) is not None:
             slot.poked = True
 
     async def close(self) -> None:
@@ -90,26 +105,29 @@ class Mirrors:
             slot.opening.cancel()
         await asyncio.gather(*running, *self._resting, return_exceptions=True)
 
-    def _slot(self, url: str) -> _Slot:
-        """The slot of the URL, moved to the end: the first ones are those not used for longest."""
-        slot = self._slots.pop(url, None)
+    def _slot(self, place: _Place) -> _Slot:
+        """The slot of a mirror, moved to the end: the first ones are those not used for longest."""
+        slot = self._slots.pop(place, None)
         if slot is None:
-            slot = _Slot(asyncio.create_task(self._open(url)))
+            slot = _Slot(asyncio.create_task(self._open(place)))
             slot.opening.add_done_callback(_retrieve)
-        self._slots[url] = slot
+        self._slots[place] = slot
         self._let_rest()
         return slot
 
-    async def _open(self, url: str) -> Mirror:
-        directory = self._directory / hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        credentials = self._credentials.get(host_of(url))
+    async def _open(self, place: _Place) -> Mirror:
+        url, secret = place
         try:
             return await Mirror.open(
-                url, directory, credentials=credentials, timeout_seconds=self._timeout_seconds
+                url,
+                self._directory / _folder(place),
+                credentials=self._credentials.get(host_of(url)) if secret is None else None,
+                private_key=None if secret is None else PrivateKey(secret, self._open_key),
+                timeout_seconds=self._timeout_seconds,
             )
         except BaseException:
             # The next caller tries again.
-            self._slots.pop(url, None)
+            self._slots.pop(place, None)
             raise
 
     async def _opened(self, slot: _Slot) -> Mirror:
@@ -135,6 +153,12 @@ class Mirrors:
             task = asyncio.create_task(mirror.rest())
             self._resting.add(task)
             task.add_done_callback(self._resting.discard)
+
+
+def _folder(place: _Place) -> str:
+    """The name of a mirror's folder; of one without a Secret, a digest of its URL alone."""
+    named = "\0".join(part for part in place if part is not None)
+    return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _retrieve(task: asyncio.Task[Mirror] | asyncio.Task[None]) -> None:

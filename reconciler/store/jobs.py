@@ -209,6 +209,8 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
     number = _next_number(connection)
     name = f"{new.key}#{number}"
     data = dict(new.specification) | {"key": name, "name": name, "number": number}
+    if new.checkout.secret is not None:
+        data[_CHECKOUT_SECRET] = new.checkout.secret
     uuid = str(uuid5(NIL, canonical(data).decode()))
     upsert(connection, specifications, [{"uuid": uuid, "data": data}], ["uuid"])
     job_id = new_id()
@@ -806,7 +808,9 @@ def _job(row: Row[Any], items: tuple[Task, ...]) -> Job:
         held=row.held,
         specification=row.data,
         work_digest=row.work_digest,
-        checkout=Checkout(row.url, row.commit, row.tree, row.branch, row.tag),
+        checkout=Checkout(
+            row.url, row.commit, row.tree, row.branch, row.tag, row.data.get(_CHECKOUT_SECRET)
+        ),
         trigger=row.trigger,
         inputs=row.inputs,
         actor=row.actor,
