@@ -15,11 +15,15 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from api import paths, problems
 from api.auth import Authentication, Credentials
-from api.escape import errors, routes
-from api.idempotency import Idempotency
+from api.escape import errors as escape_errors
+from api.escape import routes as escape
+from api.idempotency import Idempotency, no_turns
 from api.native import declare, events, jobs, logs, metrics, plan, secrets, sign_in, status
 from api.native.bodies import json_only
 from api.native.identity_provider import IdentityProvider
+from api.paths import ESCAPE, SRHT, below
+from api.srht import errors as srht_errors
+from api.srht import routes as srht
 from reconciler.access import Caller
 from reconciler.installation import Installation
 
@@ -76,11 +80,12 @@ def create(installation: Installation) -> Litestar:
         {
             "installation": installation,
             "credentials": Credentials(installation),
+            "turns": no_turns(),
             "identity_provider": None if oidc is None else IdentityProvider(oidc),
         }
     )
     app = Litestar(
-        route_handlers=[*HANDLERS, routes.ROUTER],
+        route_handlers=[*HANDLERS, escape.ROUTER, srht.ROUTER],
         state=state,
         guards=[json_only],
         dependencies={
@@ -104,14 +109,17 @@ def create(installation: Installation) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = paths.around(app.asgi_handler, routes.PREFIX)
+    app.asgi_handler = paths.around(app.asgi_handler, lambda path: below(path, ESCAPE, *SRHT))
     return app
 
 
 def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Each served API has its own error body; also for what no route of it takes."""
-    if request.scope["path"].startswith(routes.PREFIX):
-        return errors.handle(request, error)
+    path = request.scope["path"]
+    if below(path, ESCAPE):
+        return escape_errors.handle(request, error)
+    if below(path, *SRHT):
+        return srht_errors.handle(request, error)
     return problems.handle(request, error)
 
 

@@ -11,6 +11,7 @@ import base64
 import binascii
 import math
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,6 +21,7 @@ from litestar.connection import ASGIConnection, Request
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
+from api.paths import ESCAPE, SRHT, below
 from reconciler.access import ROOT, Caller, is_active, rights_of
 from reconciler.commands import tokens as token_commands
 from reconciler.credentials import Execution, execution_of
@@ -36,9 +38,14 @@ Who = tuple[str | None, str | None]
 """Address and, where one is given, name."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steersman"'}
 _NOTE_EVERY = timedelta(minutes=1)
-_ESCAPE = "/api/v1/"
 COOKIE = "X-Escape-Token"
 """A header below /api/v1, and the cookie that sign-in sets."""
+
+PUBLIC = "public"
+"""Routes that need no token where the setting `anonymous_read` has their dialect say so: `opt={PUBLIC: DIALECT}`."""
+
+ANYBODY = "Anybody"
+"""The subject of who shows no token there."""
 
 
 class Authentication(AbstractAuthenticationMiddleware):
@@ -52,10 +59,14 @@ class Authentication(AbstractAuthenticationMiddleware):
         address = connection.client.host if connection.client else None
         if installation.settings.insecure_no_auth:
             return AuthenticationResult(replace(ROOT, address=address), None)
-        name, secret = credential(connection.headers.get("authorization", ""))
-        secret = secret or _escape_token(connection, installation.url)
-        caller = await connection.app.state.credentials.caller(secret, address, name) if secret else None
+        if _for_anybody(connection, installation.settings.anonymous_read):
+            return AuthenticationResult(Caller(ANYBODY, Rights(), address=address), None)
+        name, secret = _given(connection, installation.url)
+        credentials: Credentials = connection.app.state.credentials
+        caller = await credentials.caller(secret, address, name) if secret else None
         if caller is None:
+            if secret and below(connection.scope["path"], *SRHT) and credentials.is_shut_out(secret):
+                raise PermissionDeniedException(detail="the account of this token is disabled, or gone")
             detail = "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
             raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)
         return AuthenticationResult(caller, secret)
@@ -70,12 +81,32 @@ async def still(request: Request[Caller, Any, Any]) -> bool:
     return found == caller
 
 
+def _given(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> tuple[str | None, str | None]:
+    """(name, token) of a request, in the forms that are taken where it goes."""
+    header = connection.headers.get("authorization", "")
+    if below(connection.scope["path"], *SRHT):
+        return None, _two_words(header)
+    name, secret = credential(header)
+    return name, secret or _escape_token(connection, url)
+
+
+def _two_words(header: str) -> str | None:
+    """The token of `token TOKEN` or `Bearer TOKEN`, exactly so (builds-srht, 2.1)."""
+    scheme, *rest = header.split(" ")
+    return rest[0] if scheme in ("token", "Bearer") and len(rest) == 1 and rest[0] else None
+
+
+def _for_anybody(connection: ASGIConnection[Any, Any, Any, Any], dialects: Collection[str]) -> bool:
+    """No token, on a page that its served API shows to anybody, where the operator has opened that (design 9)."""
+    return "authorization" not in connection.headers and connection.route_handler.opt.get(PUBLIC) in dialects
+
+
 def _escape_token(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> str | None:
     """The token in the forms of the Escape API (escape-state, 3.3): a header there, or a cookie, everywhere.
 
     Browsers send cookies by themselves, so what may change things must come from a page of this very server.
     """
-    if connection.scope["path"].startswith(_ESCAPE) and COOKIE in connection.headers:
+    if below(connection.scope["path"], ESCAPE) and COOKIE in connection.headers:
         return connection.headers[COOKIE]
     secret = connection.cookies.get(COOKIE)
     if secret and connection.scope.get("method") not in ("GET", "HEAD"):
@@ -157,14 +188,21 @@ class Credentials:
                 return execution if await token_queries.is_live(self._installation, execution) else None
             self.attempts.check(who)
             token = await token_queries.find(self._installation, secret)
-        if token is None or not token.valid(now):
-            self._known.pop(secret, None)
+        if token is None:
             self.attempts.wrong(who)
+            return None
+        if not token.valid(now):  # of no use any more, but nobody guessed it
+            self._known.pop(secret, None)
             return None
         if forgotten == self._forgotten:  # nothing was revoked since it was looked up
             self._known[secret] = token
         self._note(token.id, now)
         return token
+
+    def is_shut_out(self, secret: str) -> bool:
+        """Is it a token that was found just now, of somebody who is disabled or gone?"""
+        token = self._known.get(secret)
+        return token is not None and not is_active(self._installation, token.subject)
 
     def forget(self) -> None:
         """After a revocation: ask the store again."""

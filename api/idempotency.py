@@ -1,7 +1,9 @@
 """`Idempotency-Key` on POST: the same request under the same key is carried out once (escape-state, 3.8).
 
 The first answer, if it is a good one, is given again for a day; what failed is tried again. A key belongs to its
-caller, and to one request: method, path, query and body. Requests under one key wait for each other.
+caller with the token and the rights of that moment, and to one request: method, path, query and body. Requests under
+one key wait for each other. A kill between the work and the note of it, or an answer of more than 16 KiB packed, is
+the end of that promise: then the request is carried out again.
 """
 
 from __future__ import annotations
@@ -33,7 +35,6 @@ class Idempotency:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._turns: dict[tuple[str, str], _Turn] = defaultdict(_Turn)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it, or let it be answered."""
@@ -45,7 +46,8 @@ class Idempotency:
         if not key.isascii() or not key.isprintable() or not 0 < len(key) <= _LONGEST:
             raise ClientException(f"{HEADER} has 1 to {_LONGEST} printable ASCII characters")
         name = (request.user.subject, key)
-        turn = self._turns[name]
+        turns: Turns = request.app.state.turns
+        turn = turns[name]
         turn.waiting += 1
         try:
             async with turn.lock:
@@ -53,12 +55,20 @@ class Idempotency:
         finally:
             turn.waiting -= 1
             if not turn.waiting:
-                del self._turns[name]
+                del turns[name]
 
     async def _once(self, key: str, request: Request[Caller, Any, Any], send: Send) -> None:
         installation: Installation = request.app.state.installation
         body = await request.body()
-        asked = [request.method, request.scope["path"], request.scope["query_string"].decode("latin-1")]
+        caller = request.user
+        roles = sorted((str(scope), level.word) for scope, level in caller.rights.roles.items())
+        asked = [
+            caller.token,
+            roles,
+            request.method,
+            request.scope["path"],
+            request.scope["query_string"].decode("latin-1"),
+        ]
         digest = hashlib.sha256(msgspec.json.encode(asked) + body).hexdigest()
         found = await answers.find(installation, request.user, key, digest)
         if found is not None:
@@ -93,6 +103,14 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.waiting = 0
+
+
+Turns = dict[tuple[str, str], _Turn]
+
+
+def no_turns() -> Turns:
+    """For the whole app: its routes each have a middleware of their own."""
+    return defaultdict(_Turn)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -1,34 +1,60 @@
-"""Paths and methods that the router cannot see by itself: `%2F` inside of a segment, and HEAD (escape-state, 3.1, 3.2).
+"""Whose paths are whose, and what the router cannot see by itself: `%2F` inside of a segment, and HEAD (escape-state,
+3.1, 3.2; builds-srht, 2.3).
 
 An ASGI callable around the app's own. A server hands out decoded paths, in which an encoded slash looks like any
 other; here a segment keeps its `%2F` (and `%25`), and the route takes it out with `plain`. HEAD is answered as GET
-without the body. Only below the prefixes of served APIs that are made so.
+without the body, and `asked_for_head` tells whom it would cost much. Only on paths of served APIs that are made so.
 """
 
 from __future__ import annotations
 
 import re
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 from urllib.parse import unquote
 
+from litestar import Router
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+ESCAPE = "/api/v1"
+SRHT = ("/api/jobs", "/api/job-group", "/logs")
+
+_HEAD = "asked_for_head"
 _KEPT = re.compile(r"(%2[Ff]|%25)")
 
 
-def around(app: ASGIApp, prefix: str) -> ASGIApp:
-    """The same app, for which paths below `prefix` keep encoded slashes, and which answers HEAD there."""
+def below(path: str, *roots: str) -> bool:
+    """Is it one of these paths, or inside of one?"""
+    return any(path == root or path.startswith(f"{root}/") for root in roots)
+
+
+def around(app: ASGIApp, owned: Callable[[str], bool]) -> ASGIApp:
+    """The same app, in which `owned` paths keep encoded slashes, and which answers HEAD there."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(prefix):
+        if owned(scope["path"]):
             seen = {**scope, "path": segments(scope["raw_path"])}
             if scope.get("method") == "HEAD":
-                seen["method"] = "GET"
+                seen |= {"method": "GET", _HEAD: True}
                 send = _without_body(send)
             scope = cast("Scope", seen)  # the server looks at its own again
         await app(scope, receive, send)
 
     return call
+
+
+def asked_for_head(scope: Mapping[str, Any] | Scope) -> bool:
+    """Was this GET a HEAD? Then its body goes nowhere."""
+    return _HEAD in scope
+
+
+def tell_all_methods(router: Router) -> None:
+    """Let OPTIONS name every method of a path: it knows those that there were when it was made."""
+    for place, route in enumerate(router.routes):
+        if isinstance(route, HTTPRoute):
+            own = [each for each in route.route_handlers if "OPTIONS" not in each.http_methods]
+            router.routes[place] = HTTPRoute(path=route.path, route_handlers=own)
 
 
 def segments(raw: bytes) -> str:

@@ -45,6 +45,7 @@ from reconciler.source.commit import Author, Writer
 from reconciler.source.git import Credentials, Mirror
 from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
+from reconciler.source.secrets import SSH_KEY, opened
 from reconciler.source.watch import git_dir_of, local_path, watch
 from reconciler.store import fingerprint, jobs, migrate, ownership, resources, sources, tokens
 from reconciler.store.database import Database, Write, connect
@@ -53,6 +54,7 @@ from reconciler.store.tokens import NewToken
 
 log = structlog.get_logger(__name__)
 _THREADS = 64
+_SECRETS = frozenset({"Secret"})
 
 
 class Daemon:
@@ -102,7 +104,12 @@ class Daemon:
         snapshot = Snapshot()
         self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith("Build/"))
         database.wake = self.loop.wake
-        mirrors = Mirrors(settings.data / "mirrors", credentials_of(settings))
+        known = lambda key: snapshot.current.resources.get(key)  # noqa: E731
+        mirrors = Mirrors(
+            settings.data / "mirrors",
+            credentials_of(settings),
+            lambda key: opened(keys, known, key, SSH_KEY),
+        )
         self._stack.push_async_callback(mirrors.close)
         source = await self._source()
         committer = Author(settings.committer_name, settings.committer_email)
@@ -112,7 +119,15 @@ class Daemon:
         self._stack.push_async_callback(writer.close)
         store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
         await asyncio.to_thread(store.clear_unfinished)
-        given = Secrets(keys, lambda key: snapshot.current.resources.get(key))
+        given = Secrets(
+            keys,
+            known,
+            lambda owner: {
+                key: found
+                for key, found in snapshot.current.of_kinds(_SECRETS).items()
+                if key.startswith(f"Secret/~{owner}/")
+            },
+        )
         runs = Runs(settings, database, mirrors, store, given, self, self.loop.wake)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(
@@ -209,7 +224,7 @@ class Daemon:
         taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)
-        for name in ("source", "jobs", job_passes.LIMITS, "dispatch", "retention"):
+        for name in ("source", "jobs", job_passes.LIMITS, "dispatch", "deliveries", "retention"):
             self.loop.wake(name)
         for key, resource in installation.snapshot.current.resources.items():
             if looks(resource):

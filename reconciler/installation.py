@@ -10,12 +10,14 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from reconciler.controllers.dispatch import Queue
 from reconciler.controllers.rights import Authority
 from reconciler.errors import SteersmanError
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
+from reconciler.model.job import Job
 from reconciler.model.plan import Plan
 from reconciler.model.resource import Resource
 from reconciler.sealing import Keys
@@ -43,6 +45,7 @@ class Installation:
     `shown`: when a Build was last woken to show a job's end, by the monotonic clock;
     `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why;
     `writing`: held by whoever commits to the spec repository;
+    `described`: how a served API shows jobs of a trigger's type, where it sends them to somebody;
     `authority`: who may do what, and the resources it was made of.
     """
 
@@ -70,6 +73,7 @@ class Installation:
     shown: dict[str, float] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    described: dict[str, Callable[[Job], Mapping[str, Any]]] = field(default_factory=dict)
     authority: tuple[Mapping[str, Resource], Authority] | None = None
 
     @property

@@ -80,13 +80,19 @@ class Keys:
         return seal(self.open(sealed, key), self.recipient, key)
 
     def mac(self, purpose: str, text: str) -> str:
-        """A mark that only this server can make: an HMAC in hex. One purpose's marks are of no use for another.
+        """A mark that only this server can make: an HMAC in hex. One purpose's marks are of no use for another."""
+        return _mac(self.identities[0], purpose, text)
 
-        By the oldest identity, the last of the file, so that marks stay good when a new one is put in front.
-        """
-        secret = hmac.digest(_SALT, str(self.identities[-1]).encode(), "sha256")
-        key = hmac.digest(secret, purpose.encode() + b"\x01", "sha256")  # HKDF's first block
-        return hmac.digest(key, text.encode(), "sha256").hex()
+    def is_mac(self, purpose: str, text: str, mark: str) -> bool:
+        """Is it this server's mark? Those of older identities are good for as long as these are in the file."""
+        wanted = [_mac(identity, purpose, text) for identity in self.identities]
+        return mark.isascii() and True in [hmac.compare_digest(each, mark) for each in wanted]
+
+
+def _mac(identity: Identity, purpose: str, text: str) -> str:
+    secret = hmac.digest(_SALT, str(identity).encode(), "sha256")
+    key = hmac.digest(secret, purpose.encode() + b"\x01", "sha256")  # HKDF's first block
+    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def _damaged(key: str) -> SealingError:
@@ -128,21 +134,35 @@ def load(path: Path) -> Keys:
 def put_in_front(path: Path) -> str:
     """A new identity before those of a key file, in one step: it seals from the next start on. Its public key."""
     load(path)
+    path = path.resolve()
     identity = Identity.generate()
     recipient = str(identity.to_public())
-    before = path.read_text(encoding="ascii")
+    before = path.read_bytes()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"# public key: {recipient}\n{identity}\n{before}")
+        with os.fdopen(handle, "wb") as file:
+            owner = path.stat()
+            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(handle, owner.st_uid, owner.st_gid)
+            file.write(f"# public key: {recipient}\n{identity}\n".encode() + before)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(handle)
         temporary.replace(path)
+        _keep(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return recipient
+
+
+def _keep(folder: Path) -> None:
+    """What was made or renamed in a folder is safely on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _identities(path: Path, lines: list[str]) -> list[Identity]:
@@ -178,10 +198,6 @@ def make(path: Path) -> None:
                 path.hardlink_to(temporary)
         finally:
             temporary.unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _keep(path.parent)
     except OSError as error:
         raise SealingError(f"the key file {path} cannot be made: {error.strerror}") from error

@@ -41,6 +41,25 @@ class HostCredentials(BaseModel):
         return self.token.get_secret_value() if self.token is not None else None
 
 
+class Smtp(BaseModel):
+    """The server that takes our mail."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    host: str = Field(min_length=1)
+    port: int = Field(default=25, ge=1, le=65535)
+    security: Literal["none", "starttls", "tls"] = "none"
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: FilePath | None = None
+    sender: str = Field(default="steersman@localhost", pattern=r"^[^\s<>@]+@[^\s<>@]+$")
+
+    def secret(self) -> str | None:
+        """The password in clear, read from its file where one is named."""
+        if self.password_file is not None:
+            return self.password_file.read_text(encoding="utf-8").strip()
+        return self.password.get_secret_value() if self.password is not None else None
+
+
 class OidcProvider(BaseModel):
     """The identity provider at which people sign in (OpenID Connect); without a secret we are a public client.
 
@@ -123,6 +142,9 @@ class Settings(BaseSettings):
     insecure_no_auth: bool = Field(
         default=False, description="everybody is the administrator; for a closed loopback only"
     )
+    anonymous_read: tuple[Literal["builds.sr.ht"], ...] = Field(
+        default=(), description="dialects whose public pages are read without a token"
+    )
     log_format: str = Field(default="auto", pattern="^(auto|console|json)$")
 
     # writing to the source
@@ -157,6 +179,10 @@ class Settings(BaseSettings):
     credentials: dict[str, HostCredentials] = Field(
         default_factory=dict, description="fetch credentials by Git host"
     )
+    private_addresses: bool = Field(
+        default=False, description="let webhooks that others ask for reach addresses that are not public"
+    )
+    smtp: Smtp | None = Field(default=None, description="the mail server, for those who ask for mail")
 
     # limits
     file_bytes: int = Field(default=1 << 20, gt=0, description="largest specification file")
@@ -171,6 +197,9 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         default=90, gt=0, description="how long finished jobs, their logs and attachments are kept"
     )
+    manifest_timeout_seconds: int = Field(
+        default=45 * 60, gt=0, description="how long a job of a manifest may run in all"
+    )
     stop_grace_seconds: float = Field(
         default=30, ge=0, description="between TERM and KILL when a script is stopped"
     )
@@ -179,6 +208,18 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @field_validator("external_url")
+    @classmethod
+    def _normal(cls, value: str | None) -> str | None:
+        """As browsers write an origin: in lower case, without the port that goes without saying."""
+        if value is None:
+            return None
+        parts = urlsplit(value.lower())
+        if "@" in parts.netloc:
+            raise ValueError("must be an address without a name or password")
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        return f"{parts.scheme}://{parts.netloc.removesuffix(f':{usual}')}"
 
     @field_validator("timezone")
     @classmethod
@@ -266,5 +307,5 @@ def load(flags: dict[str, Any], file: Path | None = None) -> Settings:
 def forget_environment() -> None:
     """Take all settings out of this process's environment: some are secrets, and what it starts needs none."""
     names = tuple(f"STEERSMAN_{name.upper()}" for name in Settings.model_fields)
-    for name in [each for each in os.environ if each.partition("__")[0] in names]:
+    for name in [each for each in os.environ if each.upper().partition("__")[0] in names]:
         del os.environ[name]

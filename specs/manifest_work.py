@@ -107,11 +107,12 @@ clone() {
 @dataclass(frozen=True, slots=True)
 class JobFacts:
     """What a request adds to its manifest. `owner` is without ~; `secrets` False: neither secrets nor a token are
-    given; `triggers` come after the manifest's.
+    given; `refusal`: why it cannot be run at all, which the set-up tells; `triggers` come after the manifest's.
     """
 
     owner: str
     secrets: bool = True
+    refusal: str | None = None
     timeout_seconds: int = TIMEOUT_SECONDS
     triggers: tuple[Trigger, ...] = ()
 
@@ -131,7 +132,8 @@ class Source:
 def work(manifest: Manifest, *, job: JobFacts) -> dict[str, Any]:
     """The specification of the manifest's job."""
     names = [SET_UP, *(task.name for task in manifest.tasks)]
-    texts = [set_up(manifest, secrets=job.secrets), *(task_script(task) for task in manifest.tasks)]
+    first = set_up(manifest, secrets=job.secrets) if job.refusal is None else _refused(job.refusal)
+    texts = [first, *(task_script(task) for task in manifest.tasks)]
     before = [None, *names[:-1]]
     task = {
         "name": TASK,
@@ -148,10 +150,11 @@ def work(manifest: Manifest, *, job: JobFacts) -> dict[str, Any]:
         "exclusive": [],
         "priority": 0,
         "environment_variables": {OWNER: job.owner},
-        "image": manifest.image,
-        "packages": list(manifest.packages),
-        "repositories": dict(manifest.repositories),
+        "image": manifest.image if job.refusal is None else None,
+        "packages": list(manifest.packages) if job.refusal is None else [],
+        "repositories": dict(manifest.repositories) if job.refusal is None else {},
         "secrets": list(manifest.secrets) if job.secrets else [],
+        "packages_optional": True,
         "attachments_required": True,
         "attachments": [_WILDCARD.sub(r"\\\1", artifact_file(path)) for path in kept_artifacts(manifest)],
     }
@@ -163,6 +166,10 @@ def work(manifest: Manifest, *, job: JobFacts) -> dict[str, Any]:
         "triggers": [trigger.data() for trigger in (*manifest.triggers, *job.triggers)],
     }
     return {"tasks": [task], "timeout_seconds": job.timeout_seconds, "manifest": facts}
+
+
+def _refused(why: str) -> str:
+    return f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(f'steersman: {why}')}\nexit 1\n"
 
 
 def kept_artifacts(manifest: Manifest) -> tuple[str, ...]:

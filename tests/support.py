@@ -194,7 +194,7 @@ def stop(running: Process) -> None:
 
 def end_scripts(data: Path) -> None:
     """Scripts outlive their daemon by design; those of a test end with it."""
-    if not any((data / "runs").glob("*/*/start")):
+    if not any((data / "runs").glob("*/*/**/start")):
         return
     for found in psutil.process_iter(["cmdline"]):
         if any(str(data) in part for part in found.info["cmdline"] or ()):

@@ -85,14 +85,18 @@ def new_key(
 ) -> None:
     """Put a new key in front of the server's: it seals from the next start on, and the old ones still open.
 
-    Then restart the server, and run `steersman secret reseal`.
+    Then restart the server, run `steersman secret reseal`, and take the old keys out of the file.
     """
     try:
         recipient = put_in_front(file)
     except (SealingError, OSError) as error:
         fail(str(error))
     typer.echo(recipient)
-    typer.echo("Now restart the server, and then run `steersman secret reseal`.", err=True)
+    typer.echo(
+        "Now restart the server and run `steersman secret reseal`; when that has left nothing out, take the old keys "
+        "out of the file.",
+        err=True,
+    )
 
 
 @secrets.command("reseal")

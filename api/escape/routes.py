@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Router
-from litestar.routes import HTTPRoute
 
 from api.escape import accounts, builds, environments, namespaces, projects, repositories
 from api.escape.errors import DECLARED
 from api.escape.requests import LARGEST_BODY, started
-
-PREFIX = "/api/v1/"
+from api.paths import tell_all_methods
 
 _HANDLERS: list[Any] = [
     builds.user_builds,
@@ -55,8 +53,4 @@ ROUTER = Router(
     request_max_body_size=LARGEST_BODY,
     tags=["Escape state"],
 )
-
-for _at, _route in enumerate(ROUTER.routes):  # OPTIONS tells the methods that its path had when it was made
-    if isinstance(_route, HTTPRoute):
-        _own = [each for each in _route.route_handlers if "OPTIONS" not in each.http_methods]
-        ROUTER.routes[_at] = HTTPRoute(path=_route.path, route_handlers=_own)
+tell_all_methods(ROUTER)

@@ -1,29 +1,25 @@
 """`/reconciler/jobs/N/log…`: the log of a job as text, as a live stream, and searched.
 
-The text is streamed in pieces, compressed on the way when the client takes that, or sent as it is kept. It is the same
-for all three routes, and so are its byte offsets.
+The text is the same for all three routes, and so are its byte offsets.
 """
 
 from __future__ import annotations
 
-import asyncio
-import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.exceptions import ClientException
 from litestar.params import Parameter
-from litestar.response import ServerSentEvent, ServerSentEventMessage, Stream
-from zstandard import COMPRESSOBJ_FLUSH_BLOCK, ZstdCompressor
+from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from api.auth import still
+from api.log_answers import MEDIA_TYPE, OutsideError, answer
 from api.native.live import kept_alive
-from api.negotiation import IDENTITY, UnsatisfiableError, byte_range, encoding, matches
 from api.problems import problem
 from reconciler.access import Caller
 from reconciler.installation import Installation
@@ -35,13 +31,9 @@ Number = Annotated[int, Parameter(ge=1, le=2**62)]
 Offset = Annotated[int, Parameter(ge=0, le=2**62)]
 Word = Annotated[str, Parameter(min_length=1, max_length=200)]
 Limit = Annotated[int, Parameter(ge=1, le=500)]
-_TEXT = "text/plain"  # Litestar adds the charset
-_ENCODINGS = ("zstd", "gzip")
-_SUFFIXES = ("", *(f"-{coding}" for coding in _ENCODINGS))  # of entity tags
-_WORTH = 1024
 
 
-@get("/reconciler/jobs/{number:int}/log", media_type=_TEXT, summary="The log so far, from a byte offset")
+@get("/reconciler/jobs/{number:int}/log", media_type=MEDIA_TYPE, summary="The log so far, from a byte offset")
 async def log(
     installation: Installation,
     caller: Caller,
@@ -60,27 +52,10 @@ async def log(
     """
     text = await logs.now(installation, caller, number, Selection(task, trial, script))
     start = await _start(text, offset, since)
-    left = max(0, text.size - start)
-    headers = {
-        "X-Content-Type-Options": "nosniff",
-        "X-Log-Offset": str(start),
-        "Accept-Ranges": "bytes",
-        "Vary": "Accept-Encoding",
-    }
-    tag = f"{text.tag}-{start}"
-    if text.final and matches(request.headers.get("if-none-match"), [f'"{tag}{s}"' for s in _SUFFIXES]):
-        return Response(None, status_code=304, headers=headers | {"ETag": f'"{tag}"'})
     try:
-        asked = _range(request, text, tag, left)
-    except UnsatisfiableError:
-        detail = f"the log has {left:,} bytes here so far; ask for some of these"
-        size = {"Content-Range": f"bytes */{left}"}
-        return problem(416, "RangeNotSatisfiable", detail, headers | size)
-    if asked is not None:
-        return _partial(text, start, asked, headers | _tagged(text, tag, IDENTITY))
-    coding = encoding(request.headers.get("accept-encoding"), _ENCODINGS)
-    coding = coding if left >= _WORTH else IDENTITY
-    return await _whole(text, start, coding, headers | _tagged(text, tag, coding))
+        return await answer(request, text, start, {"X-Log-Offset": str(start)})
+    except OutsideError as error:
+        return problem(416, "RangeNotSatisfiable", error.detail, dict(error.headers or {}))
 
 
 @get("/reconciler/jobs/{number:int}/log/stream", summary="The log live, as server-sent events")
@@ -138,86 +113,6 @@ async def _start(text: Text, offset: int, since: datetime | None) -> int:
     if since.tzinfo is None:
         raise ClientException(detail="since: give it with its zone, such as 2026-07-01T12:00:00Z")
     return max(offset, await logs.since(text, since))
-
-
-def _range(request: Request[Caller, Any, Any], text: Text, tag: str, size: int) -> tuple[int, int] | None:
-    """The part that is asked for; a part of another version of the text is not."""
-    condition = request.headers.get("if-range")
-    if condition is not None and not (text.final and condition.strip() == f'"{tag}"'):
-        return None
-    return byte_range(request.headers.get("range"), size)
-
-
-def _partial(text: Text, start: int, asked: tuple[int, int], headers: dict[str, str]) -> Stream:
-    first, end = asked
-    total = str(text.size - start) if text.final else "*"
-    headers["Content-Range"] = f"bytes {first}-{end - 1}/{total}"
-    headers["Content-Length"] = str(end - first)
-    content = logs.pieces(text, start + first, start + end)
-    return Stream(content, status_code=206, media_type=_TEXT, headers=headers)
-
-
-async def _whole(text: Text, start: int, coding: str, headers: dict[str, str]) -> Stream:
-    if coding == IDENTITY:
-        headers["Content-Length"] = str(max(0, text.size - start))
-        return Stream(logs.pieces(text, start, text.size), media_type=_TEXT, headers=headers)
-    headers["Content-Encoding"] = coding
-    packed = await logs.packed(text) if coding == "zstd" and start == 0 else None
-    if packed is None:
-        return Stream(
-            _compressed(logs.pieces(text, start, text.size), coding), media_type=_TEXT, headers=headers
-        )
-    headers["Content-Length"] = str(packed[0])
-    return Stream(packed[1], media_type=_TEXT, headers=headers)
-
-
-def _tagged(text: Text, tag: str, coding: str) -> dict[str, str]:
-    """The entity tag of an answer that does not change any more; each coding has its own."""
-    suffix = "" if coding == IDENTITY else f"-{coding}"
-    return {"ETag": f'"{tag}{suffix}"'} if text.final else {}
-
-
-class _Coder(Protocol):
-    """A compressor of either library, for one answer."""
-
-    def add(self, chunk: bytes) -> bytes:
-        """Compressed, and so that all of it can be read."""
-        ...
-
-    def end(self) -> bytes:
-        """What is still missing."""
-        ...
-
-
-class _Zstd:
-    def __init__(self) -> None:
-        self._coder = ZstdCompressor(level=3).compressobj()
-
-    def add(self, chunk: bytes) -> bytes:
-        return self._coder.compress(chunk) + self._coder.flush(COMPRESSOBJ_FLUSH_BLOCK)
-
-    def end(self) -> bytes:
-        return self._coder.flush()
-
-
-class _Gzip:
-    def __init__(self) -> None:
-        self._coder = zlib.compressobj(level=5, wbits=31)
-
-    def add(self, chunk: bytes) -> bytes:
-        return self._coder.compress(chunk) + self._coder.flush(zlib.Z_SYNC_FLUSH)
-
-    def end(self) -> bytes:
-        return self._coder.flush()
-
-
-async def _compressed(chunks: AsyncGenerator[bytes, None], coding: str) -> AsyncGenerator[bytes, None]:
-    """Piece by piece, in a thread: compressing takes longer than reading."""
-    coder: _Coder = _Zstd() if coding == "zstd" else _Gzip()
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            yield await asyncio.to_thread(coder.add, chunk)
-    yield coder.end()
 
 
 async def _messages(

@@ -28,7 +28,7 @@ from api.native.bodies import Body
 from api.native.identity_provider import IdentityProvider, SignInError, Visit
 from reconciler.access import Caller
 from reconciler.commands import sign_in as commands
-from reconciler.errors import Forbidden
+from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
 
 log = structlog.get_logger(__name__)
@@ -114,6 +114,8 @@ async def token(
     installation: Installation, request: Request[Any, Any, Any], data: CodeBody
 ) -> dict[str, Any]:
     """For the code that its port was told, within a minute; `verifier` is what its `challenge` was made of."""
+    if request.app.state.identity_provider is None:
+        raise NotFound("NoProvider", "this server has no identity provider (the setting `oidc`)")
     attempts, who = request.app.state.credentials.attempts, _who(request)
     attempts.check(who)
     fields = vouchers.read(installation.keys, _CODE, data.code, installation.now())

@@ -10,6 +10,7 @@ from reconciler.controllers import jobs as controller
 from reconciler.controllers.jobs import JobDecision
 from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.model.resource import Resource
+from reconciler.store import deliveries
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
 from reconciler.store.jobs import NewJob
@@ -117,6 +118,16 @@ def cancel(write: Write, job: Job, reason: Reason) -> bool:
     return changed
 
 
+def _announce(write: Write, job: Job, state: State) -> None:
+    """What was asked to be sent when it ends like this."""
+    asked = (job.specification.get("manifest") or {}).get("triggers") or ()
+    wanted = ("always", "success" if state is State.PASSED else "failure")
+    due = [trigger for trigger in asked if trigger["condition"] in wanted]
+    deliveries.add(write.connection, job.number, due)
+    if due:
+        write.wake("deliveries")
+
+
 def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
     if not decision.moves and not decision.trials:
         return
@@ -129,6 +140,7 @@ def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
         if move.entity == "job" and move.state.finished:
             body = {"number": job.number, "state": move.state.value, "reason": move.reason}
             write.record("job-finished", job.key, body)
+            _announce(write, job, move.state)
     for trial in decision.trials:
         rows.add_trial(write.connection, trial.task, trial.number, policies[trial.task], write.now)
     if not moved:

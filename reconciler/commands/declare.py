@@ -117,7 +117,7 @@ async def _try(installation: Installation, caller: Caller, intent: Intent, terms
         return Written(None, installation.desired is desired)
     await _judge(installation, desired, rewritten)
     request = new_id()
-    branch = f"steersman/{request}" if _mode(installation, wishes) == "branch" else None
+    branch = f"steersman/{request}" if mode_of(installation, wishes) == "branch" else None
     contents = {
         _from_root(installation, path): None if text is None else text.encode()
         for path, text in rewritten.files.items()
@@ -180,7 +180,7 @@ def _allow(installation: Installation, caller: Caller, desired: Desired, wish: W
         require(installation, caller, "delete" if wish.spec is None else "edit", key)
     _is_readable(installation, desired, key)
     _may_borrow(installation, caller, desired, wish)
-    if _mode(installation, [wish]) == "read-only":
+    if mode_of(installation, [wish]) == "read-only":
         place = desired.tree.place(key)
         where = f"{place.path}:{place.line}" if place else "the spec repository"
         raise Conflict("GitReadOnly", f"this server does not write to Git; change {where} there")
@@ -225,7 +225,7 @@ def _account(spec: Mapping[str, Any] | None) -> tuple[str, str] | None:
     return ((spec or {}).get("service_account_team") or "", name) if name else None
 
 
-def _mode(installation: Installation, wishes: Sequence[Wish]) -> str:
+def mode_of(installation: Installation, wishes: Sequence[Wish]) -> str:
     """The strictest of the projects concerned."""
     settings = installation.settings
     order = ("direct", "branch", "read-only")

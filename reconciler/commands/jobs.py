@@ -13,7 +13,7 @@ from reconciler.controllers.builds import inputs_of
 from reconciler.controllers.declared_only import declared_only
 from reconciler.errors import Conflict, NotFound, Refused
 from reconciler.installation import Installation
-from reconciler.model.job import Checkout, Job, Reason
+from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.model.resource import Resource
 from reconciler.passes.builds import Repository, branch_of, mirror_of, repository_of
 from reconciler.store import grants
@@ -100,6 +100,27 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
     return {"number": made, "id": job_id}
 
 
+async def try_again(installation: Installation, caller: Caller, number: int, task: str) -> tuple[Job, str]:
+    """One more trial of one task, in any state of it and above `max_trials` (cider-ci 4.9); the job, and the trial."""
+
+    def work(write: Write) -> tuple[Job, str]:
+        job = _for(installation, caller, "retry", write, number)
+        found = next((each for each in job.tasks if each.id == task), None)
+        if found is None:
+            raise NotFound("NoSuchTask", f"job {number} has no task {task}")
+        if job.state is State.ABORTING:
+            raise Conflict("Aborting", f"job {number} is being ended; try again when it has")
+        trial = rows.again(write.connection, job, found, caller.subject, write.now, write.version)
+        write.record("trial-asked", job.key, {"number": number, "task": found.name, "trial": trial})
+        apply.advance(write, number)
+        return _load(write, number), trial
+
+    made = await installation.database.write(work, caller.actor)
+    installation.wake(f"job/{number}")
+    installation.wake("dispatch")
+    return made
+
+
 def _create(write: Write, order: Order) -> tuple[int, str]:
     number = apply.create(write, order)
     return number, _load(write, number).id
@@ -160,12 +181,13 @@ async def _checkout(
         if branch or commit:
             raise Refused("NoRepository", f"{resource.key} has no repo, so branch and commit mean nothing")
         return Checkout()
-    mirror = await mirror_of(installation, repository.url, 0 if commit is None else 5)
+    age = 0 if commit is None else 5
+    mirror = await mirror_of(installation, repository.url, age, repository.secret)
     if commit is not None:
         found = await mirror.resolve(commit)
         if found is None:
             raise Refused("CommitGone", f"{repository.url} has no commit {commit}")
-        return Checkout(repository.url, found, await mirror.tree_of(found), branch)
+        return Checkout(repository.url, found, await mirror.tree_of(found), branch, secret=repository.secret)
     name = branch or branch_of(resource.spec or {}, repository) or await mirror.default_branch()
     head = await mirror.head(name) if name else None
     if head is None:
@@ -173,4 +195,4 @@ async def _checkout(
             "BranchMissing",
             f"{repository.url} has no branch {name}" if name else f"{repository.url} is empty",
         )
-    return Checkout(repository.url, head, await mirror.tree_of(head), name)
+    return Checkout(repository.url, head, await mirror.tree_of(head), name, secret=repository.secret)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -30,11 +31,16 @@ async def reseal(installation: Installation, caller: Caller, terms: Terms) -> Re
     require_level(caller, Level.OWNER, "sealing all secrets anew")
     done: list[str] = []
     failed: dict[str, str] = {}
+    anew: dict[str, str | None] = {}
+    if installation.desired is not None:  # opening and sealing take a while, which nobody else shall wait for
+        await asyncio.to_thread(
+            lambda tree: list(_wishes(installation, tree, {}, anew)), installation.desired.tree
+        )
 
     def intent(tree: Tree) -> list[Wish]:
         done.clear()
         failed.clear()
-        wishes = list(_wishes(installation, tree, failed))
+        wishes = list(_wishes(installation, tree, failed, anew))
         done.extend(str(wish.key) for wish in wishes)
         return wishes
 
@@ -42,14 +48,27 @@ async def reseal(installation: Installation, caller: Caller, terms: Terms) -> Re
     return Resealed(written, tuple(sorted(done)), dict(failed))
 
 
-def _wishes(installation: Installation, tree: Tree, failed: dict[str, str]) -> Iterator[Wish]:
+def _wishes(
+    installation: Installation, tree: Tree, failed: dict[str, str], anew: dict[str, str | None]
+) -> Iterator[Wish]:
+    """`anew`: what was sealed before, by what it was sealed from."""
     for key, declared in tree.declared.items():
-        if not key.startswith("Secret/") or not declared.spec:
+        if not key.startswith("Secret/"):
             continue
+        if not declared.spec:
+            failed[key] = f"{key} is not valid, so it was left as it is; `steersman get {key}` says why"
+            continue
+        old = declared.spec["sealed"]
         try:
-            sealed = installation.keys.anew(declared.spec["sealed"], key)
+            sealed = anew[old] if old in anew else installation.keys.anew(old, key)
         except SealingError as error:
             failed[key] = str(error)
             continue
-        if sealed is not None:
-            yield Wish(parse_key(key), {**declared.spec, "sealed": sealed})
+        anew[old] = sealed
+        if sealed is None:
+            continue
+        wish = Wish(parse_key(key), {**declared.spec, "sealed": sealed})
+        if declare.mode_of(installation, [wish]) == "read-only":
+            failed[key] = "this server does not write to Git there; seal it anew by hand"
+            continue
+        yield wish

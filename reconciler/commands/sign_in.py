@@ -56,7 +56,7 @@ def user_of(installation: Installation, identity: Identity) -> str | None:
 
 async def sign_in(installation: Installation, user: str, address: str | None) -> dict[str, Any]:
     """A new token of a User, with its secret, good for `sign_in_hours`. Forbidden for who is none (any more)."""
-    if not is_active(installation, user):
+    if user not in installation.snapshot.current.of_kinds(_USERS) or not is_active(installation, user):
         raise Forbidden("NotDeclared", f"{user} is not declared any more, or disabled")
     secret = f"{PREFIX}{secrets.token_urlsafe(32)}"
 

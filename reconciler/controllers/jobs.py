@@ -100,8 +100,10 @@ def evaluate(tasks: Sequence[Verdict], *, started: bool) -> Verdict:
 
 
 def task_verdict(task: Task) -> Verdict:
-    """A task's state from its trials (cider-ci 5.2, `satisfy-any`) once no more are to come."""
+    """A task's state from its trials (cider-ci 5.2) once no more are to come; with `satisfy-last`, the newest one's."""
     trials = task.trials
+    if task.policy.get("aggregate") == "satisfy-last" and trials and trials[-1].state.finished:
+        return trials[-1].state, trials[-1].reason
     states = [trial.state for trial in trials]
     if any(state in (State.EXECUTING, State.DISPATCHING, State.ABORTING) for state in states):
         return State.EXECUTING, None
@@ -230,14 +232,14 @@ def _may_repeat(trial: Trial, policy: Mapping[str, Any]) -> bool:
 
 
 def _superfluous(task: Task) -> list[Move]:
-    """One of several side by side has passed: the others are ended."""
+    """One of several side by side has passed: the others are ended, but for those that somebody asked for."""
     if not any(trial.state is State.PASSED for trial in task.trials):
         return []
     ends = {State.PENDING: State.ABORTED, State.DISPATCHING: State.ABORTING, State.EXECUTING: State.ABORTING}
     return [
         Move("trial", trial.id, ends[trial.state], Reason.SUPERSEDED)
         for trial in task.trials
-        if trial.state in ends
+        if trial.state in ends and trial.actor is None
     ]
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,21 +112,22 @@ def build(order: Order, settings: Settings) -> tuple[Command, tuple[str, ...]]:
     image = resolve_image(order.place.spec, order.policy.get("image"))
     if image is None:
         raise Stalled("NoImage", f"{order.place.key} has no image {order.policy.get('image')}")
+    order, left = _without_installing(order, image)
     bounds = _bounds(order.place.spec.get("limits") or {}, settings, contained=image["type"] == "container")
     told = ("status",) if image["type"] == "container" or _needs_launcher(order) else ()
     for name in ("outputs", *told):
         _write(order.run / name, b"", 0o600)
     if image["type"] == "container":
-        return _contained(order, settings, image, bounds), bounds.notes
+        return _contained(order, settings, image, bounds), (*left, *bounds.notes)
     _steps(order, image)
     held = [*order.secrets.files, *_services(order, "run")]
     if _sandboxed(order.place, settings):
-        return _boxed(order, settings, image, bounds, held), bounds.notes
+        return _boxed(order, settings, image, bounds, held), (*left, *bounds.notes)
     if image["type"] == "root":
         raise Stalled(
             "RootNeedsSandbox", f"the image {image['name']} is a root directory, which needs the sandbox"
         )
-    return _bare(order, settings, bounds, held), bounds.notes
+    return _bare(order, settings, bounds, held), (*left, *bounds.notes)
 
 
 def outputs_path(run: Path) -> Path:
@@ -134,11 +137,15 @@ def outputs_path(run: Path) -> Path:
 
 def server_secrets(settings: Settings) -> list[str]:
     """What the daemon knows and an unsandboxed script could read: masked in its log."""
-    files = [path for path in (settings.data / "admin.token", settings.key_path) if path.exists()]
-    found = [path.read_text(encoding="utf-8").strip() for path in files]
+    found: list[str] = []
+    for path in (settings.data / "admin.token", settings.key_path):
+        with suppress(OSError, UnicodeDecodeError):
+            found.append(path.read_text(encoding="utf-8").strip())
     found += [item.get_secret_value() for item in (settings.admin_token, settings.webhook_secret) if item]
-    found += [secret] if settings.oidc is not None and (secret := settings.oidc.secret()) else []
-    found += [secret for host in settings.credentials.values() if (secret := host.secret())]
+    for holder in (settings.oidc, settings.smtp, *settings.credentials.values()):
+        with suppress(OSError, UnicodeDecodeError):
+            secret = holder.secret() if holder is not None else None
+            found += [secret] if secret else []
     return found
 
 
@@ -283,6 +290,15 @@ def _installs(order: Order) -> bool:
     return bool(order.policy.get("packages") or order.policy.get("repositories"))
 
 
+def _without_installing(order: Order, image: Mapping[str, Any]) -> tuple[Order, tuple[str, ...]]:
+    """Where packages are a wish (`packages_optional`), an image that installs none goes without, and says so."""
+    if not order.policy.get("packages_optional") or not _installs(order) or image.get("install"):
+        return order, ()
+    policy = {**order.policy, "packages": [], "repositories": {}}
+    told = f"packages are not installed: the image {image['name']} has no `install`"
+    return replace(order, trial=replace(order.trial, policy=policy)), (told,)
+
+
 def _launched(order: Order, argv: tuple[str, ...], launcher: str, folder: str) -> tuple[str, ...]:
     return ("/bin/sh", launcher, folder, *argv) if _needs_launcher(order) else argv
 
@@ -394,10 +410,12 @@ def _root(order: Order, image: Mapping[str, Any]) -> Path | None:
     """The directory of a root image; a private copy where packages are to be installed, or were by a script before."""
     if image["type"] != "root":
         return None
-    if order.trial.several and order.folder.root.is_dir() and any(order.folder.root.iterdir()):
+    made = order.folder.path / "root.made"
+    if order.trial.several and made.exists():
         return order.folder.root
     if not _installs(order):
         return Path(image["path"])
+    shutil.rmtree(order.folder.root, ignore_errors=True)  # half a copy, of a daemon that was killed
     done = subprocess.run(
         ["cp", "-a", "--reflink=auto", "--", f"{image['path']}/.", str(order.folder.root)],
         stdin=subprocess.DEVNULL,
@@ -408,6 +426,7 @@ def _root(order: Order, image: Mapping[str, Any]) -> Path | None:
         raise Stalled(
             "RootCopy", f"the image {image['name']} could not be copied: {done.stderr.strip()[:500]}"
         )
+    made.touch()
     return order.folder.root
 
 
@@ -517,7 +536,7 @@ def _environment(order: Order, settings: Settings, image_has: tuple[str, ...] = 
     job, trial, policy = order.job, order.trial, order.policy
     kind, project, environment, name = job.key.split("/", 3)
     facts = {
-        "STEERSMAN_PROJECT": project,
+        "STEERSMAN_PROJECT": "" if project.startswith("~") else project,
         "STEERSMAN_ENVIRONMENT": "" if environment == "_" else environment,
         f"STEERSMAN_{kind.upper()}": name,
         "STEERSMAN_JOB": str(job.number),

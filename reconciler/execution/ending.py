@@ -21,6 +21,11 @@ from reconciler.store.jobs import MAIN, Ending
 
 _SMALL = 64 << 10
 _FORCED = "forced"
+MESSAGES: Mapping[str | None, str] = {
+    Reason.TIMEOUT: "it took longer than timeout_seconds",
+    Reason.LOST: "its process is gone without a status",
+}
+"""What there is to say of an end of which only the reason is known."""
 
 
 class Stop:
@@ -96,9 +101,9 @@ def _state(
     found: Exit | None, forced: Stop | None, told: tuple[str, str] | None, *, out_of_memory: bool
 ) -> tuple[State, str | None, str | None]:
     if forced is not None and (forced.reason is Reason.TIMEOUT or found is None or found.status != 0):
-        return _forced(forced)
+        return ended_by(forced)
     if found is None:
-        return State.DEFECTIVE, Reason.LOST, "its process is gone without a status"
+        return State.DEFECTIVE, Reason.LOST, MESSAGES[Reason.LOST]
     if found.over_limit:
         limit = f"{found.log_limit:,} bytes (log_bytes of the executor or the server)"
         message = f"its log grew beyond the limit of {limit}"
@@ -119,9 +124,10 @@ def _state(
     return State.FAILED, Reason.EXIT_STATUS, None
 
 
-def _forced(stop: Stop) -> tuple[State, str | None, str | None]:
+def ended_by(stop: Stop) -> tuple[State, str | None, str | None]:
+    """State, reason and message of what was ended on request."""
     if stop.reason is Reason.TIMEOUT:
-        return State.DEFECTIVE, Reason.TIMEOUT, "it took longer than timeout_seconds"
+        return State.DEFECTIVE, Reason.TIMEOUT, MESSAGES[Reason.TIMEOUT]
     if stop.reason is Reason.DISK_LIMIT:
         return State.FAILED, Reason.DISK_LIMIT, stop.message
     return State.ABORTED, stop.reason, stop.message

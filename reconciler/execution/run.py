@@ -37,7 +37,7 @@ from reconciler.execution.attachments import AttachmentStore, Kept
 from reconciler.execution.caches import Cache, CacheError, Caches, resolve
 from reconciler.execution.command import Order, Place, service_names
 from reconciler.execution.disk import DiskGuard
-from reconciler.execution.ending import Stop, Verdict, judge, refused
+from reconciler.execution.ending import Stop, Verdict, ended_by, judge, refused
 from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
 from reconciler.execution.memory import Memory
@@ -108,9 +108,9 @@ class Runs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, Stop] = {}
         self._cached: dict[str, list[Cache]] = {}
-        self._maskers: dict[str, Masker] = {}
-        # why logs cannot be masked any more, by trial
-        self._unshown: dict[str, str] = {}
+        # by trial and run folder; and why logs cannot be masked any more
+        self._maskers: dict[str, dict[Path, Masker]] = {}
+        self._unshown: dict[str, dict[Path, str]] = {}
         self._ended: dict[str, Folder] = {}
         # held by scripts of several trials, by executor and name
         self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
@@ -372,12 +372,13 @@ class Runs:
         """Run the scripts of a trial one after the other, or beside each other, and store its end."""
         trial, stop = order.trial, self._stops[order.trial.id]
         disk_bytes = (order.place.spec.get("limits") or {}).get("disk_bytes")
-        fillable = (order.folder.path, self._run(trial))
+        fillable = (order.folder.path,)
         tools = several.Tools(
             settings=self._settings,
             path=self.log_folder,
             with_secrets=self._with_secrets,
             masker=self._masker,
+            unshown=self._why_unshown,
             watch_disk=lambda trial, handle: self._disk.watch(trial.id, fillable, disk_bytes, handle.pid),
             lock=lambda name: self._locks.setdefault((trial.executor, name), asyncio.Lock()),
             end=self._end,
@@ -387,15 +388,16 @@ class Runs:
         )
         ending = await several.Several(tools, order, stop, await self._scripts_of(trial)).carry_out()
         if stop.asked and ending.state is not State.PASSED:
-            ending = replace(ending, state=State.ABORTED, reason=stop.reason, error=stop.message)
+            state, reason, message = ended_by(stop)
+            ending = replace(ending, state=state, reason=reason, error=message)
         if stop.reason is Reason.DISK_LIMIT:
             await workspace.remove(order.folder.path)  # else there may be no room to store its end
         self._ended[trial.id] = order.folder
         kept, complaints = await self._patiently(partial(self._kept, order), light=False)
         if complaints and ending.state is State.PASSED and order.policy.get("attachments_required"):
-            ending = replace(ending, state=State.FAILED, reason=Reason.ATTACHMENT)
-        error = ending.error or "; ".join(complaints) or None
-        await self._finish(trial, trial.epoch, replace(ending, error=error), kept)
+            why = "; ".join(complaints)
+            ending = replace(ending, state=State.FAILED, reason=Reason.ATTACHMENT, error=why)
+        await self._finish(trial, trial.epoch, ending, kept)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, order.folder)
         await asyncio.to_thread(self._after, trial, order.folder)
@@ -496,17 +498,29 @@ class Runs:
 
         None: it cannot.
         """
-        if trial.id in self._maskers or trial.id in self._unshown:
-            return self._maskers.get(trial.id)
+        found = self._maskers.setdefault(trial.id, {})
+        if run in found or run in self._unshown.get(trial.id, {}):
+            return found.get(run)
         try:
-            own = self._secrets.kept(run) if uses(trial.policy) else []
+            own = [value for folder in self._opened(trial, run) for value in self._secrets.kept(folder)]
         except SecretError as error:
             log.warning("log-dropped", trial=trial.id, job=trial.job, message=error.message)
-            self._unshown[trial.id] = f"the rest of its log is not shown: {error.message}"
+            told = f"the rest of its log is not shown: {error.message}"
+            self._unshown.setdefault(trial.id, {})[run] = told
             return None
         token = self._secrets.token(trial.job, trial.id)
-        self._maskers[trial.id] = Masker([*own, token, *command.server_secrets(self._settings)])
-        return self._maskers[trial.id]
+        found[run] = Masker([*own, token, *command.server_secrets(self._settings)])
+        return found[run]
+
+    def _opened(self, trial: LiveTrial, run: Path) -> list[Path]:
+        """Run folders in which it is noted what was opened: of a script, and of all that share its home."""
+        if not trial.several:
+            return [run] if uses(trial.policy) else []
+        return [path.parent for path in sorted(self._run(trial).glob("scripts/*/secrets"))]
+
+    def _why_unshown(self, trial: LiveTrial, run: Path) -> tuple[str, ...]:
+        told = self._unshown.get(trial.id, {}).get(run)
+        return () if told is None else (told,)
 
     def _run(self, trial: LiveTrial) -> Path:
         return self._runs / trial.run
@@ -561,7 +575,7 @@ class Runs:
         patterns = list(trial.policy.get("attachments") or ())
         if patterns and found is not None and folder.workspace.is_dir():
             kept, complaints = self._store.keep(folder.workspace, patterns)
-        unshown = (self._unshown[trial.id],) if trial.id in self._unshown else ()
+        unshown = self._why_unshown(trial, run)
         notes = (*verdict.notes, *outputs.complaints, *complaints, *unshown)
         sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
         # last, as it cannot be asked twice: what is above may fail on a full disk, and is done again
@@ -605,7 +619,9 @@ class Runs:
 
     def _forget(self, trial: LiveTrial, run: Path) -> None:
         """Secrets that were put in memory for it."""
-        for folder in (run, *run.glob("scripts/*")) if uses(trial.policy) else ():
+        for folder in [run] if uses(trial.policy) else []:
+            self._memory.remove(supervisor.cookie(folder))
+        for folder in run.glob("scripts/*") if trial.several else ():
             self._memory.remove(supervisor.cookie(folder))
 
     async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Sequence[Kept]) -> None:

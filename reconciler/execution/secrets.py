@@ -12,6 +12,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from reconciler.credentials import Execution, execution_token
 from reconciler.errors import SteersmanError
 from reconciler.execution.memory import Held
 from reconciler.execution.sandbox import HOME, WORKSPACE
-from reconciler.model.job import Reason
+from reconciler.model.job import Reason, owner_of
 from reconciler.model.resource import Resource
 from reconciler.sealing import Keys, SealingError
-from specs.meta import parse_key
+from specs.meta import Key, parse_key
 from specs.references import SECRET_REF, secret_keys, secrets_in
 
 SSH_CONFIG = f"{HOME}/.ssh/config"
@@ -83,17 +84,28 @@ def filled(values: Mapping[str, Any] | None, secret: Mapping[str, str]) -> dict[
 
 
 class Secrets:
-    """Opens secrets with the server's keys; `declared` gives the resource of a KEY, if there is one."""
+    """Opens secrets with the server's keys; `declared` gives the resource of a KEY, if there is one.
 
-    def __init__(self, keys: Keys, declared: Callable[[str], Resource | None]) -> None:
+    `owned` gives the Secrets of a user by KEY.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        declared: Callable[[str], Resource | None],
+        owned: Callable[[str], Mapping[str, Resource]] = lambda _: {},
+    ) -> None:
         self._keys = keys
         self._declared = declared
+        self._owned = owned
 
     def open(self, job: str, policy: Policy) -> Opened:
         """All that a task of this job (its KEY) names, as declared now. SecretError."""
         if not uses(policy):
             return NOTHING
-        found = _Found(self._keys, self._declared, job)
+        owner = owner_of(job)
+        near = partial(self._near, job) if owner is None else partial(_of_owner, owner, self._owned(owner))
+        found = _Found(self._keys, near)
         variables = dict(_variables(found, policy.get("environment_variables")))
         services = {
             service["name"]: dict(_variables(found, service.get("environment_variables")))
@@ -105,6 +117,16 @@ class Secrets:
         return Opened(
             variables, services, tuple(placed.files.values()), placed.ssh, tuple(placed.pgp), found.sealed
         )
+
+    def _near(self, job: str, name: str) -> tuple[str, Resource]:
+        """The nearest that is declared of those that a name may mean counts, also where it is not valid."""
+        key = parse_key(job)
+        candidates = secret_keys(key.project, key.environment, name)
+        for each in candidates:
+            resource = self._declared(each)
+            if resource is not None:
+                return each, resource
+        raise SecretError(f"there is no secret {name}: none of {', '.join(candidates)} is declared")
 
     def token(self, job: int, trial: str) -> str:
         """What the scripts of a trial show to this server: good while it runs, for its job alone."""
@@ -128,32 +150,37 @@ class Secrets:
             raise SecretError(str(error)) from None
 
 
-class _Found:
-    """Secrets by name, as a job sees them; `sealed` grows by what was opened."""
+def _of_owner(owner: str, secrets: Mapping[str, Resource], name: str) -> tuple[str, Resource]:
+    """A user's secret by its uuid, else by its name (builds-srht 5.2)."""
+    for key, resource in secrets.items():
+        if (resource.spec or {}).get("uuid") == name:
+            return key, resource
+    key = str(Key("Secret", None, None, name, owner=owner))
+    if key not in secrets:
+        raise SecretError(f"~{owner} has no secret {name}, neither by uuid nor by name")
+    return key, secrets[key]
 
-    def __init__(self, keys: Keys, declared: Callable[[str], Resource | None], job: str) -> None:
+
+class _Found:
+    """Secrets by name, as a job sees them: `near` gives KEY and resource; `sealed` grows by what was opened."""
+
+    def __init__(self, keys: Keys, near: Callable[[str], tuple[str, Resource]]) -> None:
         self._keys = keys
-        self._declared = declared
-        self._job = parse_key(job)
+        self._near = near
         self.sealed: dict[str, str] = {}
 
     def file(self, name: str) -> tuple[str, Mapping[str, Any], bytes]:
-        """KEY, specification and content. The nearest that is declared counts, also where it is not valid."""
-        candidates = secret_keys(self._job.project, self._job.environment, name)
-        for key in candidates:
-            resource = self._declared(key)
-            if resource is None:
-                continue
-            if resource.spec is None:
-                raise SecretError(f"{key} is declared, but was never valid; `steersman get {key}` says why")
-            sealed = resource.spec["sealed"]
-            try:
-                value = self._keys.open(sealed, key)
-            except SealingError as error:
-                raise SecretError(str(error)) from None
-            self.sealed[key] = sealed
-            return key, resource.spec, value
-        raise SecretError(f"there is no secret {name}: none of {', '.join(candidates)} is declared")
+        """KEY, specification and content."""
+        key, resource = self._near(name)
+        if resource.spec is None:
+            raise SecretError(f"{key} is declared, but was never valid; `steersman get {key}` says why")
+        sealed = resource.spec["sealed"]
+        try:
+            value = self._keys.open(sealed, key)
+        except SealingError as error:
+            raise SecretError(str(error)) from None
+        self.sealed[key] = sealed
+        return key, resource.spec, value
 
 
 def _variables(found: _Found, values: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:

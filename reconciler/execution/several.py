@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from reconciler.controllers.scripts import Found, Outcome, parts, step, verdict
+from reconciler.controllers.scripts import Found, Outcome, Part, parts, step, verdict
 from reconciler.errors import SteersmanError
 from reconciler.execution import command, containers, groups, handover, processes, supervisor
 from reconciler.execution.command import Order
-from reconciler.execution.ending import Stop, Verdict, judge, refused
+from reconciler.execution.ending import MESSAGES, Stop, Verdict, judge, refused
+from reconciler.execution.handover import Outputs
 from reconciler.execution.masking import Masker
 from reconciler.execution.recorder import Recorder
 from reconciler.execution.secrets import SecretError, uses
@@ -31,6 +33,7 @@ from reconciler.store.database import Write
 from reconciler.store.jobs import MAIN, Ending, LiveTrial
 from specs.executor import resolve_image
 
+_CANCELS = (Reason.CANCELLED, Reason.SUPERSEDED, Reason.PRUNED)
 _FIELDS = ("run", "timeout_seconds", "environment_variables")
 """What a script says itself, in the place of its task."""
 
@@ -46,6 +49,7 @@ class Tools:
     path: Callable[[str], Path]
     with_secrets: Callable[[Order], Order]
     masker: Callable[[LiveTrial, Path], Masker | None]
+    unshown: Callable[[LiveTrial, Path], tuple[str, ...]]
     watch_disk: Callable[[LiveTrial, Supervised], None]
     lock: Callable[[str], asyncio.Lock]
     end: Callable[[Supervised, Stop], Awaitable[None]]
@@ -69,13 +73,13 @@ class Several:
         self._tools = tools
         self._order = order
         self._trial = order.trial
+        self._known = tuple(known)
         self._stop = stop
         self._parts = parts(order.policy)
         self._specs = {spec["name"]: spec for spec in order.policy["scripts"]}
         self._places = {script.name: place for place, script in enumerate(known)}
         self._runs = {script.name: script.run for script in known}
         self._found: dict[str, Outcome] = {script.name: (script.state, script.reason) for script in known}
-        self._outputs: dict[str, Mapping[str, str]] = {}
         self._errors: list[str] = []
         self._running: dict[str, _Running] = {}
         # a script that passed has left the mark that the rest need not run
@@ -92,6 +96,7 @@ class Several:
         """Until none runs, and none will; how the trial ended by them."""
         stopping = asyncio.ensure_future(self._stop.wait())
         stopping.add_done_callback(lambda _: self._news.set())
+        limit = self._limit()
         try:
             resumed = [name for name, (state, _) in self._found.items() if state is State.EXECUTING]
             for name in resumed:
@@ -111,28 +116,43 @@ class Several:
             raise
         finally:
             stopping.cancel()
+            if limit is not None:
+                limit.cancel()
             for running in self._running.values():
                 running.task.cancel()
             await asyncio.gather(*(each.task for each in self._running.values()), return_exceptions=True)
         state, reason = verdict(self._parts, self._found)
-        outputs = {k: v for script in self._parts for k, v in self._outputs.get(script.name, {}).items()}
-        return Ending(state, reason, self._errors[0] if self._errors else None, outputs=outputs)
+        outputs = await asyncio.to_thread(self._outputs)
+        return Ending(state, reason, self._why(), outputs=outputs)
+
+    def _why(self) -> str | None:
+        """What went wrong first, also before a restart, when only its reason was stored."""
+        if self._errors:
+            return self._errors[0]
+        told = (
+            f"{name}: {MESSAGES[reason]}" for name, (_, reason) in self._found.items() if reason in MESSAGES
+        )
+        return next(told, None)
 
     async def _advance(self) -> bool:
         """Do what follows from the states, until something must be waited for; True: nothing is left to do."""
         while True:
-            todo = step(self._parts, self._found, stopping=self._stop.asked, completed=self._completed)
-            if self._stop.asked:
-                self._end_all()
+            known = self._bound_to_end()
+            todo = step(known, self._found, stopping=self._stop.asked, completed=self._completed)
+            for part in known if self._stop.asked else ():
+                if part.name in self._running and not part.ignore_abort:
+                    self._running[part.name].stop.ask(self._stop.reason, self._stop.message)
             for name in todo.end:
                 if name in self._running:
                     self._running[name].stop.ask(Reason.EXIT_STATUS, None)  # it ends by its own status
-            for name, reason in todo.skip:
+            # one that was chosen is on its way, and no more skipped
+            skips = [each for each in todo.skip if each[0] not in self._running]
+            for name, reason in skips:
                 await self._move(name, State.SKIPPED, reason)
             for name in todo.start:
                 if name not in self._running:
                     self._begin(name, self._fresh(name))
-            if not todo.skip:
+            if not skips:
                 return todo.over and not self._running
 
     def _begin(self, name: str, work: Awaitable[None]) -> None:
@@ -147,11 +167,21 @@ class Several:
                 del self._running[name]
                 running.task.result()
 
-    def _end_all(self) -> None:
-        spared = {part.name for part in self._parts if part.ignore_abort}
-        for name, running in self._running.items():
-            if name not in spared:
-                running.stop.ask(self._stop.reason, self._stop.message)
+    def _bound_to_end(self) -> tuple[Part, ...]:
+        """What ignores a cancel ignores nothing else: no limit, and no fault of ours."""
+        if not self._stop.asked or self._stop.reason in _CANCELS:
+            return self._parts
+        return tuple(replace(part, ignore_abort=False) for part in self._parts)
+
+    def _limit(self) -> asyncio.TimerHandle | None:
+        """The task's own time, from the start of its first script."""
+        seconds = self._order.policy.get("timeout_seconds")
+        if seconds is None:
+            return None
+        began = [script.started_at for script in self._known if script.started_at is not None]
+        passed = (datetime.now(UTC) - min(began)).total_seconds() if began else 0.0
+        later = max(0.0, float(seconds) - passed)
+        return asyncio.get_running_loop().call_later(later, self._stop.ask, Reason.TIMEOUT, None)
 
     def _was_completed(self) -> bool:
         """Before a restart: the mark is there, and what ended last has passed. Blocks."""
@@ -168,12 +198,9 @@ class Several:
 
         def work(write: Write) -> bool:
             given = write.connection, self._trial, name, state, write.now, write.version
-            if rows.move_script(*given, reason=reason, **values):
-                return True
-            stored = rows.scripts_of_trial(
-                write.connection, self._trial.id
-            )  # by a commit whose answer did not come
-            return any(script.name == name and script.state is state for script in stored)
+            # not where it was: stored by a commit whose answer did not come, unless the claim is lost
+            moved = rows.move_script(*given, reason=reason, **values)
+            return moved or rows.is_claimed(write.connection, self._trial)
 
         self._found[name] = state, reason
         ours: bool = await self._tools.persist(work)
@@ -213,6 +240,7 @@ class Several:
         if not await self._move(name, State.EXECUTING, run=run):
             self._found[name] = State.ABORTED, None
             return
+        self._runs[name] = run
         order = self._order_of(name, run)
         try:
             handle, notes = await asyncio.to_thread(self._started, order)
@@ -238,7 +266,10 @@ class Several:
             else:
                 await self._fresh(name)
         elif isinstance(found, Supervised):
-            await self._watch(name, order, found, ())
+            lock = self._specs[name].get("exclusive")
+            held = self._tools.lock(lock) if lock is not None else asyncio.Lock()
+            async with held:  # it had it before: nobody has begun yet who could be waited for
+                await self._watch(name, order, found, ())
         else:
             ended = None if isinstance(found, Lost) else found
             await self._conclude(name, order, Verdict(ended), None, None)
@@ -318,18 +349,30 @@ class Several:
         recorder = recorder or self._recorder(order)
         containers.remove(run)
         groups.end(mark)
-        outputs = handover.read_outputs(command.outputs_path(run))
-        if outputs.values and uses(order.policy):
-            outputs = handover.without_secrets(outputs, self._tools.masker(self._trial, run))
-        size = recorder.finish((*known.notes, *outputs.complaints))
+        complaints = self._written(order).complaints
+        size = recorder.finish((*known.notes, *complaints, *self._tools.unshown(self._trial, run)))
         bounded = groups.finish(mark)
         known = replace(known, found=found)
-        return judge(known, run, {MAIN: size}, outputs.values, out_of_memory=bounded.out_of_memory)
+        return judge(known, run, {MAIN: size}, {}, out_of_memory=bounded.out_of_memory)
+
+    def _written(self, order: Order) -> Outputs:
+        """The outputs of one script. Blocks."""
+        found = handover.read_outputs(command.outputs_path(order.run))
+        if found.values and uses(order.policy):
+            return handover.without_secrets(found, self._tools.masker(self._trial, order.run))
+        return found
+
+    def _outputs(self) -> Mapping[str, str]:
+        """What all scripts wrote, also before a restart; of equal names the later script's counts. Blocks."""
+        values: dict[str, str] = {}
+        for part in self._parts:
+            run = self._runs.get(part.name)
+            values |= self._written(self._order_of(part.name, run)).values if run is not None else {}
+        return values
 
     async def _ended(self, name: str, ending: Ending) -> None:
         if ending.error is not None:
             self._errors.append(f"{name}: {ending.error}")
-        self._outputs[name] = ending.outputs
         if ending.state is State.PASSED and self._order.policy.get("completed_by"):
             self._completed = await asyncio.to_thread(self._is_marked)
         values = {"exit_status": ending.exit_status, "log_offset": ending.log_size}

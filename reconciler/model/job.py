@@ -131,7 +131,7 @@ class Script:
 class Trial:
     """One attempt at a task. `epoch` counts its claims: who holds an older one may write nothing.
 
-    `outputs`: what its script wrote to $STEERSMAN_OUTPUTS, by name.
+    `outputs`: what its script wrote to $STEERSMAN_OUTPUTS, by name; `actor`: who asked for it by hand.
     """
 
     id: str
@@ -147,6 +147,7 @@ class Trial:
     finished_at: datetime | None
     scripts: tuple[Script, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +190,16 @@ class Job:
     def ref(self) -> str | None:
         """The branch or tag it was made for."""
         return self.checkout.branch or self.checkout.tag
+
+
+_MANIFEST = "Manifest/~"
+
+
+def manifest_key(owner: str) -> str:
+    """In the place of a KEY: jobs of manifests are runs of nothing declared, they belong to whom submitted them."""
+    return f"{_MANIFEST}{owner}/_/build"
+
+
+def owner_of(key: str) -> str | None:
+    """Whose manifest it is; None for runs of what is declared."""
+    return key.removeprefix(_MANIFEST).removesuffix("/_/build") if key.startswith(_MANIFEST) else None

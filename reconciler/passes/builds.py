@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,12 +12,14 @@ from reconciler.apply import builds as apply
 from reconciler.controllers import builds as controller
 from reconciler.controllers import follows as following
 from reconciler.controllers.builds import BuildView, Head, ref_of_work
+from reconciler.controllers.repositories import by_ssh, secret_of
 from reconciler.errors import Stalled, SteersmanError, Waiting
 from reconciler.installation import Installation
 from reconciler.model.follow import Follow
 from reconciler.model.job import Checkout, Job
 from reconciler.model.resource import Resource
 from reconciler.model.timer import Timer
+from reconciler.source import secrets
 from reconciler.source.git import Mirror, UnknownCommit
 from reconciler.source.watch import local_path
 from reconciler.source.webhook import normalise_url
@@ -35,10 +37,14 @@ _PATIENCE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """The code repository of a Build: URL and default branch."""
+    """The code repository of a Build: URL and default branch, and the KEYs of the Secrets that it is fetched with and
+    that sign its webhooks; None: the server's.
+    """
 
     url: str
     branch: str | None
+    secret: str | None = None
+    webhook_secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +107,20 @@ async def run(installation: Installation, key: str) -> datetime | None:
     return min(decision.wake_at or now + _SOON, now + _SOON) if trouble else decision.wake_at
 
 
-def wake_followers(installation: Installation, pushed: frozenset[str]) -> list[str]:
-    """Repositories (normalised URLs) were pushed to: their Builds fetch and look again. Gives their KEYs."""
+def wake_followers(
+    installation: Installation, pushed: frozenset[str], signers: Collection[str | None] | None = None
+) -> list[str]:
+    """Repositories (normalised URLs) were pushed to: their Builds fetch and look again. Gives their KEYs.
+
+    `signers` are the KEYs of the webhook secrets that say so (None among them: the server's); without it, all listen.
+    """
     woken = []
     for key, resource in installation.snapshot.current.resources.items():
         repository = repository_of(installation, resource) if controller.looks(resource) else None
-        if repository is not None and normalise_url(repository.url) in pushed:
-            installation.mirrors.poke(repository.url)
+        if repository is None or (signers is not None and repository.webhook_secret not in signers):
+            continue
+        if normalise_url(repository.url) in pushed:
+            installation.mirrors.poke(repository.url, repository.secret)
             installation.wake(key)
             woken.append(key)
     return woken
@@ -135,28 +148,53 @@ def repository_of(installation: Installation, resource: Resource) -> Repository 
     if repo is None:
         return None
     named = installation.snapshot.current.resources.get(f"Repository/{resource.project}/{repo}")
-    if named is not None and named.spec is not None:
-        return Repository(named.spec["url"], named.spec.get("branch"))
-    return Repository(repo, None)
+    return (declared(installation, named) if named is not None else None) or Repository(repo, None)
 
 
-async def mirror_of(installation: Installation, url: str, max_age: float) -> Mirror:
-    """The mirror of a code repository, fetched within `max_age` seconds; local paths need their setting."""
+def declared(installation: Installation, resource: Resource) -> Repository | None:
+    """What a Repository says, if it was ever valid."""
+    spec, known = resource.spec, installation.snapshot.current.resources
+    if spec is None:
+        return None
+    private_key = spec.get("private_key_ref") if by_ssh(spec["url"]) else None
+    return Repository(
+        spec["url"],
+        spec.get("branch"),
+        secret_of(resource.project, private_key, known),
+        secret_of(resource.project, spec.get("webhook_secret_ref"), known),
+    )
+
+
+def webhook_secret(installation: Installation, key: str) -> bytes:
+    """What signs the webhooks of Repositories that name this Secret. Stalled."""
+    known = installation.snapshot.current.resources
+    return secrets.opened(installation.keys, known.get, key, secrets.VALUE)
+
+
+async def mirror_of(
+    installation: Installation, url: str, max_age: float, secret: str | None = None
+) -> Mirror:
+    """The mirror of a code repository, fetched within `max_age` seconds; local paths need their setting.
+
+    `secret` is the KEY of the Secret to fetch with.
+    """
     if local_path(url) is not None and not installation.settings.allow_local_repositories:
         raise Stalled(
             "LocalRepository",
             f"{url} is a path of this machine, which needs the setting allow_local_repositories "
             "(STEERSMAN_ALLOW_LOCAL_REPOSITORIES=1)",
         )
-    return await installation.mirrors.fetched(url, max_age)
+    return await installation.mirrors.fetched(url, max_age, secret)
 
 
-async def _fresh(installation: Installation, key: str, url: str, max_age: float) -> Mirror:
+async def _fresh(installation: Installation, key: str, repository: Repository, max_age: float) -> Mirror:
     """The mirror, if it is there soon; a slow remote goes on by itself and wakes the Build when it has answered."""
-    at, failure = installation.fetch_failures.get(url, (None, None))
+    url, secret = repository.url, repository.secret
+    place = url if secret is None else f"{url} {secret}"
+    at, failure = installation.fetch_failures.get(place, (None, None))
     if at is not None and failure is not None and installation.now() - at < _SOON:
         raise failure
-    fetching = asyncio.ensure_future(mirror_of(installation, url, max_age))
+    fetching = asyncio.ensure_future(mirror_of(installation, url, max_age, secret))
     done, _ = await asyncio.wait({fetching}, timeout=_PATIENCE_SECONDS)
     if done:
         return await fetching
@@ -164,9 +202,9 @@ async def _fresh(installation: Installation, key: str, url: str, max_age: float)
     def finished(task: asyncio.Future[Mirror]) -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, SteersmanError):
-            installation.fetch_failures[url] = (installation.now(), error)
+            installation.fetch_failures[place] = (installation.now(), error)
         else:
-            installation.fetch_failures.pop(url, None)
+            installation.fetch_failures.pop(place, None)
         installation.wake(key)
 
     fetching.add_done_callback(finished)
@@ -237,11 +275,26 @@ async def _heads(
     if repository is None or spec.get("disabled") or max_age is None:
         return None, None
     try:
-        mirror = await _fresh(installation, resource.key, repository.url, max_age)
+        mirror = await _fresh(installation, resource.key, repository, max_age)
         checkouts = await _checkouts(installation, resource, repository, mirror, stored)
-        return await _judged(installation, resource.key, spec, work, mirror, checkouts), None
+        heads = await _judged(installation, resource.key, spec, work, mirror, checkouts)
+        return heads, _deaf(installation, spec, repository)
     except SteersmanError as error:
         return None, (error.reason, error.message)
+
+
+def _deaf(
+    installation: Installation, spec: Mapping[str, Any], repository: Repository
+) -> tuple[str, str] | None:
+    """Why the webhooks that a Build waits for cannot be checked."""
+    key = repository.webhook_secret
+    if key is None or not any(trigger["type"] == "webhook" for trigger in spec.get("triggers") or ()):
+        return None
+    try:
+        webhook_secret(installation, key)
+    except Stalled as error:
+        return error.reason, f"no webhook of {repository.url} is accepted: {error.message}"
+    return None
 
 
 async def _checkouts(
@@ -253,7 +306,7 @@ async def _checkouts(
     if patterns:
         for name, commit in sorted((await mirror.heads()).items()):
             if branch_matches(patterns, name):
-                found.append(await _checkout(mirror, repository.url, commit, branch=name))
+                found.append(await _checkout(mirror, repository, commit, branch=name))
         first = branch_of(spec, repository)
         found.sort(key=lambda checkout: checkout.branch != first)
     else:
@@ -262,7 +315,7 @@ async def _checkouts(
         if branch is None or head is None:
             what = f"no branch {branch}" if branch else "no commits yet"
             raise Stalled("BranchMissing", f"{repository.url} has {what}")
-        found.append(await _checkout(mirror, repository.url, head, branch=branch))
+        found.append(await _checkout(mirror, repository, head, branch=branch))
     if spec.get("tags"):
         found += await _new_tags(installation, resource, repository, mirror, stored)
     return found
@@ -282,15 +335,14 @@ async def _new_tags(
         await installation.database.write(lambda w: timers.save_tags(w.connection, resource.key, noted))
         return []
     fresh = {name: commit for name, commit in tags.items() if stored.tags.get(name) != commit}
-    return [
-        await _checkout(mirror, repository.url, commit, tag=name) for name, commit in sorted(fresh.items())
-    ]
+    return [await _checkout(mirror, repository, commit, tag=name) for name, commit in sorted(fresh.items())]
 
 
 async def _checkout(
-    mirror: Mirror, url: str, commit: str, *, branch: str | None = None, tag: str | None = None
+    mirror: Mirror, repository: Repository, commit: str, *, branch: str | None = None, tag: str | None = None
 ) -> Checkout:
-    return Checkout(url, commit, await mirror.tree_of(commit), branch, tag)
+    tree = await mirror.tree_of(commit)
+    return Checkout(repository.url, commit, tree, branch, tag, repository.secret)
 
 
 async def _judged(

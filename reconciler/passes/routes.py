@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from reconciler.controllers.builds import looks
 from reconciler.installation import Installation
-from reconciler.passes import builds, dispatch, jobs, retention, source
+from reconciler.passes import builds, deliveries, dispatch, jobs, retention, source
 
 
 async def run(installation: Installation, name: str) -> datetime | None:
@@ -19,6 +19,8 @@ async def run(installation: Installation, name: str) -> datetime | None:
         await jobs.run_all(installation)
     elif name == jobs.LIMITS:
         return await jobs.run_limits(installation)
+    elif name == deliveries.NAME:
+        await deliveries.run(installation)
     elif name == "resync":
         return await _resync(installation)
     elif name == "retention":
@@ -44,6 +46,6 @@ async def _resync(installation: Installation) -> datetime:
         if looks(resource):
             installation.wake(key)
     read_queue_whole(installation)
-    for name in ("source", "jobs"):
+    for name in ("source", "jobs", deliveries.NAME):
         installation.wake(name)
     return installation.now() + timedelta(seconds=installation.settings.resync_seconds)

@@ -310,12 +310,16 @@ class Mirror:
 
     def _use(self, git_dir: Path, directory: Path) -> None:
         """Read this Git directory from now on, by its full name: no discovery can find another one."""
-        transports = LOCAL if local_path(self.url) is not None else REMOTE
-        reading = hardened(NOTHING, git_dir=git_dir)
-        network = hardened(transports, git_dir=git_dir, credentials=self._credentials, url=self.url)
-        self._commands = Commands(directory, reading)
-        self._network = Commands(directory, network)
+        self._commands = Commands(directory, hardened(NOTHING, git_dir=git_dir))
+        self._network = self._speaking(git_dir, directory, self._credentials)
         self._repository = Repository(self._commands, git_dir)
+
+    def _speaking(self, git_dir: Path, directory: Path, credentials: Credentials | None) -> Commands:
+        """Commands that speak to the other side."""
+        transports = LOCAL if self.local else REMOTE
+        return Commands(
+            directory, hardened(transports, git_dir=git_dir, credentials=credentials, url=self.url)
+        )
 
     def _open_direct(self) -> None:
         _check_version()
@@ -382,9 +386,7 @@ class Mirror:
             yield
             return
         with self._private_key.lent() as key_file:
-            given = Credentials(key_file=key_file)
-            environment = hardened(REMOTE, git_dir=self.place, credentials=given, url=self.url)
-            self._network = Commands(self.place, environment)
+            self._network = self._speaking(self.place, self.place, Credentials(key_file=key_file))
             yield
 
     def _fetch_mirror(self) -> None:

@@ -1,8 +1,8 @@
 """Push webhooks: the signature checked over the raw body, and the repositories a payload names.
 
-Called by the API's webhook route with headers and body. Pure: it changes nothing, and what it returns can at
-most cause a fetch. GitHub, Gitea, Forgejo and GitLab, each by its own headers; a body without a good
-signature is never parsed.
+Called by the webhook's door with headers and body. Pure: it changes nothing, and what it returns can at most cause a
+fetch. GitHub, Gitea, Forgejo and GitLab, each by its own headers. The repositories that a body names say which
+secrets may have signed it; nothing else of it is believed, or told, before one of them has.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -57,6 +57,10 @@ _URLS = (
     "web_url",
 )
 _LONGEST = 2_000
+WRONG = "the signature of the webhook is wrong"
+
+# Normalised URLs -> the secrets that may sign a push to one of them, by the KEY of their Secret; None: the server's.
+Secrets = Callable[[frozenset[str]], Mapping[str | None, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,27 @@ class PushEvent:
         return frozenset(normalise_url(url) for url in self.urls)
 
 
-def verify(headers: Mapping[str, str], body: bytes, secret: str) -> PushEvent:
-    """The event of a signed body; BadSignature when it has no good signature.
+def verify(
+    headers: Mapping[str, str], body: bytes, secrets: Secrets
+) -> tuple[PushEvent, frozenset[str | None]]:
+    """The event of a signed body, and whose secrets have signed it; BadSignature when none has.
 
     Header names in any case. A body that is signed but not understood is an event without URLs. Forges that
     send no delivery id get the digest of the body.
     """
     lower = {name.lower(): value for name, value in headers.items()}
-    _check(lower, body, secret)
+    given = [(lower[name], signs) for name, signs in _SIGNATURES if name in lower]
+    if not given:
+        raise BadSignature("BadSignature", "the webhook carries no signature that can be checked")
+    event = _event(lower, body)
+    candidates = secrets(event.repositories)
+    signers = frozenset(owner for owner, secret in candidates.items() if _signed(given, body, secret))
+    if not signers:
+        raise BadSignature("BadSignature", WRONG)
+    return event, signers
+
+
+def _event(lower: Mapping[str, str], body: bytes) -> PushEvent:
     payload = _payload(body)
     return PushEvent(
         delivery=(_first(lower, _DELIVERIES) or hashlib.sha256(body).hexdigest())[:200],
@@ -91,20 +108,16 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str) -> PushEvent:
     )
 
 
-def _check(headers: Mapping[str, str], body: bytes, secret: str) -> None:
-    """Compare every signature that is there, in constant time: one is needed and none may be wrong."""
-    given = [(headers[name], signs) for name, signs in _SIGNATURES if name in headers]
-    if not secret or not given:
-        raise BadSignature("BadSignature", "the webhook carries no signature that can be checked")
-    digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+def _signed(given: Sequence[tuple[str, bool]], body: bytes, secret: bytes) -> bool:
+    """Compare every signature that is there, in constant time: none may be wrong. An empty secret signs nothing."""
+    digest = hmac.new(secret, body, hashlib.sha256).hexdigest()
     good = [
         hmac.compare_digest(value.removeprefix("sha256=").lower().encode(), digest.encode())
         if signs
-        else hmac.compare_digest(value.encode(), secret.encode())
+        else hmac.compare_digest(value.encode(), secret)
         for value, signs in given
     ]
-    if not all(good):
-        raise BadSignature("BadSignature", "the signature of the webhook is wrong")
+    return bool(secret) and all(good)
 
 
 def _payload(body: bytes) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
+from sqlalchemy.exc import DatabaseError
 
 from reconciler.model.event import Actor, Event, Recorded
 from reconciler.store.prepared import Prepared
@@ -106,22 +107,30 @@ def stored(connection: Connection) -> Iterator[Sequence[Any]]:
     yield from connection.execute(select(*plain, *texts).order_by(events.c.seq))
 
 
-def verify(rows: Iterable[Sequence[Any]], head: str) -> str | None:
-    """The first fault of a whole log in order, in words; None if it is sound and ends in `head`."""
-    last, expected = GENESIS, 1
-    for row in rows:
-        if row[0] != expected:
-            return f"event {expected} is missing"
+def verify(rows: Iterable[Sequence[Any]], head: str) -> tuple[int, str | None]:
+    """A whole log in order: how many records are sound, and the first fault in words. None: it ends in `head`."""
+    last, sound = GENESIS, 0
+    records = iter(rows)
+    while True:
+        try:
+            row = next(records, None)
+        except DatabaseError:  # the file itself is damaged
+            return sound, f"event {sound + 1} cannot be read"
+        if row is None:
+            break
+        if row[0] != sound + 1:
+            return sound, f"event {sound + 1} is missing"
         try:
             *columns, found = (each.decode() if isinstance(each, bytes) else each for each in row)
         except UnicodeDecodeError:
-            return f"event {expected} was changed: it holds no text"
+            return sound, f"event {sound + 1} was changed: it holds no text"
         last = _mark(last, *columns)
         if last != found:
-            return f"event {expected} was changed, or the one before it"
-        expected += 1
+            return sound, f"event {sound + 1} was changed, or the one before it"
+        sound += 1
+    if last == head:
+        return sound, None
     return (
-        None
-        if last == head
-        else f"the log does not end as it did: after event {expected - 1} some were cut off, or that one was changed"
+        sound,
+        f"the log does not end as it did: after event {sound} some were cut off, or that one was changed",
     )

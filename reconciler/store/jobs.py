@@ -57,6 +57,7 @@ _TABLES = {
     "trial": (trials, TRIAL_MOVES),
     "script": (scripts, SCRIPT_MOVES),
 }
+_CHECKOUT_SECRET = "checkout_secret"  # noqa: S105  (the name of a field)
 _LIVE_JOB = jobs.c.finished_at.is_(None)
 _LIVE_TRIAL = trials.c.finished_at.is_(None)
 
@@ -449,6 +450,19 @@ def add_trial(
     return trial
 
 
+def again(connection: Connection, job: Job, task: Task, actor: str, now: datetime, version: int) -> str:
+    """One more attempt by hand, whatever the task is: the job goes on, or begins anew. The trial."""
+    trial = add_trial(connection, task.id, len(task.trials) + 1, task.policy, now)
+    connection.execute(update(trials).where(trials.c.id == trial).values(actor=actor))
+    connection.execute(
+        update(tasks).where(tasks.c.id == task.id).values(state=State.PENDING.value, reason=None)
+    )
+    fresh = {"state": State.PENDING.value, "reason": None, "started_at": None, "finished_at": None}
+    values = fresh if job.state.finished else {}
+    connection.execute(update(jobs).where(jobs.c.number == job.number).values(version=version, **values))
+    return trial
+
+
 def claim(connection: Connection, trial: str, executor: str, worker: str) -> int | None:
     """`pending → dispatching` for one executor; the new epoch, or None if somebody else was first."""
     state = State.DISPATCHING.value
@@ -567,6 +581,12 @@ def move_script(
     if changed:
         touch(connection, trial.job, version)
     return changed == 1
+
+
+def is_claimed(connection: Connection, trial: LiveTrial) -> bool:
+    """Is the claim still the one that counts?"""
+    query = select(trials.c.id).where(trials.c.id == trial.id, trials.c.epoch == trial.epoch, _LIVE_TRIAL)
+    return connection.execute(query).first() is not None
 
 
 def finish(
@@ -702,6 +722,7 @@ _LOG_SCRIPTS = (
         trials.c.finished_at.label("trial_finished_at"),
         scripts.c.id,
         scripts.c.name,
+        scripts.c.state.label("script_state"),
         scripts.c.run,
         scripts.c.log_offset,
         scripts.c.started_at,
@@ -746,7 +767,7 @@ def _log_script(row: Any) -> LogScript:
         error=row.error,
         reason=row.trial_reason,
         ended=ended is not None,
-        at=row.started_at or ended,
+        at=None if row.script_state == State.SKIPPED.value else row.started_at or ended,
     )
 
 
@@ -808,9 +829,7 @@ def _job(row: Row[Any], items: tuple[Task, ...]) -> Job:
         held=row.held,
         specification=row.data,
         work_digest=row.work_digest,
-        checkout=Checkout(
-            row.url, row.commit, row.tree, row.branch, row.tag, row.data.get(_CHECKOUT_SECRET)
-        ),
+        checkout=Checkout(row.url, row.commit, row.tree, row.branch, row.tag, row.data.get(_CHECKOUT_SECRET)),
         trigger=row.trigger,
         inputs=row.inputs,
         actor=row.actor,
@@ -837,6 +856,7 @@ def _trial(row: Row[Any], items: Sequence[Script]) -> Trial:
         finished_at=row.finished_at,
         scripts=tuple(items),
         outputs=row.outputs or {},
+        actor=row.actor,
     )
 
 

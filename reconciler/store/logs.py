@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, select
 
 from reconciler.store.tables import scripts, trials
 
@@ -15,13 +15,13 @@ _ENDED = (
     .where(
         trials.c.id.in_(bindparam("trials", expanding=True)),
         scripts.c.run.in_(bindparam("runs", expanding=True)),
-        or_(scripts.c.finished_at.is_not(None), trials.c.finished_at.is_not(None)),
+        trials.c.finished_at.is_not(None),
     )
 )
 
 
 def ended(connection: Connection, runs: Sequence[str]) -> set[str]:
-    """Those of the run folders, below DATA/runs, whose script has ended, and so will its log never grow."""
+    """Those of the run folders, below DATA/runs, whose trial has ended: no log there grows, nothing else is read."""
     found: set[str] = set()
     for start in range(0, len(runs), _CHUNK):
         some = runs[start : start + _CHUNK]

@@ -208,6 +208,7 @@ trials = Table(
     Column("lease_until", Instant),
     Column("outputs", JSON),
     Column("load", JSON, nullable=False),
+    Column("actor", Text),
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("finished_at", Instant),
@@ -335,4 +336,22 @@ grants = Table(
     Column("level", Text, nullable=False),
     PrimaryKeyConstraint("job", "subject"),
     Index(None, "subject", "job"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("job", BigInteger, ForeignKey("jobs.number", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("trigger", JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("note", Text),
+    Column("at", Instant),
+    PrimaryKeyConstraint("job", "position"),
+    Index(
+        "ix_deliveries_pending",
+        "state",
+        sqlite_where=text("at IS NULL"),
+        postgresql_where=text("at IS NULL"),
+    ),
 )

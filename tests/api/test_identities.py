@@ -100,6 +100,19 @@ TABLE |= {
     "PUT /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 404 403 403 400 400",
     "DELETE /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 404 403 403 404 404",
 }
+# Job 1 is of a Build: whoever may read its project sees it, and nobody starts it. A body is missing.
+TABLE |= {
+    "POST /api/jobs": f"{CLOSED} 403 400 400 400 400 400",
+    "GET /api/jobs": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /api/jobs/{job:str}": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /api/jobs/{job:str}/artifacts": f"{CLOSED} 404 404 200 200 200 200",
+    "GET /api/jobs/{job:str}/manifest": f"{CLOSED} 404 404 200 200 200 200",
+    "POST /api/jobs/{job:str}/start": f"{CLOSED} 403 404 401 400 400 400",
+    "POST /api/jobs/{job:str}/cancel": f"{CLOSED} 403 404 401 200 200 200",
+    "GET /logs/{job:str}/log": f"{CLOSED} 404 404 404 404 404 404",  # it has no set-up …
+    "GET /logs/{job:str}/log/log": f"{CLOSED} 404 404 404 404 404 404",  # … and no script called log
+    "GET /logs/{job:str}/{task:str}/log": f"{CLOSED} 404 404 200 200 200 200",
+}
 SPEC = {"tasks": [{"name": "main", "run": "echo data >a.txt", "attachments": ["a.txt"]}]}
 BODIES = {
     "POST /reconciler/plan": {"files": {}},
@@ -158,6 +171,8 @@ class World:
             "environment:str": "dev",
             "build:str": "main",
             "name:str": "nobody",
+            "job:str": "1",
+            "task:str": "run",
         }
         address = re.sub(r"\{([^}]+)\}", lambda found: samples[found[1]], path)
         secret = self._secrets.get(identity)

@@ -110,7 +110,13 @@ def test_marks_differ_by_purpose_text_and_server_and_outlive_a_rotation() -> Non
     marks = {KEYS.mac("execution", "7"), KEYS.mac("execution", "8"), KEYS.mac("webhook", "7")}
     assert len(marks) == 3
     assert Keys((Identity.generate(),)).mac("execution", "7") not in marks
-    assert Keys((Identity.generate(), *KEYS.identities)).mac("execution", "7") == KEYS.mac("execution", "7")
+    newer = Keys((Identity.generate(), *KEYS.identities))
+    assert newer.mac("execution", "7") not in marks
+    assert newer.is_mac("execution", "7", KEYS.mac("execution", "7"))
+    assert newer.is_mac("execution", "7", newer.mac("execution", "7"))
+    assert not KEYS.is_mac("execution", "7", newer.mac("execution", "7"))
+    assert not newer.is_mac("webhook", "7", KEYS.mac("execution", "7"))
+    assert not KEYS.is_mac("execution", "7", "ä")
 
 
 # -- the file

@@ -162,6 +162,7 @@ def test_a_manifest_becomes_one_task_with_a_script_for_each_of_its_own() -> None
         "packages": ["bash"],
         "repositories": {"a": "b"},
         "secrets": ["key"],
+        "packages_optional": True,
         "attachments_required": True,
         "attachments": ["out/a\\[1].txt"],
     }

@@ -251,7 +251,7 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path, new_database: NewDatabas
     gate = tmp_path / "gate"
     gate.mkdir()
     scripts = chain(
-        ("a", "echo a >>~/trace"),
+        ("a", 'echo a >>~/trace; echo "A=1" >>$STEERSMAN_OUTPUTS'),
         ("b", "echo b >>~/trace; echo begun; while [ ! -e ~/go ]; do sleep 0.02; done; echo ended"),
         ("c", "echo c >>~/trace; cat ~/trace"),
     )
@@ -279,6 +279,7 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path, new_database: NewDatabas
             assert await text_of(running, number, script="b") == "begun\nended\n"
             assert await text_of(running, number, script="c") == "a\nb\nc\n"
             assert len(job.tasks[0].trials) == 1
+            assert job.tasks[0].trials[0].outputs == {"A": "1"}
 
     number = asyncio.run(first())
     asyncio.run(second(number))

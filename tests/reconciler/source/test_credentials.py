@@ -152,6 +152,8 @@ def test_a_key_file_reaches_ssh_as_one_word_and_host_keys_stay_checked(
     assert {"BatchMode=yes", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "git@forge.example"} <= set(
         words
     )
+    # no connection that another key has opened
+    assert {"ControlMaster=no", "ControlPath=none"} <= set(words)
     assert TOKEN not in told.read_text()
     assert not Path("proof").exists()
 

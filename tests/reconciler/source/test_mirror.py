@@ -1,8 +1,10 @@
 """A mirror follows another repository, heals itself, and gives clean checkouts."""
 
 import asyncio
+import hashlib
 import os
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import local_path
 
 T = TypeVar("T")
+KEY = "Secret/shop/_/git-key"
 
 
 def mirrored(url: Path | str, directory: Path, use: Callable[[Mirror], Awaitable[T]], **options: Any) -> T:
@@ -360,9 +363,13 @@ class Counting:
         monkeypatch.setattr(Mirror, "fetch", fetch)
 
 
+def no_key(key: str) -> bytes:
+    raise Stalled("SecretUnusable", f"there is no {key}")
+
+
 def with_mirrors(directory: Path, use: Callable[[Mirrors], Awaitable[None]], **options: Any) -> None:
     async def run() -> None:
-        mirrors = Mirrors(directory, {}, **options)
+        mirrors = Mirrors(directory, {}, options.pop("open_key", no_key), **options)
         try:
             await use(mirrors)
         finally:
@@ -437,6 +444,46 @@ def test_errors_reach_every_caller_and_the_next_one_tries_again(work: Any, tmp_p
         assert await (await mirrors.fetched(str(later), 60)).heads() == {
             "main": work.git("rev-parse", "HEAD", cwd=later)
         }
+
+    with_mirrors(tmp_path / "mirrors", use)
+
+
+def test_a_secret_makes_a_mirror_of_its_own(
+    work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shares neither folder, nor fetches, nor errors with the mirror of the same URL without it."""
+    counting, url, keys = Counting(monkeypatch), str(work.path), {KEY: b"key"}
+
+    def open_key(key: str) -> bytes:
+        return keys[key] if key in keys else no_key(key)
+
+    async def use(mirrors: Mirrors) -> None:
+        plain, keyed = await mirrors.fetched(url, 60), await mirrors.fetched(url, 60, KEY)
+        assert await mirrors.get(url, KEY) is keyed
+        assert plain.place != keyed.place
+        assert counting.fetches == 2
+        mirrors.poke(url, KEY)
+        await mirrors.fetched(url, 60)
+        assert counting.fetches == 2
+        await mirrors.fetched(url, 60, KEY)
+        assert counting.fetches == 3
+        with pytest.raises(Stalled, match=f"there is no {KEY}-2"):
+            await mirrors.fetched(url, 60, f"{KEY}-2")
+        keys.clear()
+        await mirrors.fetched(url, 60, KEY)  # it is fresh enough
+        with pytest.raises(Stalled, match=f"there is no {KEY}"):
+            await mirrors.fetched(url, 0, KEY, now=lambda: time.monotonic() + 1)
+        assert await (await mirrors.fetched(url, 0)).heads()
+
+    with_mirrors(tmp_path / "mirrors", use, open_key=open_key)
+
+
+def test_the_folder_of_a_mirror_without_a_secret_stays(work: Any, tmp_path: Path) -> None:
+    """Mirrors that were made before Secrets counted are still used."""
+    digest = hashlib.sha256(str(work.path).encode()).hexdigest()[:32]
+
+    async def use(mirrors: Mirrors) -> None:
+        assert (await mirrors.get(str(work.path))).place.name == digest
 
     with_mirrors(tmp_path / "mirrors", use)
 

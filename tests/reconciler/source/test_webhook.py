@@ -11,6 +11,7 @@ import pytest
 from reconciler.source.webhook import BadSignature, normalise_url, verify
 
 SECRET = "it's a secret"
+OWN = "Secret/shop/_/hook"
 GITHUB = {
     "ref": "refs/heads/main",
     "repository": {
@@ -32,6 +33,11 @@ def signed(body: bytes) -> str:
     return hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
 
 
+def server(_: frozenset[str]) -> dict[str | None, bytes]:
+    """Only the server has a secret."""
+    return {None: SECRET.encode()}
+
+
 def body_of(payload: Any) -> bytes:
     return json.dumps(payload).encode()
 
@@ -43,7 +49,7 @@ def test_github_push_is_accepted() -> None:
         "X-GitHub-Delivery": "d-1",
         "X-GitHub-Event": "push",
     }
-    event = verify(headers, body, SECRET)
+    event, _ = verify(headers, body, server)
     assert (event.delivery, event.kind, event.ref) == ("d-1", "push", "refs/heads/main")
     assert event.repositories == {"github.com/Org/Repo"}
 
@@ -52,13 +58,13 @@ def test_github_push_is_accepted() -> None:
 def test_gitea_and_forgejo_push_is_accepted(forge: str) -> None:
     body = body_of(GITHUB)
     headers = {f"x-{forge}-signature": signed(body), f"x-{forge}-delivery": "d-2", f"x-{forge}-event": "push"}
-    event = verify(headers, body, SECRET)
+    event, _ = verify(headers, body, server)
     assert (event.delivery, event.kind, len(event.urls)) == ("d-2", "push", 3)
 
 
 def test_gitlab_push_is_accepted() -> None:
     headers = {"X-Gitlab-Token": SECRET, "X-Gitlab-Event": "Tag Push Hook", "X-Gitlab-Event-UUID": "d-3"}
-    event = verify(headers, body_of(GITLAB), SECRET)
+    event, _ = verify(headers, body_of(GITLAB), server)
     assert (event.delivery, event.kind, event.ref) == ("d-3", "push", "refs/tags/v1")
     assert event.repositories == {"gitlab.example/g/r"}
 
@@ -80,13 +86,13 @@ def test_gitlab_push_is_accepted() -> None:
 )
 def test_bad_signatures_are_refused(headers: dict[str, str]) -> None:
     with pytest.raises(BadSignature):
-        verify(headers, body_of(GITHUB), SECRET)
+        verify(headers, body_of(GITHUB), server)
 
 
 def test_a_changed_body_is_refused() -> None:
     headers = {"X-Hub-Signature-256": f"sha256={signed(body_of(GITHUB))}"}
     with pytest.raises(BadSignature):
-        verify(headers, body_of(GITHUB) + b" ", SECRET)
+        verify(headers, body_of(GITHUB) + b" ", server)
 
 
 def test_an_unset_secret_accepts_nothing() -> None:
@@ -95,7 +101,41 @@ def test_an_unset_secret_accepts_nothing() -> None:
         {"X-Hub-Signature-256": hmac.new(b"", b"{}", "sha256").hexdigest()},
     ):
         with pytest.raises(BadSignature):
-            verify(headers, b"{}", "")
+            verify(headers, b"{}", lambda _: {None: b""})
+        with pytest.raises(BadSignature):
+            verify(headers, b"{}", lambda _: {})
+
+
+def test_who_signed_is_told_among_those_who_may() -> None:
+    """The secrets are asked for by what the body names, and only after a signature is there at all."""
+    asked: list[frozenset[str]] = []
+
+    def secrets(repositories: frozenset[str]) -> dict[str | None, bytes]:
+        asked.append(repositories)
+        return {None: b"another", OWN: SECRET.encode(), f"{OWN}-2": SECRET.encode()}
+
+    body = body_of(GITHUB)
+    with pytest.raises(BadSignature):
+        verify({}, body, secrets)
+    assert asked == []
+    _, signers = verify({"X-Hub-Signature-256": f"sha256={signed(body)}"}, body, secrets)
+    assert signers == {OWN, f"{OWN}-2"}
+    assert asked == [{"github.com/Org/Repo"}]
+
+
+def test_all_signatures_must_be_of_one_secret() -> None:
+    """Two headers, each good with another secret, are no good signature."""
+    body = body_of(GITHUB)
+    headers = {"X-Hub-Signature-256": f"sha256={signed(body)}", "X-Gitlab-Token": "another"}
+    with pytest.raises(BadSignature):
+        verify(headers, body, lambda _: {None: SECRET.encode(), OWN: b"another"})
+
+
+def test_a_secret_need_not_be_text() -> None:
+    """Bytes sign like any others."""
+    body, secret = b"{}", b"\xff\x00\xfe"
+    headers = {"X-Gitea-Signature": hmac.new(secret, body, hashlib.sha256).hexdigest()}
+    assert verify(headers, body, lambda _: {OWN: secret})[1] == {OWN}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +153,7 @@ def test_an_unset_secret_accepts_nothing() -> None:
     ],
 )
 def test_signed_nonsense_names_no_repository(body: bytes) -> None:
-    event = verify({"X-Hub-Signature-256": f"sha256={signed(body)}"}, body, SECRET)
+    event, _ = verify({"X-Hub-Signature-256": f"sha256={signed(body)}"}, body, server)
     assert (event.urls, event.ref, event.kind) == ((), None, "other")
     assert event.delivery == hashlib.sha256(body).hexdigest()
 
@@ -121,7 +161,7 @@ def test_signed_nonsense_names_no_repository(body: bytes) -> None:
 def test_a_form_encoded_payload_is_read() -> None:
     body = urlencode({"payload": json.dumps(GITHUB)}).encode()
     headers = {"X-Hub-Signature-256": f"sha256={signed(body)}", "X-GitHub-Event": "ping"}
-    event = verify(headers, body, SECRET)
+    event, _ = verify(headers, body, server)
     assert event.kind == "ping"
     assert event.repositories == {"github.com/Org/Repo"}
 

@@ -76,7 +76,7 @@ def test_any_byte_that_is_flipped_names_the_record(log: Path, column: str, seq: 
             flipped[position] ^= 1 << position % 8
             connection.execute(change, (bytes(flipped), seq))
             count, fault = await database.read(events.verify)
-            assert count == 5
+            assert count == seq - 1
             assert fault is not None, f"byte {position}"
             assert fault.startswith(f"event {seq} was changed"), f"byte {position}"
         connection.execute(change, (value, seq))

@@ -79,6 +79,24 @@ def test_a_job_is_read_back_as_it_was_made(new_database: NewDatabase) -> None:
     with_database(new_database, work)
 
 
+def test_a_checkout_keeps_the_secret_that_it_is_fetched_with(new_database: NewDatabase) -> None:
+    """In the specification; a job that has none says nothing of it."""
+    checkout = Checkout(
+        "ssh://git@x.example/r.git", "c" * 40, "t" * 40, "main", None, "Secret/shop/_/git-key"
+    )
+
+    async def work(database: Database) -> None:
+        plain = await database.write(create)
+        keyed = await database.write(lambda w: create(w, new_job(checkout=checkout)))
+        jobs_of = [await database.read(lambda c, n=n: jobs.load(c, n)) for n in (plain, keyed)]
+        assert [job.checkout.secret for job in jobs_of if job] == [None, "Secret/shop/_/git-key"]
+        assert jobs_of[1] is not None
+        assert jobs_of[1].checkout == checkout
+        assert ["checkout_secret" in job.specification for job in jobs_of if job] == [False, True]
+
+    with_database(new_database, work)
+
+
 def test_pages_go_backwards_by_number(new_database: NewDatabase) -> None:
     """Newest first; `after` goes on before a number; filters hold."""
 

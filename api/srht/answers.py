@@ -1,0 +1,73 @@
+"""Jobs, artifacts and pages as builds.sr.ht shows them (builds-srht, 1 and 2.5). Pure: what is shown is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from api.srht import states
+from api.srht.parts import Part, view
+from api.srht.requests import PER_PAGE
+from reconciler.model.job import Job, owner_of
+from reconciler.queries.manifests import Artifact
+from specs.manifest import last_segment
+
+
+def job(found: Job, url: str) -> dict[str, Any]:
+    """A whole job; `url` is the server's."""
+    seen = view(found)
+    setup = seen.set_up
+    tags = found.specification.get("tags")
+    return {
+        "id": found.number,
+        "status": states.of_job(found),
+        "setup_log": f"{url}/logs/{found.number}/log" if setup is not None and setup.taken else None,
+        "tasks": [_task(found, part, url) for part in seen.tasks],
+        "note": found.specification.get("note"),
+        "runner": seen.runner,
+        "tags": "/".join(tags) if tags else None,
+        "owner": _owner(found),
+    }
+
+
+def artifact(item: Artifact, number: int, url: str) -> dict[str, Any]:
+    """A kept file, with the address that whoever knows it may load it from."""
+    name = last_segment(item.path)
+    return {
+        "id": item.number,
+        "created": _time(item.created),
+        "path": item.path,
+        "name": name,
+        "url": f"{url}/api/jobs/{number}/artifacts/{item.mark}/{quote(name, safe='')}",
+        "size": item.size,
+    }
+
+
+def page(results: Sequence[dict[str, Any]], following: int | None, total: int) -> dict[str, Any]:
+    """Some of a list; `following` is the id to go on from."""
+    return {
+        "next": None if following is None else str(following),
+        "results": list(results),
+        "total": total,
+        "results_per_page": PER_PAGE,
+    }
+
+
+def _task(found: Job, part: Part, url: str) -> dict[str, Any]:
+    log = f"{url}/logs/{found.number}/{part.name}/log" if part.taken else None
+    return {"name": part.name, "status": states.of_task(part.state, part.reason), "log": log}
+
+
+def _owner(found: Job) -> dict[str, str]:
+    """Whose it is: who submitted or triggered it, else its project."""
+    name = owner_of(found.key)
+    if name is None:
+        kind, _, rest = found.actor.partition("/")
+        name = rest if kind == "User" else found.key.split("/", 2)[1]
+    return {"canonical_name": f"~{name}", "name": name}
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,91 @@
+"""Posts a body to an address that somebody else wrote: signed, once, without following it anywhere else.
+
+Who can write such an address must not reach what only this machine can (security: requests to inside addresses):
+every address that the name stands for has to be a public one, and that very address is connected to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import secrets
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from reconciler.errors import Refused, Transient
+from reconciler.sealing import Keys
+
+SECONDS = 10.0
+_SHOWN = 2048
+_PURPOSE = "webhook-signature"
+
+
+async def post(keys: Keys, url: str, body: bytes, *, private: bool) -> tuple[int, bytes]:
+    """Status and the beginning of the answer. Refused: not to that address; Transient: no answer."""
+    nonce = secrets.token_hex(8).encode()
+    headers = [
+        (b"Content-Type", b"application/json"),
+        (b"User-Agent", b"steersman"),
+        (b"X-Payload-Nonce", nonce),
+        (b"X-Payload-Signature", base64.b64encode(_key(keys).sign(body + nonce))),
+    ]
+    try:
+        async with (
+            asyncio.timeout(SECONDS),
+            httpcore.AsyncConnectionPool(network_backend=_Backend(private=private)) as pool,
+            pool.stream("POST", url, headers=headers, content=body) as answer,
+        ):
+            shown = b""
+            async for chunk in answer.aiter_stream():
+                shown += chunk
+                if len(shown) >= _SHOWN:
+                    break
+            return answer.status, shown[:_SHOWN]
+    except TimeoutError as error:
+        raise Transient("NoAnswer", f"{url} did not answer within {SECONDS:.0f} s") from error
+    except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+        raise Transient("NoAnswer", f"{url} could not be reached: {error or type(error).__name__}") from error
+
+
+def public_key(keys: Keys) -> str:
+    """What signatures are checked with, in base64."""
+    return base64.b64encode(_key(keys).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def _key(keys: Keys) -> Ed25519PrivateKey:
+    """The same for all daemons with this key file, and for nothing else."""
+    return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(keys.mac(_PURPOSE, "1")))
+
+
+class _Backend(httpcore.AnyIOBackend):
+    """Connections to addresses that have been looked at."""
+
+    def __init__(self, *, private: bool) -> None:
+        self._private = private
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  (httpcore's)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """To the first address that the name stands for."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(each[4][0]) for each in found]
+        inside = [each for each in addresses if not ipaddress.ip_address(each.partition("%")[0]).is_global]
+        if inside and not self._private:
+            raise Refused(
+                "PrivateAddress",
+                f"{host} is {inside[0]}, which is no public address; an operator allows such by the setting "
+                "private_addresses",
+            )
+        return await super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)
