@@ -99,7 +99,8 @@ async def _whole(text: Text, start: int, coding: str, headers: dict[str, str], *
 
 async def _nothing() -> AsyncGenerator[bytes, None]:
     """What a HEAD is answered with."""
-    for chunk in ():
+    none: tuple[bytes, ...] = ()
+    for chunk in none:
         yield chunk
 
 

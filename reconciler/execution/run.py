@@ -170,7 +170,13 @@ class Runs:
     async def recover(self, places: Callable[[str | None], Place]) -> int:
         """After a start: take up every trial that was at work. Gives how many."""
         trials = [t for t in await self._database.read(rows.live_trials) if t.state is not State.PENDING]
-        known = [script for trial in trials for script in await self._scripts_of(trial)]
+        known: list[Script] = []
+        for trial in trials:
+            scripts = await self._scripts_of(trial)
+            for name in several.held(trial, scripts) if self._is_from_here(trial) else ():
+                if not (lock := self._lock(trial, name)).locked():
+                    await lock.acquire()  # before anything new can ask for it
+            known += scripts
         folders = [self._run(trial) for trial in trials] + [
             self.log_folder(r) for r in several.folders(known)
         ]
@@ -380,7 +386,7 @@ class Runs:
             masker=self._masker,
             unshown=self._why_unshown,
             watch_disk=lambda trial, handle: self._disk.watch(trial.id, fillable, disk_bytes, handle.pid),
-            lock=lambda name: self._locks.setdefault((trial.executor, name), asyncio.Lock()),
+            lock=partial(self._lock, trial),
             end=self._end,
             give_up=self._give_up,
             persist=self._persist,
@@ -401,6 +407,10 @@ class Runs:
         if ending.state is State.PASSED:
             await self._keep_caches(trial, order.folder)
         await asyncio.to_thread(self._after, trial, order.folder)
+
+    def _lock(self, trial: LiveTrial, name: str) -> asyncio.Lock:
+        """One at a time on the trial's executor."""
+        return self._locks.setdefault((trial.executor, name), asyncio.Lock())
 
     def _kept(self, order: Order) -> tuple[list[Kept], list[str]]:
         """What its attachments are, and what is wrong with them. Blocks."""

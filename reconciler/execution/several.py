@@ -252,7 +252,8 @@ class Several:
             await self._watch(name, order, handle, notes)
 
     async def _resumed(self, name: str) -> None:
-        """From wherever the last daemon left it."""
+        """From wherever the last daemon left it; its lock is taken already."""
+        lock = self._specs[name].get("exclusive")
         run = self._runs[name]
         order = self._order_of(name, run or "")
         found: Any = NotStarted()
@@ -260,19 +261,26 @@ class Several:
             boot = ((self._trial.worker or "") + "@@").split("@")[2]
             found = await asyncio.to_thread(supervisor.attach, order.run, claimed_boot=boot or None)
         if isinstance(found, NotStarted):
+            self._release(lock)
+        if isinstance(found, NotStarted):
             await self._move(name, State.PENDING, run=None, started_at=None)
             if self._stop.asked:
                 await self._move(name, State.SKIPPED, Reason.NOT_REACHED)
             else:
                 await self._fresh(name)
-        elif isinstance(found, Supervised):
-            lock = self._specs[name].get("exclusive")
-            held = self._tools.lock(lock) if lock is not None else asyncio.Lock()
-            async with held:  # it had it before: nobody has begun yet who could be waited for
+            return
+        try:
+            if isinstance(found, Supervised):
                 await self._watch(name, order, found, ())
-        else:
-            ended = None if isinstance(found, Lost) else found
-            await self._conclude(name, order, Verdict(ended), None, None)
+            else:
+                ended = None if isinstance(found, Lost) else found
+                await self._conclude(name, order, Verdict(ended), None, None)
+        finally:
+            self._release(lock)
+
+    def _release(self, lock: str | None) -> None:
+        if lock is not None and (held := self._tools.lock(lock)).locked():
+            held.release()
 
     def _folder_name(self, name: str) -> str:
         """The next one: what was claimed once is never started again there. Blocks."""
@@ -382,6 +390,12 @@ class Several:
 def begun(known: Sequence[Script]) -> bool:
     """Has any of them been started?"""
     return any(script.state not in (State.PENDING, State.WAITING) for script in known)
+
+
+def held(trial: LiveTrial, known: Sequence[Script]) -> list[str]:
+    """The locks of those that are at work."""
+    locks = {spec["name"]: spec.get("exclusive") for spec in trial.policy.get("scripts") or ()}
+    return [lock for script in known if script.state is State.EXECUTING and (lock := locks.get(script.name))]
 
 
 def folders(known: Sequence[Script]) -> list[str]:

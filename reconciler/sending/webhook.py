@@ -12,14 +12,15 @@ import ipaddress
 import secrets
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpcore
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from reconciler.errors import Refused, Transient
 from reconciler.sealing import Keys
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SECONDS = 10.0
 _SHOWN = 2048
@@ -55,11 +56,17 @@ async def post(keys: Keys, url: str, body: bytes, *, private: bool) -> tuple[int
 
 def public_key(keys: Keys) -> str:
     """What signatures are checked with, in base64."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     return base64.b64encode(_key(keys).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 
 def _key(keys: Keys) -> Ed25519PrivateKey:
     """The same for all daemons with this key file, and for nothing else."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+    )  # only who sends pays for it
+
     return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(keys.mac(_PURPOSE, "1")))
 
 

@@ -63,6 +63,9 @@ def test_a_new_key_takes_over(tmp_path: Path) -> None:
         "two.yaml": document(TOKEN, seal(b"the-old-value", old.recipient, TOKEN))
         + "---\n"
         + document(OTHER, seal(b"else", old.recipient, OTHER)),
+        "bad.yaml": document("Secret/shop/_/bad", seal(b"kept", old.recipient, "x")).replace(
+            "type:  value", "type:  values"
+        ),
         "foreign.yaml": document(FOREIGN, seal(b"lost", foreign.recipient, FOREIGN)),
     }
     repo.commit(files)
@@ -73,12 +76,13 @@ def test_a_new_key_takes_over(tmp_path: Path) -> None:
     assert (data / "server.key").stat().st_mode & 0o777 == 0o600
 
     with process(repo.path, data, STEERSMAN_ALLOW_UNSANDBOXED="1") as running:
-        running.wait_for(lambda c: c.get("/reconciler/status").json()["resources"]["total"] == 5)
+        running.wait_for(lambda c: c.get("/reconciler/status").json()["resources"]["total"] == 6)
         assert use(running) == "passed"
         before = repo.head()
         code, out, errors = command(running, "reseal")
         assert (code, out) == (1, f"2 secrets sealed anew in commit {repo.head()[:12]}\n")
         assert f"{FOREIGN} is sealed to another key" in errors
+        assert "Secret/shop/_/bad is not valid, so it was left as it is" in errors
         changed = repo.git("diff", "-U0", before, "HEAD").splitlines()
         lines = [line for line in changed if line[:1] in "+-" and line[:3] not in ("+++", "---")]
         assert len(lines) == 4

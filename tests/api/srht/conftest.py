@@ -22,7 +22,9 @@ FILES = {
     "executor.yaml": document("Executor", "name: exec-1", f"{{max_load: 8, images: {IMAGES}}}"),
     "project.yaml": document("Project", "name: shop")
     + "---\n"
-    + document("RoleBinding", "name: bob, project: shop", "{role: write, subjects: [{kind: User, name: bob}]}"),
+    + document(
+        "RoleBinding", "name: bob, project: shop", "{role: write, subjects: [{kind: User, name: bob}]}"
+    ),
     "builds.yaml": document(
         "Build",
         "name: two, project: shop",

@@ -15,11 +15,12 @@ from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
 from reconciler.execution.sandbox import bubblewrap
 from reconciler.model.job import Checkout, Job, Reason, Script, State
+from reconciler.sealing import load, make, seal
 from reconciler.store import jobs
 from reconciler.store.jobs import NewJob
 from tests.conftest import NewDatabase
 from tests.running import build, finished, live, text_of
-from tests.support import SpecRepository, daemon, eventually, settings_for
+from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
 pytestmark = pytest.mark.skipif(
     bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
@@ -283,3 +284,176 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path, new_database: NewDatabas
 
     number = asyncio.run(first())
     asyncio.run(second(number))
+
+
+def sealed(name: str, value: bytes, data: Path) -> str:
+    """A Secret of the project shop."""
+    key = f"Secret/shop/_/{name}"
+    text = seal(value, load(data / "server.key").recipient, key)
+    return (
+        f"apiVersion: steersman/v1\nkind: Secret\nmetadata: {{name: {name}, project: shop}}\n"
+        f"spec: {{type: value, sealed: {text}}}\n"
+    )
+
+
+def with_secrets(
+    tmp_path: Path,
+    new_database: NewDatabase,
+    secrets: dict[str, bytes],
+    work: Callable[[Daemon, SpecRepository], Awaitable[None]],
+) -> None:
+    """A daemon with these Secrets."""
+    data, repo = tmp_path / "data", SpecRepository(tmp_path / "specs")
+    data.mkdir(mode=0o700)
+    make(data / "server.key")
+    files = {f"{name}.yaml": sealed(name, value, data) for name, value in secrets.items()}
+    repo.commit({"project.yaml": PROJECT, "work.yaml": SPECS, **files})
+
+    async def inside() -> None:
+        async with daemon(settings_for(repo, data, database=new_database())) as running:
+            await asyncio.wait_for(work(running, repo), 90)
+
+    asyncio.run(inside())
+
+
+def test_no_script_shows_a_secret_of_any(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Neither its own, nor its task's, nor one that another script left in the home; nor do outputs."""
+    values = {"task": b"the-value-of-the-task", "own": b"the-value-of-one-script"}
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        own = {"U": {"secret_ref": "own"}}
+        scripts = chain(
+            ("a", 'echo "a $T"'),
+            (
+                "b",
+                'echo "b $T $U" | tee ~/left; echo "OUT=$U" >>$STEERSMAN_OUTPUTS; echo "B=1" >>$STEERSMAN_OUTPUTS',
+            ),
+            ("c", "cat ~/left"),
+        )
+        scripts[1]["environment_variables"] = own
+        number = await submit(running, scripts, environment_variables={"T": {"secret_ref": "task"}})
+        job = await finished(running, number)
+        assert job.state is State.PASSED, job
+        text = await text_of(running, number)
+        assert "b [" in text or "b *" in text
+        for value in values.values():
+            assert value.decode() not in text
+        assert job.tasks[0].trials[0].outputs == {"B": "1"}
+
+    with_secrets(tmp_path, new_database, values, work)
+
+
+def test_a_secret_that_is_changed_between_two_scripts(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Both values are masked in what comes after."""
+
+    async def work(running: Daemon, repo: SpecRepository) -> None:
+        scripts = chain(
+            ("a", 'echo "$T" >~/old; while [ ! -e ~/go ]; do sleep 0.05; done'), ("b", 'echo "$T"; cat ~/old')
+        )
+        number = await submit(running, scripts, environment_variables={"T": {"secret_ref": "task"}})
+        home = await eventually(lambda: next((tmp_path / "data/workspaces").glob("*/home/old"), None))
+        repo.commit({"task.yaml": sealed("task", b"the-new-value-of-it", tmp_path / "data")})
+        await running.installation.run_now("source")
+        (home.parent / "go").touch()
+        assert (await finished(running, number)).state is State.PASSED
+        text = await text_of(running, number)
+        assert "the-new-value-of-it" not in text
+        assert "the-old-value-of-it" not in text
+
+    with_secrets(tmp_path, new_database, {"task": b"the-old-value-of-it"}, work)
+
+
+def test_what_ignores_a_cancel_ignores_no_limit(tmp_path: Path, new_database: NewDatabase) -> None:
+    """The task's own time is from the first script to the last."""
+
+    async def work(running: Daemon) -> None:
+        scripts = chain(("a", "sleep 0.3"), ("b", "sleep 60"), ("c", "true"))
+        for script in scripts:
+            script["ignore_abort"] = True
+        job = await finished(running, await submit(running, scripts, timeout_seconds=1))
+        assert (job.state, job.reason) == (State.DEFECTIVE, Reason.TIMEOUT)
+        assert states(job)["a"] == (State.PASSED, None)
+        assert states(job)["b"] == (State.DEFECTIVE, Reason.TIMEOUT)
+        assert states(job)["c"][0] is State.SKIPPED
+
+    run(tmp_path, new_database, work)
+
+
+def test_the_disk_is_bounded_also_for_what_ignores_a_cancel(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    executor = (
+        "---\napiVersion: steersman/v1\nkind: Executor\nmetadata: {name: small}\n"
+        "spec: {limits: {disk_bytes: 2097152}}\n"
+    )
+    fill = "i=0; while [ $i -lt 600 ]; do head -c 200000 /dev/zero >>big; sleep 0.05; i=$((i+1)); done"
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        script = {"name": "s", "run": fill, "start_when": [], "ignore_abort": True}
+        job = await finished(running, await submit(running, [script]))
+        assert (job.state, job.reason) == (State.FAILED, Reason.DISK_LIMIT)
+
+    live(tmp_path, new_database, SPECS + executor, work)
+
+
+def test_who_waits_for_a_lock_has_been_chosen(tmp_path: Path, new_database: NewDatabase) -> None:
+    """It is not skipped meanwhile, whatever else ends; and a restart does not let two in."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"work.yaml": SPECS, "project.yaml": PROJECT})
+    settings = settings_for(repo, tmp_path / "data", database=new_database())
+    hold = {
+        "name": "hold", "run": "while [ ! -e ~/go ]; do sleep 0.05; done", "start_when": [], "exclusive": "one",
+    }  # fmt: skip
+    wait = [
+        {"name": "other", "run": "true", "start_when": []},
+        {"name": "mine", "run": "echo mine", "start_when": [], "exclusive": "one"},
+    ]
+
+    async def first() -> tuple[int, int]:
+        async with Daemon(settings) as running:
+            await running.installation.run_now("source")
+            one = await submit(running, [hold])
+
+            async def begun() -> bool:
+                found = (await scripts_of(running, one)).get("hold")
+                return found is not None and found.state is State.EXECUTING and found.run is not None
+
+            await eventually(begun)
+            two = await submit(running, wait)
+
+            async def waits() -> bool:
+                found = await scripts_of(running, two)
+                return found["mine"].state is State.WAITING and found["other"].state is State.PASSED
+
+            await eventually(waits)
+            await asyncio.sleep(0.3)
+            assert (await scripts_of(running, two))["mine"].state is State.WAITING
+            return one, two
+
+    async def second(one: int, two: int) -> None:
+        async with daemon(settings) as running:
+            await asyncio.sleep(0.5)
+            assert (await scripts_of(running, two))["mine"].state is State.WAITING
+            for home in (tmp_path / "data/workspaces").glob("*/home"):
+                (home / "go").touch()
+            assert (await finished(running, one)).state is State.PASSED
+            assert (await finished(running, two)).state is State.PASSED
+
+    asyncio.run(second(*asyncio.run(first())))
+
+
+def test_a_script_that_never_began_has_no_place_in_the_log(tmp_path: Path, new_database: NewDatabase) -> None:
+    """So that no byte of it moves when the trial ends."""
+
+    async def work(running: Daemon) -> None:
+        scripts = [
+            *chain(("a", "echo one; exit 1"), ("b", "true")),
+            {"name": "c", "run": "echo two", "start_when": []},
+        ]
+        scripts[-1]["start_when"] = after("a", states=("failed",))
+        number = await submit(running, scripts)
+        await finished(running, number)
+        text = await text_of(running, number)
+        assert text == "==> build #1 a <==\none\n==> build #1 c <==\ntwo\n"
+
+    run(tmp_path, new_database, work)

@@ -120,3 +120,24 @@ def test_a_log_written_anew_from_a_record_on_is_found(log: Path) -> None:
             (micros, mark),
         )
     assert verify(log)[1] == f"{END} event 5 some were cut off, or that one was changed"
+
+
+def test_a_file_that_is_damaged_is_told(log: Path) -> None:
+    """Whatever bit of the pages that hold the log: an answer in words, and the record at which it stops."""
+    with sqlite3.connect(log) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        raw.execute("PRAGMA journal_mode = DELETE")
+        (page,) = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+        (size,) = raw.execute("PRAGMA page_size").fetchone()
+    whole = log.read_bytes()
+    start = (page - 1) * size
+    told = set()
+    for place in [*range(12), *range(size - 2500, size, 7)]:
+        damaged = bytearray(whole)
+        damaged[start + place] ^= 1 << place % 8
+        copy = log.with_name("copy.db")
+        copy.write_bytes(damaged)
+        _, fault = verify(copy)
+        told.add((fault or "sound").split()[0])
+        assert fault is None or fault.startswith(("event ", "the log does not end"))
+    assert told >= {"event"}
