@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, connect_sse
@@ -156,10 +158,18 @@ def connect(server: str | None, token: str | None) -> Client:
     """From flags, the environment, `steersman login`, or a token file of a daemon started from this folder."""
     server = address_of(server)
     token = token or os.environ.get("STEERSMAN_TOKEN") or remembered.token_of(server)
-    if token is None:
+    if token is None and _is_here(server):  # nobody else's server is to see it
         found = next((Path(place) for place in _NEAR if Path(place).is_file()), None)
         token = found.read_text(encoding="utf-8").strip() if found else None
     return Client(server, token)
+
+
+def _is_here(server: str) -> bool:
+    host = urlsplit(server).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def address_of(server: str | None) -> str:

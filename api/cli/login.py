@@ -7,6 +7,7 @@ only with the verifier, which never leaves this process but to the server itself
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Queue
@@ -45,11 +46,7 @@ def login(
             import webbrowser
 
             webbrowser.open(address)
-        try:
-            code = codes.get(timeout=PATIENCE)
-        except Empty:
-            fail("nobody has signed in for five minutes", 3)
-    made = client.post(f"{_PATH}/token", {"code": code, "verifier": verifier})[1]
+        made = _token(client, codes, verifier)
     remembered.keep(client.server, made["token"], made["expires"])
     told = {name: made[name] for name in ("subject", "expires")} | {"server": client.server}
     if output is Format.JSON:
@@ -71,6 +68,23 @@ def logout(server: Server = None, output: Output = Format.TABLE) -> None:
         show_json({"server": address, "signed_out": token is not None})
     else:
         typer.echo(f"signed out at {address}" if token is not None else f"nobody is signed in at {address}")
+
+
+def _token(client: Client, codes: Queue[str], verifier: str) -> dict[str, Any]:
+    """For the first code that the server takes: anybody on this machine can bring one here."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            code = codes.get(timeout=max(0.0, until - time.monotonic()))
+        except Empty:
+            fail("nobody has signed in for five minutes", 3)
+        answer = client.ask("POST", f"{_PATH}/token", json={"code": code, "verifier": verifier})
+        if answer.status_code < 400:
+            found: dict[str, Any] = answer.json()
+            return found
+        if answer.status_code != 403:
+            explain(answer)
+        typer.echo("a code came that this sign-in did not ask for; waiting on", err=True)
 
 
 def _check(client: Client, asked: dict[str, Any]) -> None:

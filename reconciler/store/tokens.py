@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from reconciler.model.rights import LEVELS, Level, Scope
 from reconciler.store.rows import new_id
@@ -118,6 +118,12 @@ def revoke_within(connection: Connection, project: str, environment: str | None,
     if environment is not None:
         where.append(tokens.c.environment == environment)
     return connection.execute(update(tokens).where(*where).values(revoked_at=now)).rowcount
+
+
+def forget(connection: Connection, before: datetime) -> int:
+    """Drop those that were of no use any more before a moment; how many. The event log goes on telling of them."""
+    over = or_(tokens.c.expires < before, tokens.c.revoked_at < before)
+    return connection.execute(delete(tokens).where(over)).rowcount
 
 
 def replace_administrator(connection: Connection, mark: str, token: NewToken) -> None:
