@@ -15,6 +15,7 @@ from specs.manifest import BadManifest, Manifest, Trigger, check_triggers, parse
 
 LONGEST_MANIFEST = 16_383
 LONGEST_NOTE = 4_096
+LONGEST_LIST = 1_000
 
 _TAG = re.compile(r"[a-z0-9_.:-]+", re.ASCII)
 _USER = re.compile(r"~?[A-Za-z0-9_.-]+", re.ASCII)
@@ -91,6 +92,9 @@ class _Fields:
     def texts(self, name: str, default: tuple[str, ...], check: Check) -> tuple[str, ...]:
         value = self._of_type(name, list, "a list of strings")
         if value is None:
+            return default
+        if len(value) > LONGEST_LIST:
+            self.faults.append((name, f"must have at most {LONGEST_LIST:,} items, not {len(value):,}"))
             return default
         self.faults += ((name, reason) for reason in dict.fromkeys(_of_items(value, check)))
         return tuple(str(item) for item in value)

@@ -100,8 +100,13 @@ def evaluate(tasks: Sequence[Verdict], *, started: bool) -> Verdict:
 
 
 def task_verdict(task: Task) -> Verdict:
-    """A task's state from its trials (cider-ci 5.2) once no more are to come; with `satisfy-last`, the newest one's."""
+    """A task's state from its trials (cider-ci 5.2) once no more are to come; with `satisfy-last`, the newest one's.
+
+    One that somebody asked for is waited for, whatever was before it.
+    """
     trials = task.trials
+    if any(trial.actor is not None and trial.state is State.PENDING for trial in trials):
+        return State.PENDING, None
     if task.policy.get("aggregate") == "satisfy-last" and trials and trials[-1].state.finished:
         return trials[-1].state, trials[-1].reason
     states = [trial.state for trial in trials]

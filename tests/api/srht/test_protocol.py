@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.model.job import Reason, State
 from specs.manifest import parse
 from tests.api.escape.conftest import document
 from tests.api.srht.conftest import FILES, M, World, absent, refused, states, tasks
@@ -180,13 +179,50 @@ def test_a_generated_manifest_is_valid(world: World) -> None:
     ]
 
 
-@pytest.mark.parametrize("reason", [None, *Reason])
-def test_every_state_has_a_word(reason: Reason | None) -> None:
-    """Whatever our model makes of a job or a script."""
-    from api.srht import states as words
+def test_a_repeated_request_makes_one_job(world: World) -> None:
+    """Where it has a key."""
+    headers = {"Idempotency-Key": "once"}
+    found = [world["jo"].post("/api/jobs", json=BODY, headers=headers) for _ in range(2)]
+    assert found[0].json() == found[1].json()
+    assert world["jo"].post("/api/jobs", json=BODY).json()["id"] != found[0].json()["id"]
 
-    for state in State:
-        assert words.of_task(state, reason) in ("pending", "running", "success", "failed", "skipped")
-        if state in (State.WAITING, State.DISPATCHING, State.SKIPPED):
-            continue  # no job is ever in these
-        assert words.JOB.get((state, reason)) or words.JOB[state, None]
+
+ODD = (
+    "%00",
+    "%FF",
+    "%C3%28",
+    "9" * 30,
+    "1e3",
+    "x" * 6000,
+    "%ED%A0%80",
+    "%0D%0A",
+    "..%2F..",
+    "%",
+    "%2F",
+    "%EF%BC%91",
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/jobs/@",
+        "/api/jobs/@/artifacts",
+        "/api/jobs/@/manifest",
+        "/api/jobs/@/start",
+        "/api/jobs/@/cancel",
+        "/api/jobs/1/artifacts/@/a",
+        "/api/jobs/1/artifacts/0123456789abcdef/@",
+        "/logs/@/log",
+        "/logs/1/@/log",
+        "/api/job-group/@",
+    ],
+)
+def test_a_poisoned_path_finds_nothing(world: World, path: str) -> None:
+    """404 in this API's form, also for what no route takes."""
+    for odd in ODD:
+        target = path.replace("@", odd).encode()
+        request = world["jo"].build_request("POST" if path.endswith(("start", "cancel")) else "GET", "/")
+        request.url = request.url.copy_with(raw_path=target)
+        absent(world["jo"].send(request))
+    assert "request-crashed" not in world.running.log()
