@@ -22,6 +22,7 @@ from api.native import declare, events, jobs, logs, metrics, plan, secrets, sign
 from api.native.bodies import json_only
 from api.native.identity_provider import IdentityProvider
 from api.paths import ESCAPE, SRHT, below
+from api.srht import answers
 from api.srht import errors as srht_errors
 from api.srht import routes as srht
 from reconciler.access import Caller
@@ -87,6 +88,7 @@ def create(installation: Installation) -> Litestar:
     app = Litestar(
         route_handlers=[*HANDLERS, escape.ROUTER, srht.ROUTER],
         state=state,
+        on_startup=[_describe],
         guards=[json_only],
         dependencies={
             "installation": Provide(_installation, sync_to_thread=False),
@@ -121,6 +123,12 @@ def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     if below(path, *SRHT):
         return srht_errors.handle(request, error)
     return problems.handle(request, error)
+
+
+def _describe(app: Litestar) -> None:
+    """How jobs are shown to those whom they are sent to when they have ended."""
+    installation: Installation = app.state.installation
+    installation.described["manifest"] = lambda job: answers.job(job, installation.url)
 
 
 def _installation(state: State) -> Installation:

@@ -23,7 +23,7 @@ from reconciler.controllers.rights import (
 from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
-from reconciler.model.job import Job
+from reconciler.model.job import Job, owner_of
 from reconciler.model.rights import INSTALLATION, Level, Rights, Scope, scope_of
 from specs.meta import Key
 
@@ -69,7 +69,9 @@ class Caller:
         return self.rights.everywhere is not None
 
     def sees(self, key: str) -> bool:
-        """Is there a role on the resource of this KEY?"""
+        """Is there a role on the resource of this KEY? Of jobs that belong to somebody: is it an administrator?"""
+        if owner_of(key) is not None:
+            return self.administrator
         if self.sees_all:
             return True
         found = parsed(key)
@@ -77,7 +79,12 @@ class Caller:
 
     def sees_job(self, number: int, key: str, granted: Level | None) -> bool:
         """The job itself, for its own scripts; as what it is a run of; or as it was `granted`."""
-        return self.job == number or self.sees(key) or (granted is not None and not self.running)
+        return self.job == number or self.sees(key) or (granted is not None and self.holds_grants)
+
+    @property
+    def holds_grants(self) -> bool:
+        """Is it somebody to whom jobs may be granted? A token of one project has no part in them."""
+        return not self.running and self.within == INSTALLATION
 
     def _level(self, key: Key) -> Level | None:
         scope = scope_of(key)

@@ -100,6 +100,16 @@ async def eventually(check: Callable[[], Any], seconds: float = 20.0) -> Any:
         await asyncio.sleep(0.02)
 
 
+def eventually_now(check: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """The same outside of a loop."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true in {seconds} s: {check}")
+        time.sleep(0.05)
+    return found
+
+
 @dataclass
 class Process:
     """A daemon in a process of its own, as a user runs it."""

@@ -63,7 +63,7 @@ async def _send(
     settings = installation.settings
     try:
         if trigger["action"] == "webhook":
-            body = msgspec.json.encode(shown)
+            body = msgspec.json.encode({name: value for name, value in shown.items() if name != "tags"})
             url, private = str(trigger["url"]), settings.private_addresses
             status, answer = await webhook.post(installation.keys, url, body, private=private)
             told = f"{url} answered {status}: {answer.decode(errors='replace')}"

@@ -39,7 +39,7 @@ async def page(
 
 def _shown(caller: Caller, item: Recorded) -> bool:
     """What concerns no resource tells of all of them: it is for those who see everything."""
-    return caller.sees_all or (item.event.key is not None and caller.sees(item.event.key))
+    return caller.sees_all if item.event.key is None else caller.sees(item.event.key)
 
 
 async def follow(installation: Installation, caller: Caller, after: int) -> AsyncIterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from reconciler.passes.dispatch import offers
 from reconciler.store import attachments, grants
 from reconciler.store import jobs as rows
 from reconciler.store.jobs import Sight
+from specs.meta import SCOPES
 
 
 async def page(
@@ -154,11 +155,11 @@ def _script(script: Script) -> dict[str, Any]:
 
 
 def _sight(caller: Caller) -> Sight | None:
-    """What a caller sees of all jobs; a script, its own."""
-    if caller.sees_all:
+    """What a caller sees of all jobs; a script, its own. Those that belong to somebody, an administrator sees too."""
+    if caller.administrator:
         return None
-    prefixes = [_prefix(scope) for scope in caller.rights.roles]
-    return Sight(prefixes, caller.job, None if caller.running else caller.subject)
+    prefixes = [f"{kind}/" for kind in SCOPES] if caller.sees_all else map(_prefix, caller.rights.roles)
+    return Sight(tuple(prefixes), caller.job, caller.subject if caller.holds_grants else None)
 
 
 def _prefix(scope: Scope) -> str:

@@ -28,6 +28,7 @@ _STARTS = 8
 FINAL = frozenset({"passed", "failed", "defective", "aborted", "skipped"})
 JOBS = {
     "wide": 1, "code": 1, "failing": 2, "loud": 1, "endless": 2, "after": 1, "served": 1, "many": 2, "greet": 1,
+    "build": 1,
 }  # fmt: skip
 """Jobs that there are in the end, by Build."""
 
@@ -215,6 +216,7 @@ def play(drive: Drive) -> None:
     _commit(drive, world.second, many=1, served=1, endless=2)
     body = {"key": "Build/shop/_/greet", "inputs": {"WHO": "Alice"}}
     drive.post("/reconciler/trigger", body, lambda: drive.has(greet=1))
+    drive.post("/api/jobs", {"manifest": world.manifest}, lambda: drive.has(build=1))
     _commit(drive, world.third)
     _retry(drive)
     _commit(drive, world.fourth, many=2)

@@ -25,7 +25,7 @@ from tests.crash.scenario import World
 
 Script = tuple[str, int, str, int, str]
 """Build, ordinal of the job, task, attempt, name of the script."""
-_KEPT = frozenset({"log", "log.zst", "index", "start", "exit", "end", "services"})
+_KEPT = frozenset({"log", "log.zst", "index", "start", "exit", "end", "services", "scripts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +109,17 @@ def compare(expected: Outcome, actual: Outcome) -> Faults:
 
 def left_behind(world: World) -> list[str]:
     """What should not be there once all has ended and the daemon is gone: files, processes, control groups."""
-    runs = [path for path in (world.data / "runs").glob("*/*") if path.is_dir()]
+    folders = (path for pattern in ("*/*", "*/*/scripts/*") for path in (world.data / "runs").glob(pattern))
+    runs = [path for path in folders if path.is_dir()]
     cookies = {cookie(run): str(run.relative_to(world.data)) for run in runs}
     return [*_files(world.data, runs), *_processes(world, cookies), *_groups(cookies), *_database(world.data)]
 
 
 def clear(world: World) -> None:
     """Remove what a faulty run left outside of its folder."""
-    for run in (world.data / "runs").glob("*/*"):
-        groups.finish(cookie(run))
+    for pattern in ("*/*", "*/*/scripts/*"):
+        for run in (world.data / "runs").glob(pattern):
+            groups.finish(cookie(run))
 
 
 def _shape(drive: Drive, job: Job, detail: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,27 @@ _GREET = (_task("greet", 'echo "hello $INPUT_WHO"', attachments=["nothing.txt"])
 _AFTER = (_task("follow", 'echo "after $STEERSMAN_TRIGGER"'),)
 
 
+# Scripts one after the other in one home: the second writes down its start, the last shows what each of them left.
+_MANIFEST = """\
+image: box
+environment: {{MARKS: '{marks}'}}
+tasks:
+- first: |
+    {{ set +x; }} 2>/dev/null
+    echo first >>~/trace; sleep 0.1; echo one
+- second: |
+    {{ set +x; }} 2>/dev/null
+    STEERSMAN_BUILD=build
+    {mark}
+    echo second >>~/trace; sleep 0.1; echo two
+- third: |
+    {{ set +x; }} 2>/dev/null
+    echo third >>~/trace; cat ~/trace; complete-build
+- never: exit 1
+artifacts: [trace]
+"""
+
+
 def _build(name: str, tasks: tuple[Task, ...], marks: Path, **spec: Any) -> dict[str, Any]:
     body = {"environment_variables": {"MARKS": str(marks)}, "triggers": [{"type": "change"}]} | spec
     return {
@@ -111,7 +132,11 @@ def _build(name: str, tasks: tuple[Task, ...], marks: Path, **spec: Any) -> dict
 def _executors(marks: Path) -> list[dict[str, Any]]:
     """One in a sandbox; one without, whose logs go through the recorder."""
     common = {"max_load": 6, "writable": [str(marks)]}
-    specs = {"boxed": common | {"traits": ["boxed"]}, "bare": common | {"sandbox": "off", "traits": ["bare"]}}
+    images = {"host": {"type": "host"}, "box": {"type": "host"}}
+    specs = {
+        "boxed": common | {"traits": ["boxed"], "images": images},
+        "bare": common | {"sandbox": "off", "traits": ["bare"]},
+    }
     return [
         {"apiVersion": "steersman/v1", "kind": "Executor", "metadata": {"name": name}, "spec": spec}
         for name, spec in specs.items()
@@ -150,6 +175,11 @@ class World:
         """What the scripts wrote when they began: build, job, task, attempt, trial."""
         text = (self.marks / STARTS).read_text(encoding="utf-8")
         return [line.split("\t") for line in text.splitlines()]
+
+    @property
+    def manifest(self) -> str:
+        """What somebody submits."""
+        return _MANIFEST.format(marks=self.marks, mark=_MARK.strip())
 
     def first(self) -> str:
         """The commit that is there before the daemon is."""

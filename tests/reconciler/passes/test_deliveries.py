@@ -6,11 +6,9 @@ import asyncio
 import base64
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,46 +26,12 @@ from reconciler.store import deliveries
 from reconciler.store.deliveries import FAILED, PENDING, SENT, Delivery
 from specs.manifest import parse
 from tests.conftest import NewDatabase
+from tests.receiver import Receiver
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
 pytestmark = pytest.mark.skipif(
     bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
 )
-
-
-class Receiver:
-    """Keeps what is posted to it; answers with `status`, after `wait` if that is not set."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.status = 200
-        self.location: str | None = None
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
-                self.send_response(outer.status)
-                if outer.location:
-                    self.send_header("Location", outer.location)
-                self.send_header("Content-Length", "6")
-                self.end_headers()
-                self.wfile.write(b"thanks")
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End it."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture
