@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,37 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("STEERSMAN_NO_SKIPS"):
     settings.load_profile("ci")
 _numbers = itertools.count(1)
+_DATABASES = ("sqlite", "postgres")
+_ON_BOTH = ("tests/reconciler/store/", "test_convergence.py", "test_running.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What takes longer than a run should is asked for."""
+    parser.addoption(
+        "--both-databases",
+        action="store_true",
+        help="tests of whole daemons on SQLite and PostgreSQL, each on both",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The store is tested on both databases; what only lies upon it, on one of the two, the same in each run."""
+    if config.getoption("--both-databases"):
+        return
+    left = [item for item in items if _elsewhere(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not _elsewhere(item)]
+
+
+def _elsewhere(item: pytest.Item) -> bool:
+    name, mark, parameters = item.nodeid.partition("[")
+    own = getattr(item, "callspec", None)
+    chosen = own.params.get("new_database") if own is not None else None
+    if not mark or chosen is None or any(part in name for part in _ON_BOTH):
+        return False
+    rest = "-".join(part for part in parameters.rstrip("]").split("-") if part not in _DATABASES)
+    return chosen != _DATABASES[zlib.crc32(f"{name}[{rest}".encode()) % 2]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -62,9 +94,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=_DATABASES)
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
-    """Makes migrated, empty databases; every test with it runs on both kinds."""
+    """Makes migrated, empty databases; see `pytest_collection_modifyitems` for which of the two kinds."""
     if request.param == "sqlite":
         template = request.getfixturevalue("sqlite_template")
         return lambda: _copy(template, tmp_path / f"store-{next(_numbers)}.db")

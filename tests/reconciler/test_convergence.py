@@ -160,7 +160,7 @@ async def live(
 
 @pytest.mark.slow
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     phases=[
         Phase.explicit,
