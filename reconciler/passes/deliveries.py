@@ -18,8 +18,6 @@ import structlog
 from reconciler.errors import SteersmanError
 from reconciler.installation import Installation
 from reconciler.model.job import Job
-from reconciler.sending import mail, webhook
-from reconciler.sending.mail import Mail
 from reconciler.store import deliveries as rows
 from reconciler.store import jobs as job_rows
 from reconciler.store.database import Write
@@ -60,6 +58,8 @@ def _end(delivery: Delivery, state: str, note: str, write: Write) -> None:
 async def _send(
     installation: Installation, job: Job, shown: Mapping[str, Any], trigger: Mapping[str, Any]
 ) -> tuple[str, str]:
+    from reconciler.sending import mail, webhook  # only who sends something pays for it
+
     settings = installation.settings
     try:
         if trigger["action"] == "webhook":
@@ -70,7 +70,7 @@ async def _send(
             return (SENT if status < 400 else FAILED), told
         if settings.smtp is None:
             return FAILED, "no mail was sent: this server has no mail server (the setting `smtp`)"
-        written = Mail(_subject(shown), _text(installation, job, shown), *_addresses(trigger))
+        written = mail.Mail(_subject(shown), _text(installation, job, shown), *_addresses(trigger))
         await asyncio.to_thread(mail.send, settings.smtp, written)
         return SENT, f"a mail was sent to {written.to or written.cc}"
     except SteersmanError as error:
