@@ -16,7 +16,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from reconciler.controllers.scripts import Found, Outcome, Part, parts, step, verdict
+from reconciler.controllers.scripts import Outcome, Part, parts, step, verdict
 from reconciler.errors import SteersmanError
 from reconciler.execution import command, containers, groups, handover, processes, supervisor
 from reconciler.execution.command import Order
@@ -86,11 +86,6 @@ class Several:
         self._completed = False
         # something follows from: a state, an end, a stop
         self._news = asyncio.Event()
-
-    @property
-    def found(self) -> Found:
-        """States and reasons by name."""
-        return self._found
 
     async def carry_out(self) -> Ending:
         """Until none runs, and none will; how the trial ended by them."""
