@@ -413,7 +413,9 @@ class Runs:
         return self._locks.setdefault((trial.executor, name), asyncio.Lock())
 
     def _kept(self, order: Order) -> tuple[list[Kept], list[str]]:
-        """What its attachments are, and what is wrong with them. Blocks."""
+        """What its attachments are, and what is wrong with them; nothing of its scripts is left. Blocks."""
+        for claimed in self._run(order.trial).glob("scripts/*"):
+            groups.finish(supervisor.cookie(claimed))  # also of one that a kill kept from its start
         patterns = list(order.policy.get("attachments") or ())
         start = order.folder.home if order.at_home else order.folder.workspace
         return self._store.keep(start, patterns) if patterns and start.is_dir() else ([], [])
