@@ -52,7 +52,7 @@ async def cancel(installation: Installation, caller: Caller, number: int) -> dic
     """Ask a job to end; what runs gets TERM, then KILL. One that has ended stays as it is."""
 
     def work(write: Write) -> Job:
-        job = _for(installation, caller, "cancel", write, number)
+        job = asked_for(installation, caller, "cancel", write, number)
         if apply.cancel(write, job, Reason.CANCELLED):
             write.record("job-cancelled", job.key, {"number": number})
         elif job.state.finished:
@@ -75,7 +75,7 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
     """A new job with the specification, commit and inputs of a finished one (design 13.7)."""
 
     def work(write: Write) -> tuple[int, str]:
-        old = _for(installation, caller, "retry", write, number)
+        old = asked_for(installation, caller, "retry", write, number)
         if not old.state.finished:
             raise Conflict(
                 "NotFinished", f"job {number} is still {old.state.value}; cancel it first, or wait"
@@ -93,7 +93,7 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
             grants=grants.all_of(write.connection, number),
         )
         made = apply.insert(write, new)
-        return made, _load(write, made).id
+        return made, load(write, made).id
 
     made, job_id = await installation.database.write(work, caller.actor)
     installation.wake("dispatch")
@@ -104,7 +104,7 @@ async def try_again(installation: Installation, caller: Caller, number: int, tas
     """One more trial of one task, in any state of it and above `max_trials` (cider-ci 4.9); the job, and the trial."""
 
     def work(write: Write) -> tuple[Job, str]:
-        job = _for(installation, caller, "retry", write, number)
+        job = asked_for(installation, caller, "retry", write, number)
         found = next((each for each in job.tasks if each.id == task), None)
         if found is None:
             raise NotFound("NoSuchTask", f"job {number} has no task {task}")
@@ -113,7 +113,7 @@ async def try_again(installation: Installation, caller: Caller, number: int, tas
         trial = rows.again(write.connection, job, found, caller.subject, write.now, write.version)
         write.record("trial-asked", job.key, {"number": number, "task": found.name, "trial": trial})
         apply.advance(write, number)
-        return _load(write, number), trial
+        return load(write, number), trial
 
     made = await installation.database.write(work, caller.actor)
     installation.wake(f"job/{number}")
@@ -123,19 +123,20 @@ async def try_again(installation: Installation, caller: Caller, number: int, tas
 
 def _create(write: Write, order: Order) -> tuple[int, str]:
     number = apply.create(write, order)
-    return number, _load(write, number).id
+    return number, load(write, number).id
 
 
-def _load(write: Write, number: int) -> Job:
+def load(write: Write, number: int) -> Job:
+    """A job whole, inside of a write. NotFound."""
     job = rows.load(write.connection, number)
     if job is None:
         raise NotFound("NoSuchJob", f"there is no job {number}")
     return job
 
 
-def _for(installation: Installation, caller: Caller, verb: str, write: Write, number: int) -> Job:
+def asked_for(installation: Installation, caller: Caller, verb: str, write: Write, number: int) -> Job:
     """The job, if the caller may ask this of it."""
-    job = _load(write, number)
+    job = load(write, number)
     require_job(installation, caller, verb, job, grants.of(write.connection, number, caller.subject))
     return job
 

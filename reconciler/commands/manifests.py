@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.access import Caller, require_job
+from reconciler.access import Caller
 from reconciler.apply import jobs as apply
-from reconciler.errors import Conflict, Forbidden, NotFound
+from reconciler.commands.jobs import asked_for, load
+from reconciler.errors import Conflict, Forbidden
 from reconciler.installation import Installation
 from reconciler.model.job import Checkout, Job, Reason, manifest_key
 from reconciler.model.owners import owner_name
@@ -80,7 +81,7 @@ async def submit(installation: Installation, caller: Caller, submission: Submiss
     )
 
     def make(write: Write) -> Job:
-        return _load(write, apply.insert(write, new))
+        return load(write, apply.insert(write, new))
 
     job = await installation.database.write(make, caller.actor)
     installation.wake("dispatch")
@@ -91,13 +92,12 @@ async def start(installation: Installation, caller: Caller, number: int) -> Job:
     """Let a job go that waits for a start. Conflict for any other."""
 
     def let_go(write: Write) -> Job:
-        job = _load(write, number)
-        require_job(installation, caller, "start", job, grants.of(write.connection, number, caller.subject))
+        job = asked_for(installation, caller, "start", write, number)
         if not rows.let_go(write.connection, number, write.version):
             raise Conflict("NotHeld", f"job {number} does not wait for a start")
         write.record("job-started", job.key, {"number": number})
         apply.advance(write, number)
-        return _load(write, number)
+        return load(write, number)
 
     job = await installation.database.write(let_go, caller.actor)
     installation.wake("dispatch")
@@ -111,8 +111,7 @@ async def cancel(installation: Installation, caller: Caller, number: int) -> Non
     """
 
     def end(write: Write) -> None:
-        job = _load(write, number)
-        require_job(installation, caller, "cancel", job, grants.of(write.connection, number, caller.subject))
+        job = asked_for(installation, caller, "cancel", write, number)
         if apply.cancel(write, job, Reason.CANCELLED):
             write.record("job-cancelled", job.key, {"number": number})
             apply.advance(write, number)
@@ -139,10 +138,3 @@ def _refusal(installation: Installation, image: str) -> str | None:
         return None
     known = sorted({name for place in places.values() for name in place.spec.get("images") or {"host": {}}})
     return f"no executor of this server offers the image {image}; it has {', '.join(known)}"
-
-
-def _load(write: Write, number: int) -> Job:
-    job = rows.load(write.connection, number)
-    if job is None:
-        raise NotFound("NoSuchJob", f"there is no job {number}")
-    return job
