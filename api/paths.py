@@ -14,8 +14,9 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from litestar import Router
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Guard, Message, Receive, Scope, Send
 
 ESCAPE = "/api/v1"
 SRHT = ("/api/jobs", "/api/job-group", "/logs")
@@ -49,7 +50,20 @@ def asked_for_head(scope: Mapping[str, Any] | Scope) -> bool:
     return _HEAD in scope
 
 
-def tell_all_methods(router: Router) -> None:
+def routes_of(
+    handlers: list[Any], declared: Mapping[int, ResponseSpec], guard: Guard, largest_body: int, tag: str
+) -> Router:
+    """The routes of one served API, with its errors in the OpenAPI document, under a heading of their own."""
+    for handler in handlers:
+        handler.responses = {**declared, **(handler.responses or {})}
+    router = Router(
+        path="/", route_handlers=handlers, guards=[guard], request_max_body_size=largest_body, tags=[tag]
+    )
+    _tell_all_methods(router)
+    return router
+
+
+def _tell_all_methods(router: Router) -> None:
     """Let OPTIONS name every method of a path: it knows those that there were when it was made."""
     for place, route in enumerate(router.routes):
         if isinstance(route, HTTPRoute):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Router
-
 from api.escape import accounts, builds, environments, namespaces, projects, repositories
 from api.escape.errors import DECLARED
 from api.escape.requests import LARGEST_BODY, started
-from api.paths import tell_all_methods
+from api.paths import routes_of
 
 _HANDLERS: list[Any] = [
     builds.user_builds,
@@ -43,14 +41,5 @@ _HANDLERS: list[Any] = [
     repositories.repository_put,
     repositories.repository_delete,
 ]
-for _handler in _HANDLERS:
-    _handler.responses = DECLARED | (_handler.responses or {})
 
-ROUTER = Router(
-    path="/",
-    route_handlers=_HANDLERS,
-    guards=[started],
-    request_max_body_size=LARGEST_BODY,
-    tags=["Escape state"],
-)
-tell_all_methods(ROUTER)
+ROUTER = routes_of(_HANDLERS, DECLARED, started, LARGEST_BODY, "Escape state")

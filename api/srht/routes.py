@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Router
-
-from api.paths import tell_all_methods
+from api.paths import routes_of
 from api.srht import jobs, logs
 from api.srht.errors import DECLARED
 from api.srht.requests import LARGEST_BODY, scoped
@@ -23,14 +21,5 @@ _HANDLERS: list[Any] = [
     logs.setup_log,
     logs.task_log,
 ]
-for _handler in _HANDLERS:
-    _handler.responses = DECLARED | (_handler.responses or {})
 
-ROUTER = Router(
-    path="/",
-    route_handlers=_HANDLERS,
-    guards=[scoped],
-    request_max_body_size=LARGEST_BODY,
-    tags=["builds.sr.ht"],
-)
-tell_all_methods(ROUTER)
+ROUTER = routes_of(_HANDLERS, DECLARED, scoped, LARGEST_BODY, "builds.sr.ht")
