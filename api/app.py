@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
@@ -13,22 +15,48 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from api import paths, problems
+from api import paths, problems, unchanged
 from api.auth import Authentication, Credentials
+from api.cider import cors
+from api.cider import errors as cider_errors
+from api.cider import routes as cider
 from api.escape import errors as escape_errors
 from api.escape import routes as escape
 from api.idempotency import Idempotency, no_turns
-from api.native import declare, events, jobs, logs, metrics, plan, secrets, sign_in, status
+from api.native import (
+    calendar,
+    declare,
+    events,
+    gate,
+    home,
+    jobs,
+    logs,
+    metrics,
+    plan,
+    releases,
+    secrets,
+    sign_in,
+    status,
+)
 from api.native.bodies import json_only
 from api.native.identity_provider import IdentityProvider
-from api.paths import ESCAPE, SRHT, below
-from api.srht import answers
+from api.paths import CIDER, ESCAPE, PDC, SQEDULE, SRHT, below
+from api.pdc import around as pdc_around
+from api.pdc import errors as pdc_errors
+from api.pdc import routes as pdc
+from api.sqedule import answers as sqedule_answers
+from api.sqedule import errors as sqedule_errors
+from api.sqedule import routes as sqedule
+from api.sqedule import slashes
+from api.srht import answers, page
 from api.srht import errors as srht_errors
 from api.srht import routes as srht
 from reconciler.access import Caller
 from reconciler.installation import Installation
+from reconciler.model.request import Verdict
 
 HANDLERS: list[Any] = [
+    home.home,
     status.health,
     status.overview,
     status.resource_list,
@@ -51,6 +79,16 @@ HANDLERS: list[Any] = [
     jobs.retry,
     jobs.attachment_list,
     jobs.attachment,
+    releases.release_list,
+    gate.approval_list,
+    gate.approval_add,
+    gate.freeze_list,
+    gate.freeze_add,
+    gate.pass_list,
+    gate.pass_add,
+    gate.when,
+    calendar.entries,
+    calendar.feed,
     logs.log,
     logs.log_stream,
     logs.log_search,
@@ -67,8 +105,10 @@ HANDLERS: list[Any] = [
     sign_in.token,
     sign_in.sign_out,
     metrics.metrics,
+    page.job_page,
 ]
-
+_SHARED = ("/", "/health")
+"""Paths that the Escape State Service API has in common with our own."""
 
 for _handler in HANDLERS:
     _handler.responses = problems.DECLARED | (_handler.responses or {})
@@ -82,11 +122,12 @@ def create(installation: Installation) -> Litestar:
             "installation": installation,
             "credentials": Credentials(installation),
             "turns": no_turns(),
+            "leaving": asyncio.Event(),
             "identity_provider": None if oidc is None else IdentityProvider(oidc),
         }
     )
     app = Litestar(
-        route_handlers=[*HANDLERS, escape.ROUTER, srht.ROUTER],
+        route_handlers=[*HANDLERS, escape.ROUTER, srht.ROUTER, cider.ROUTER, pdc.ROUTER, sqedule.ROUTER],
         state=state,
         on_startup=[_describe],
         guards=[json_only],
@@ -111,7 +152,10 @@ def create(installation: Installation) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = paths.around(app.asgi_handler, lambda path: below(path, ESCAPE, *SRHT))
+    steady = unchanged.around(app.asgi_handler, lambda: installation.database.version)
+    apart = (ESCAPE, *SRHT, CIDER, PDC, SQEDULE)
+    handler = paths.around(steady, lambda path: path in _SHARED or below(path, *apart))
+    app.asgi_handler = cors.around(pdc_around.around(slashes.around(handler)))
     return app
 
 
@@ -122,13 +166,22 @@ def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         return escape_errors.handle(request, error)
     if below(path, *SRHT):
         return srht_errors.handle(request, error)
+    if below(path, CIDER):
+        return cider_errors.handle(request, error)
+    if below(path, PDC):
+        return pdc_errors.handle(request, error)
+    if below(path, SQEDULE):
+        return sqedule_errors.handle(request, error)
     return problems.handle(request, error)
 
 
 def _describe(app: Litestar) -> None:
-    """How jobs are shown to those whom they are sent to when they have ended."""
+    """How jobs and requests are shown to those whom they are sent to."""
     installation: Installation = app.state.installation
-    installation.described["manifest"] = lambda job: answers.job(job, installation.url)
+    installation.describe_job = lambda job: answers.job(job, installation.url)
+    installation.describe_group = answers.group_told
+    shown = sqedule_answers.Shown(ZoneInfo(installation.settings.timezone), Verdict.PENDING.value)
+    installation.describe_request = lambda request: sqedule_answers.whole_release(shown, request)
 
 
 def _installation(state: State) -> Installation:

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import math
 import time
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from litestar.connection import ASGIConnection, Request
-from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, TooManyRequestsException
+from litestar.exceptions import (
+    ClientException,
+    NotAuthorizedException,
+    PermissionDeniedException,
+    TooManyRequestsException,
+)
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
-from api.paths import ESCAPE, SRHT, below
+from api.paths import CIDER, ESCAPE, PDC, SQEDULE, SRHT, below
 from reconciler.access import ROOT, Caller, is_active, rights_of
 from reconciler.commands import tokens as token_commands
-from reconciler.credentials import Execution, execution_of
+from reconciler.credentials import PREFIX, Execution, execution_of
 from reconciler.installation import Installation
 from reconciler.model.rights import Rights
 from reconciler.queries import tokens as token_queries
@@ -37,12 +41,20 @@ if TYPE_CHECKING:
 Who = tuple[str | None, str | None]
 """Address and, where one is given, name."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steersman"'}
+_BASIC = {"WWW-Authenticate": 'Basic realm="steersman", charset="UTF-8"'}
 _NOTE_EVERY = timedelta(minutes=1)
+_LENGTH = 40
 COOKIE = "X-Escape-Token"
 """A header below /api/v1, and the cookie that sign-in sets."""
 
 PUBLIC = "public"
 """Routes that need no token where the setting `anonymous_read` has their dialect say so: `opt={PUBLIC: DIALECT}`."""
+
+OPEN_IF = "open_if"
+"""Routes that need no token for some of what they show, which a function of the path's parameters tells."""
+
+BY_TRIAL = {"by_trial": True}
+"""Routes that also take the token of a trial, in the header `trial-token`, and judge it themselves."""
 
 ANYBODY = "Anybody"
 """The subject of who shows no token there."""
@@ -55,21 +67,48 @@ class Authentication(AbstractAuthenticationMiddleware):
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
         """The caller, or 401."""
-        installation: Installation = connection.app.state.installation
-        address = connection.client.host if connection.client else None
-        if installation.settings.insecure_no_auth:
-            return AuthenticationResult(replace(ROOT, address=address), None)
-        if _for_anybody(connection, installation.settings.anonymous_read):
-            return AuthenticationResult(Caller(ANYBODY, Rights(), address=address), None)
-        name, secret = _given(connection, installation.url)
-        credentials: Credentials = connection.app.state.credentials
-        caller = await credentials.caller(secret, address, name) if secret else None
-        if caller is None:
-            if secret and below(connection.scope["path"], *SRHT) and credentials.is_shut_out(secret):
-                raise PermissionDeniedException(detail="the account of this token is disabled, or gone")
-            detail = "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
-            raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)
-        return AuthenticationResult(caller, secret)
+        return await _identified(connection)
+
+
+async def whoever(request: Request[Any, Any, Any]) -> Caller | None:
+    """The caller of a request that needs none, which the framework does not ask; None: nobody who is known."""
+    try:
+        found: Caller = (await _identified(request)).user
+    except NotAuthorizedException:
+        return None
+    return None if found.subject == ANYBODY else found
+
+
+async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+    """The caller, or 401."""
+    installation: Installation = connection.app.state.installation
+    address = connection.client.host if connection.client else None
+    of_pdc = below(connection.scope["path"], PDC)
+    if installation.settings.insecure_no_auth and (not of_pdc or _from_here(connection, installation.url)):
+        return AuthenticationResult(replace(ROOT, address=address), None)
+    credentials: Credentials = connection.app.state.credentials
+    if of_pdc:
+        return await _of_pdc(connection, credentials, installation)
+    bare = "authorization" not in connection.headers and COOKIE not in connection.cookies
+    stand_in = _stand_in(connection, installation) if bare else None
+    if stand_in is not None:
+        return AuthenticationResult(stand_in, None)
+    if _for_anybody(connection, installation.settings.anonymous_read) or _for_trials(connection):
+        return AuthenticationResult(Caller(ANYBODY, Rights(), address=address), None)
+    if below(connection.scope["path"], CIDER):
+        return await _of_cider(connection, credentials, installation.url)
+    name, secret = _given(connection, installation.url)
+    caller = await credentials.caller(secret, address, name) if secret else None
+    if caller is None and _is_open(connection, installation):
+        caller = Caller(ANYBODY, Rights(), address=address)
+    if caller is None:
+        if secret and below(connection.scope["path"], *SRHT) and credentials.is_shut_out(secret):
+            raise PermissionDeniedException(detail="the account of this token is disabled, or gone")
+        detail = (
+            "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
+        )
+        raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)
+    return AuthenticationResult(caller, secret)
 
 
 async def still(request: Request[Caller, Any, Any]) -> bool:
@@ -88,6 +127,105 @@ def _given(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> tuple[st
         return None, _two_words(header)
     name, secret = credential(header)
     return name, secret or _escape_token(connection, url)
+
+
+def _stand_in(connection: ASGIConnection[Any, Any, Any, Any], installation: Installation) -> Caller | None:
+    """Whom a request without credentials acts as, where the operator has named somebody for its served API."""
+    dialect = _dialect(connection.scope["path"])
+    subject = None if dialect is None else installation.settings.anonymous_as.get(dialect)
+    if subject is None or not is_active(installation, subject):
+        return None
+    address = connection.client.host if connection.client else None
+    return Caller(subject, rights_of(installation, subject), address=address)
+
+
+def _dialect(path: str) -> Literal["pdc", "sqedule"] | None:
+    """The served API of a path, of those that know callers without credentials who may write."""
+    if below(path, PDC):
+        return "pdc"
+    return "sqedule" if below(path, SQEDULE) else None
+
+
+async def _of_pdc(
+    connection: ASGIConnection[Any, Any, Any, Any], credentials: Credentials, installation: Installation
+) -> AuthenticationResult:
+    """The caller in the forms of PDC (pdc, 3.11): a token, or none; any scheme but these is as good as none.
+
+    From pages of other origins neither cookies nor Basic credentials count, which browsers send by themselves, and
+    nobody acts as somebody.
+    """
+    address = connection.client.host if connection.client else None
+    scheme, _, rest = connection.headers.get("authorization", "").partition(" ")
+    own = _from_here(connection, installation.url)
+    name, secret = None, None
+    if scheme.lower() in ("token", "bearer") and rest == token_of_nobody(installation):
+        scheme = ""
+    if scheme.lower() in ("token", "bearer"):
+        secret = "" if " " in rest else rest
+    elif scheme.lower() == "basic" and own:
+        name, secret = credential(f"Basic {rest}")
+        secret = secret or ""
+    elif own and not scheme:
+        secret = _escape_token(connection, installation.url)
+    if secret is not None:
+        caller = await credentials.caller(secret, address, name) if secret else None
+        if caller is None:
+            raise NotAuthorizedException(detail="Invalid token.")
+        return AuthenticationResult(caller, secret)
+    bare = own and not scheme and COOKIE not in connection.cookies
+    stand_in = _stand_in(connection, installation) if bare else None
+    if stand_in is None and connection.route_handler.opt.get(PUBLIC) in installation.settings.anonymous_read:
+        stand_in = Caller(ANYBODY, Rights(), address=address)
+    if stand_in is None:
+        raise NotAuthorizedException(detail="Authentication credentials were not provided.")
+    return AuthenticationResult(stand_in, None)
+
+
+async def _of_cider(
+    connection: ASGIConnection[Any, Any, Any, Any], credentials: Credentials, url: str
+) -> AuthenticationResult:
+    """The caller in the forms of the Cider-CI API (cider-ci, 3.4); 422 for a header that cannot be decoded.
+
+    Browsers send cookies, and the Basic credentials that they remember, by themselves: from pages of other origins
+    neither counts.
+    """
+    address = connection.client.host if connection.client else None
+    for secret in _secrets(connection, url):
+        caller = await credentials.caller(secret, address, None)
+        if caller is not None:
+            return AuthenticationResult(caller, secret)
+    detail = "give a token: as name or password of Basic credentials, or as `Authorization: token TOKEN`"
+    raise NotAuthorizedException(detail=detail, headers=_BASIC)
+
+
+def _secrets(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> list[str]:
+    """What may be the token of a request, the likeliest first."""
+    scheme, _, rest = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() in ("bearer", "token"):
+        return [rest.strip()] if rest.strip() else []
+    own = _from_here(connection, url)
+    if scheme.lower() == "basic":
+        try:
+            name, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+        except ValueError:  # also of base64, and of text that is not ASCII
+            raise ClientException(
+                detail="the Authorization header cannot be decoded", status_code=422
+            ) from None
+        given = filter(None, (password, name))
+        return sorted(given, key=lambda each: not each.startswith(PREFIX)) if own else []
+    secret = _escape_token(connection, url) if own and not scheme else None
+    return [secret] if secret else []
+
+
+def _for_trials(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """A request that shows a trial's token to a route that judges it."""
+    return "trial-token" in connection.headers and bool(connection.route_handler.opt.get("by_trial"))
+
+
+def _is_open(connection: ASGIConnection[Any, Any, Any, Any], installation: Installation) -> bool:
+    """Is just this shown to anybody?"""
+    shows = connection.route_handler.opt.get(OPEN_IF)
+    return shows is not None and bool(shows(installation, connection.path_params))
 
 
 def _two_words(header: str) -> str | None:
@@ -110,10 +248,25 @@ def _escape_token(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> s
         return connection.headers[COOKIE]
     secret = connection.cookies.get(COOKIE)
     if secret and connection.scope.get("method") not in ("GET", "HEAD"):
-        own = {url} if url.startswith("https:") else {url, str(connection.base_url).rstrip("/")}
+        own = _own_origins(connection, url)
         if connection.headers.get("origin") not in own:
             raise PermissionDeniedException(detail=f"a request with a cookie must carry Origin: {url}")
     return secret
+
+
+def token_of_nobody(installation: Installation) -> str:
+    """What PDC gives as a token to who may come without one: as good as none there, and of no use elsewhere."""
+    return installation.keys.mac("token-of-nobody", "pdc")[:_LENGTH]
+
+
+def _from_here(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> bool:
+    """Does it come from no page, or from one of this very server?"""
+    return connection.headers.get("origin") in (None, *_own_origins(connection, url))
+
+
+def _own_origins(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> set[str]:
+    """Of pages of this very server."""
+    return {url} if url.startswith("https:") else {url, str(connection.base_url).rstrip("/")}
 
 
 class Attempts:
@@ -229,7 +382,7 @@ def credential(header: str) -> tuple[str | None, str | None]:
     if scheme.lower() == "basic":
         try:
             name, _, secret = base64.b64decode(rest, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # also of base64, and of text that is not ASCII
             return None, None
         return f"name {name}" if name else None, secret or None
     return None, None

@@ -1,5 +1,5 @@
 """Whose paths are whose, and what the router cannot see by itself: `%2F` inside of a segment, and HEAD (escape-state,
-3.1, 3.2; builds-srht, 2.3).
+3.1, 3.2; builds-srht, 2.3; cider-ci, 4.17).
 
 An ASGI callable around the app's own. A server hands out decoded paths, in which an encoded slash looks like any
 other; here a segment keeps its `%2F` (and `%25`), and the route takes it out with `plain`. HEAD is answered as GET
@@ -14,12 +14,16 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from litestar import Router
+from litestar.handlers import WebsocketRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Guard, Message, Receive, Scope, Send
 
 ESCAPE = "/api/v1"
+CIDER = "/cider-ci"
 SRHT = ("/api/jobs", "/api/job-group", "/logs")
+PDC = "/rest_api"
+SQEDULE = "/v1"
 
 _HEAD = "asked_for_head"
 _KEPT = re.compile(r"(%2[Ff]|%25)")
@@ -55,7 +59,8 @@ def routes_of(
 ) -> Router:
     """The routes of one served API, with its errors in the OpenAPI document, under a heading of their own."""
     for handler in handlers:
-        handler.responses = {**declared, **(handler.responses or {})}
+        if not isinstance(handler, WebsocketRouteHandler):
+            handler.responses = {**declared, **(handler.responses or {})}
     router = Router(
         path="/", route_handlers=handlers, guards=[guard], request_max_body_size=largest_body, tags=[tag]
     )

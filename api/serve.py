@@ -10,10 +10,12 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
+from litestar import Litestar
 
 from api.app import create
 from reconciler.daemon import Daemon
@@ -36,21 +38,32 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with Daemon(settings) as daemon:
+        app = create(daemon.installation)
         config = uvicorn.Config(
-            create(daemon.installation),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=3,
+            ws_ping_interval=20,
+            ws_ping_timeout=40,
+            ws_max_size=64 << 10,
+            ws_per_message_deflate=False,
             lifespan="on",
         )
         server = uvicorn.Server(config)
         stop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            stop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
+            stop.add_signal_handler(number, partial(_leave, app, server))
         _greet(settings, daemon.first_token)
         with _no_own_signals(server):
             await server.serve(sockets=[listener])
+
+
+def _leave(app: Litestar, server: uvicorn.Server) -> None:
+    """Those who follow logs are told, then all is closed."""
+    app.state.leaving.set()
+    server.should_exit = True
 
 
 @contextlib.contextmanager

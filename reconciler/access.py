@@ -6,25 +6,25 @@ one: Forbidden, which says what is missing. An execution token sees its own job,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from reconciler.controllers.rights import (
     ADMINISTRATOR,
     EVERYTHING,
     KINDS,
-    Authority,
     Need,
-    authority,
     need,
     parsed,
 )
 from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
-from reconciler.model.job import Job, owner_of
+from reconciler.model.job import Job, JobGroup, owner_of
+from reconciler.model.pipeline import Place, Run
 from reconciler.model.rights import INSTALLATION, Level, Rights, Scope, scope_of
+from reconciler.passes.authority import authority_of as authority_of
+from reconciler.passes.authority import is_protected
+from reconciler.store import jobs
 from specs.meta import Key
 
 
@@ -112,14 +112,6 @@ def is_active(installation: Installation, subject: str) -> bool:
     return known and subject not in authority_of(installation).disabled
 
 
-def authority_of(installation: Installation) -> Authority:
-    """All grants of the state that is in force, made once for each change of them."""
-    resources = installation.snapshot.current.of_kinds(KINDS)
-    if installation.authority is None or installation.authority[0] is not resources:
-        installation.authority = resources, authority(resources.values())
-    return installation.authority[1]
-
-
 def missing(key: str) -> NotFound:
     """The one answer for what is not there and what is not to be seen."""
     return NotFound("NoSuchResource", f"there is no resource {key}; `steersman status` lists those there are")
@@ -130,7 +122,7 @@ def ask(installation: Installation, caller: Caller, verb: str, key: str) -> tupl
     found = parsed(key)
     if found is None or not caller.sees(key):
         return None, None
-    wanted = need(verb, found, protected=_protected(installation, found), running=caller.running)
+    wanted = need(verb, found, protected=is_protected(installation, found), running=caller.running)
     if _is_its_own(installation, caller, found):
         return wanted, Level.OWNER
     return wanted, caller.rights.within(wanted.scope) if verb == "read" else caller.rights.at(wanted.scope)
@@ -157,6 +149,14 @@ def require_job(
         raise Forbidden("Forbidden", f"to {verb} job {job.number} takes being among those it lets write")
 
 
+def own_group(caller: Caller, group: JobGroup | None, number: int) -> JobGroup:
+    """A group of jobs is its owner's, and administrators see it; for all others there is none."""
+    own = group is not None and caller.holds_grants and group.owner == caller.subject
+    if group is None or not (own or caller.administrator):
+        raise NotFound("NoSuchGroup", f"there is no job group {number}")
+    return group
+
+
 def refusal(verb: str, key: str, wanted: Need, held: Level | None) -> str:
     """Why not, in a sentence."""
     why = f", as {wanted.because}" if wanted.because else ""
@@ -172,6 +172,16 @@ def require_level(caller: Caller, level: Level, what: str, scope: Scope = INSTAL
             "Forbidden",
             f"{what} takes the role {level.word} on {scope}; you have {held.word if held else 'none'}",
         )
+
+
+async def runs_in(installation: Installation, caller: Caller, project: str, environment: str) -> bool:
+    """Does the caller act for a run of something in this environment? Its scripts may call a client of ours there."""
+    number = caller.job
+    if number is None:
+        return False
+    key = await installation.database.read(lambda c: jobs.key_of(c, number))
+    found = None if key is None else parsed(key)
+    return found is not None and (found.project, found.environment) == (project, environment)
 
 
 def may_hold(installation: Installation, caller: Caller, subject: str) -> bool:
@@ -204,10 +214,25 @@ def _is_its_own(installation: Installation, caller: Caller, key: Key) -> bool:
     return key.kind == "ServiceAccount" and may_hold(installation, caller, str(key))
 
 
-def _protected(installation: Installation, key: Key) -> bool:
-    scope = scope_of(key)
-    if scope.environment is None:
+def is_asked(installation: Installation, caller: Caller, run: Run, place: Place) -> bool:
+    """Is the caller the user that a confirmation names, or in its team? Not by a token that may not write there."""
+    declared = run.step(place).declared
+    kind, _, name = caller.subject.partition("/")
+    if kind != "User" or caller.most < Level.WRITE or not caller.within.covers(Scope(run.project)):
         return False
-    resource = installation.snapshot.current.resources.get(f"Environment/{scope.project}/{scope.environment}")
-    spec: Mapping[str, Any] = (resource.spec if resource else None) or {}
-    return bool(spec.get("protected"))
+    members = authority_of(installation).teams.get(declared.get("team", ""), frozenset())
+    return declared.get("user") == name or name in members
+
+
+def not_to_decide(installation: Installation, caller: Caller, run: Run, place: Place) -> str | None:
+    """Why the caller may not decide a confirmation, in a sentence; None: it may (escape-state, 10.5)."""
+    declared = run.step(place).declared
+    if not declared.get("allow_self_approval", True) and caller.subject == run.actor:
+        return "who started the run may not decide this"
+    if caller.administrator:
+        return None
+    named = [f"the {word} {declared[word]}" for word in ("user", "team") if declared.get(word)]
+    if named:
+        return None if is_asked(installation, caller, run, place) else f"{' or '.join(named)} decides this"
+    held = caller.rights.at(Scope(run.project))
+    return None if held is not None and held >= Level.WRITE else f"it takes the role write on {run.project}"

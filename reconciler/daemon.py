@@ -13,6 +13,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -24,21 +25,25 @@ from reconciler.apply import jobs as apply
 from reconciler.apply.dispatch import changes
 from reconciler.apply.jobs import Outcome
 from reconciler.controllers.builds import looks
+from reconciler.controllers.repositories import follows, troubled
 from reconciler.controllers.rights import ADMINISTRATOR
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
 from reconciler.execution import leftovers
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.command import Place
+from reconciler.execution.packages import Packages
 from reconciler.execution.run import Runs
 from reconciler.execution.secrets import Secrets
+from reconciler.execution.stages.world import Around
 from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
-from reconciler.passes import dispatch, routes
+from reconciler.passes import deployments, dispatch, gate, routes, wanted
 from reconciler.passes import jobs as job_passes
+from reconciler.passes.authority import refusal
 from reconciler.sealing import Keys, SealingError
 from reconciler.settings import HostCredentials, Settings
 from reconciler.source.commit import Author, Writer
@@ -47,14 +52,16 @@ from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.secrets import SSH_KEY, opened
 from reconciler.source.watch import git_dir_of, local_path, watch
-from reconciler.store import fingerprint, jobs, migrate, ownership, resources, sources, tokens
+from reconciler.store import fingerprint, history, jobs, migrate, ownership, resources, sources, tokens
 from reconciler.store.database import Database, Write, connect
 from reconciler.store.snapshot import Snapshot, View
 from reconciler.store.tokens import NewToken
+from specs.meta import parse_key
 
 log = structlog.get_logger(__name__)
 _THREADS = 64
 _SECRETS = frozenset({"Secret"})
+_SLOW = ("Build/", "Repository/")  # passes that may wait for another machine
 
 
 class Daemon:
@@ -102,7 +109,7 @@ class Daemon:
         database = await self._database()
         keys = await self._keys(database)
         snapshot = Snapshot()
-        self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith("Build/"))
+        self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith(_SLOW))
         database.wake = self.loop.wake
         known = lambda key: snapshot.current.resources.get(key)  # noqa: E731
         mirrors = Mirrors(
@@ -144,9 +151,25 @@ class Daemon:
             self.loop.run_now,
             self._oldest,
         )
+        runs.around = Around(
+            keys,
+            Packages(settings, store),
+            mirrors,
+            known,
+            self._may,
+            partial(wanted.files, self.installation),
+            partial(gate.shut, self.installation),
+            settings.private_addresses,
+        )
         await self._load()
         self.first_token = await self._administrator()
         await self._start()
+
+    def _may(self, subject: str, verb: str, key: str) -> bool:
+        """Has somebody the role for this? What nobody asked for is allowed by its declaration."""
+        if not subject.startswith(("User/", "ServiceAccount/")):
+            return True
+        return refusal(self.installation, subject, verb, parse_key(key)) is None
 
     async def _database(self) -> Database:
         url = self.settings.database_url
@@ -224,11 +247,23 @@ class Daemon:
         taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)
-        for name in ("source", "jobs", job_passes.LIMITS, "dispatch", "deliveries", "retention"):
+        for name in (
+            "source",
+            "jobs",
+            job_passes.LIMITS,
+            "dispatch",
+            "deliveries",
+            "pipelines",
+            "requests",
+            "retention",
+        ):
             self.loop.wake(name)
         for key, resource in installation.snapshot.current.resources.items():
-            if looks(resource):
+            if looks(resource) or follows(resource) or troubled(resource):
                 self.loop.wake(key)
+        await deployments.wake_all(installation)
+        for key in await installation.database.read(history.repositories):
+            self.loop.wake(key)  # also those that are no more: what is known of them goes
         self.loop.wake("resync", installation.now() + timedelta(seconds=self.settings.resync_seconds))
         path = local_path(self.settings.repo)
         folder = git_dir_of(path) if path is not None else None

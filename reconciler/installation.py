@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.controllers.dispatch import Queue
+from reconciler.controllers.gate import Rules
+from reconciler.controllers.holding import Calendars
 from reconciler.controllers.rights import Authority
 from reconciler.errors import SteersmanError
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
-from reconciler.model.job import Job
+from reconciler.model.history import Looked
+from reconciler.model.job import Job, JobGroup
 from reconciler.model.plan import Plan
+from reconciler.model.product import Catalogue
+from reconciler.model.request import Request
 from reconciler.model.resource import Resource
 from reconciler.sealing import Keys
 from reconciler.settings import Settings
@@ -26,6 +31,7 @@ from reconciler.source.commit import Writer
 from reconciler.source.desired import Desired
 from reconciler.source.git import Mirror
 from reconciler.source.mirrors import Mirrors
+from reconciler.source.values import Entry
 from reconciler.store.database import Database
 from reconciler.store.snapshot import Snapshot
 
@@ -45,8 +51,16 @@ class Installation:
     `shown`: when a Build was last woken to show a job's end, by the monotonic clock;
     `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why;
     `writing`: held by whoever commits to the spec repository;
-    `described`: how a served API shows jobs of a trigger's type, where it sends them to somebody;
-    `authority`: who may do what, and the resources it was made of.
+    `describe_job`, `describe_group`, `describe_request`: how a served API shows those that are sent to somebody;
+    `authority`: who may do what, and the resources it was made of;
+    `configurations`: project configurations by tree, those read last;
+    `asking`: places for other servers that are asked about requests for approval;
+    `gate`: what is declared about holding deploys, the resources it was made of, and calendars seen with it;
+    `listed`: the files of the specification repository at the revision that was looked at last;
+    `looked`: what the last look at each Repository found;
+    `catalogue`: products with their numbers, as they were read last; `cataloguing`: held by whoever changes them;
+    `numbering`: (sort, name) of those of them that are new, in the order in which they get their numbers;
+    `dropping`: KEYs of Deployments whose state goes together with their declaration, and nothing is destroyed.
     """
 
     settings: Settings
@@ -73,8 +87,19 @@ class Installation:
     shown: dict[str, float] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    described: dict[str, Callable[[Job], Mapping[str, Any]]] = field(default_factory=dict)
+    describe_job: Callable[[Job], Mapping[str, Any]] | None = None
+    describe_group: Callable[[JobGroup], Mapping[str, Any]] | None = None
+    describe_request: Callable[[Request], Mapping[str, Any]] | None = None
     authority: tuple[Mapping[str, Resource], Authority] | None = None
+    configurations: dict[str, Any] = field(default_factory=dict)
+    looked: dict[str, Looked] = field(default_factory=dict)
+    asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16))
+    gate: tuple[Mapping[str, Resource], Rules, Calendars] | None = None
+    listed: tuple[str, Sequence[Entry]] | None = None
+    dropping: set[str] = field(default_factory=set)
+    catalogue: Catalogue | None = None
+    cataloguing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    numbering: Sequence[tuple[str, str]] = ()
 
     @property
     def url(self) -> str:

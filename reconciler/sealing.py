@@ -1,8 +1,8 @@
 """The server's key: seals values to it, opens what was sealed for a KEY, and makes marks of our own (design 5.5).
 
 `Keys` are loaded by the daemon at its start; the command line only calls `seal`, with the public key. A key file holds
-age identities (X25519): the first one seals, all of them open. No value is ever part of an error, and nothing here
-knows where a sealed text lies.
+age identities (X25519): the first one seals, all of them open. What the store keeps of its own is locked with keys made
+from them, which takes microseconds. No value is ever part of an error, and nothing here knows where a sealed text lies.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ LARGEST = 16_384
 
 _MARK = b"steersman secret 1\n"
 _SALT = b"steersman"
+_AT_REST = "at rest"
+_WHICH, _NONCE = 8, 12
 
 
 class SealingError(Exception):
@@ -79,6 +81,34 @@ class Keys:
             return None
         return seal(self.open(sealed, key), self.recipient, key)
 
+    def lock(self, value: bytes, name: str) -> bytes:
+        """What the store keeps of a value of any size, encrypted and bound to a name; `unlock` gives it back."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = os.urandom(_NONCE)
+        key = _derived(self.identities[0], _AT_REST)
+        return _which(self.identities[0]) + nonce + AESGCM(key).encrypt(nonce, value, name.encode())
+
+    def unlock(self, locked: bytes, name: str) -> bytes:
+        """The value that was locked under this name, by any identity of the file. SealingError names the name."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        which, nonce, rest = locked[:_WHICH], locked[_WHICH : _WHICH + _NONCE], locked[_WHICH + _NONCE :]
+        identity = next((each for each in self.identities if _which(each) == which), None)
+        if identity is None:
+            raise SealingError(
+                f"{name} was stored with a key that is not in this server's key file; put that key back into it"
+            )
+        try:
+            return AESGCM(_derived(identity, _AT_REST)).decrypt(nonce, rest, name.encode())
+        except (InvalidTag, ValueError):
+            raise SealingError(f"what is stored of {name} is damaged, or belongs to something else") from None
+
+    def is_locked_anew(self, locked: bytes) -> bool:
+        """Was it locked with the first identity, so that the others are not needed for it?"""
+        return locked[:_WHICH] == _which(self.identities[0])
+
     def mac(self, purpose: str, text: str) -> str:
         """A mark that only this server can make: an HMAC in hex. One purpose's marks are of no use for another."""
         return _mac(self.identities[0], purpose, text)
@@ -90,9 +120,17 @@ class Keys:
 
 
 def _mac(identity: Identity, purpose: str, text: str) -> str:
+    return hmac.digest(_derived(identity, purpose), text.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def _derived(identity: Identity, purpose: str) -> bytes:
     secret = hmac.digest(_SALT, str(identity).encode(), "sha256")
-    key = hmac.digest(secret, purpose.encode() + b"\x01", "sha256")  # HKDF's first block
-    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return hmac.digest(secret, purpose.encode() + b"\x01", "sha256")  # HKDF's first block
+
+
+def _which(identity: Identity) -> bytes:
+    """What tells by which identity something was locked."""
+    return hashlib.sha256(str(identity.to_public()).encode()).digest()[:_WHICH]
 
 
 def _damaged(key: str) -> SealingError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 DEFAULT_FILE = Path("steersman.toml")
 WriteMode = Literal["direct", "branch", "read-only"]
+Subject = Annotated[str, Field(pattern=r"^(User/[^/\s]+|ServiceAccount/[^/\s]+/[^/\s]+)$")]
 _DATABASES = ("postgresql", "postgres", "sqlite")
 
 
@@ -142,8 +143,12 @@ class Settings(BaseSettings):
     insecure_no_auth: bool = Field(
         default=False, description="everybody is the administrator; for a closed loopback only"
     )
-    anonymous_read: tuple[Literal["builds.sr.ht"], ...] = Field(
+    anonymous_read: tuple[Literal["builds.sr.ht", "pdc", "sqedule"], ...] = Field(
         default=(), description="dialects whose public pages are read without a token"
+    )
+    anonymous_as: dict[Literal["pdc", "sqedule"], Subject] = Field(
+        default_factory=dict,
+        description="by dialect, the subject (`User/alice`) that requests without credentials act as",
     )
     log_format: str = Field(default="auto", pattern="^(auto|console|json)$")
 
@@ -191,6 +196,9 @@ class Settings(BaseSettings):
     log_bytes: int = Field(default=100 << 20, gt=0, description="largest log of a script")
     attachment_bytes: int = Field(default=1 << 30, gt=0, description="largest attachment")
     cache_bytes: int = Field(default=10 << 30, gt=0, description="disk that caches of tasks may take in all")
+    package_cache_bytes: int = Field(
+        default=2 << 30, gt=0, description="disk that the cache of packages of releases may take in all"
+    )
     disk_reserve_bytes: int = Field(
         default=1 << 30, ge=0, description="disk that stays free: what takes most is ended before"
     )
@@ -199,6 +207,11 @@ class Settings(BaseSettings):
     )
     manifest_timeout_seconds: int = Field(
         default=45 * 60, gt=0, description="how long a job of a manifest may run in all"
+    )
+    dispatch_timeout_seconds: int = Field(
+        default=30 * 60,
+        gt=0,
+        description="how long a triggered job of a project configuration may wait for an executor",
     )
     stop_grace_seconds: float = Field(
         default=30, ge=0, description="between TERM and KILL when a script is stopped"

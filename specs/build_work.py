@@ -14,6 +14,9 @@ from specs.matrix import row_name, rows
 MOST_TASKS = 1000
 """Of a build, after its matrices have been expanded."""
 
+RELEASE = "release"
+"""The name of the task that makes a release of what the others made."""
+
 RETRY_ON = ("failed", "timeout", "defective")
 
 
@@ -59,7 +62,9 @@ def effective_tasks(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     `name` and `needs` are names of rows, `task` is the declared name, `matrix` the row as {axis: value};
     `image` and `network` are None where the executor's default counts.
     """
-    tasks = spec.get("tasks") or []
+    if not spec.get("tasks"):
+        return [_steps(spec)] if spec.get("steps") or spec.get("steps_from_yml") else []
+    tasks = spec["tasks"]
     order = topological([(task["name"], task.get("needs") or []) for task in tasks])
     merged = {task["name"]: merge(spec, task) for task in tasks}
     names: dict[str, list[str]] = {}
@@ -68,7 +73,54 @@ def effective_tasks(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         mine = _rows(merged[name], names)
         names[name] = [row["name"] for row in mine]
         found += mine
-    return found
+    return [*found, _release(spec, found)] if spec.get("release") else found
+
+
+def _steps(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The one task of a Build in the `steps` form (design 13.9): a process that was lost is not tried again."""
+    stages = {
+        "type": "build",
+        "steps": list(spec.get("steps") or ()),
+        "steps_from_yml": bool(spec.get("steps_from_yml")),
+        **released(spec),
+    }
+    return _of_stages(spec, "build", stages)
+
+
+def _release(spec: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The last task of a Build in the `tasks` form with a `release`: what its tasks made becomes one (own-kinds)."""
+    step = {
+        "run_build": False, "run_deploy": False, "plan_location": "", "tag_git": bool(spec.get("repo")),
+    }  # fmt: skip
+    stages = {"type": "build", "steps": [step], "steps_from_yml": False, "handed": True, **released(spec)}
+    branch = first_branch(spec)
+    only = {"branches": [branch] if branch else [], "tags": list(spec.get("tags") or ()) if branch else []}
+    needs = [task["name"] for task in tasks]
+    return {**_of_stages(spec, RELEASE, stages), **only, "needs": needs}
+
+
+def released(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a Build says of its releases itself, and whom it acts as."""
+    name, team = spec.get("service_account_name"), spec.get("service_account_team")
+    return {
+        "scripts": spec.get("scripts"),
+        "release": spec.get("release"),
+        "identity": f"ServiceAccount/{team}/{name}" if name and team else None,
+        "worker": spec.get("remote_escape_worker_url") or None,
+    }
+
+
+def _of_stages(spec: Mapping[str, Any], name: str, stages: Mapping[str, Any]) -> dict[str, Any]:
+    variables = dict(spec.get("environment_variables") or {})
+    if spec.get("escape_auth_token_ref"):
+        variables["ESCAPE_AUTH_TOKEN"] = {"secret_ref": spec["escape_auth_token_ref"]}
+    own = {name: value for name, value in (spec.get("run_on") or {}).items() if value is not None}
+    secrets = [*(spec.get("secrets") or ()), *(own.get("secrets") or ())]
+    return {
+        **built_in(spec), **own,
+        "name": name, "task": name, "lost_retries": 0, "environment_variables": variables,
+        "secrets": list(dict.fromkeys(secrets)), "stages": stages,
+    }  # fmt: skip
 
 
 def merge(spec: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specs import configuration_shape as shape
-from specs.configuration_checks import name as check_name
+from specs.configuration_checks import job_key as check_key
 from specs.configuration_compact import context_of
 from specs.configuration_conditions import Condition, condition
 from specs.configuration_expansion import Files, expand
@@ -78,14 +78,17 @@ def read(files: Files) -> Configuration:
     try:
         value = document(path, data)
     except UnreadableFile as unreadable:
-        raise BadConfiguration([ConfigurationFault((), str(unreadable))]) from None
-    expanded = expand(value, path, files)
+        raise BadConfiguration([ConfigurationFault((), str(unreadable))], path) from None
+    try:
+        expanded = expand(value, path, files)
+    except BadConfiguration as bad:
+        raise BadConfiguration(bad.faults, path) from None
     value = expanded.value
     jobs = value.get("jobs") if isinstance(value, dict) else None
     of_jobs, above = _divided(expanded.faults, jobs if isinstance(jobs, dict) else {})
-    faults = first(itertools.chain(above, shape.project((), value), _excesses(value)))
+    faults = first(itertools.chain(above, shape.project((), value), _excesses(value), _bad_keys(value)))
     if faults:
-        raise BadConfiguration(faults)
+        raise BadConfiguration(faults, path)
     return Configuration(path, value.get("name"), value.get("description"), _jobs(path, value, of_jobs))
 
 
@@ -107,6 +110,13 @@ def _excesses(value: Any) -> Faults:
     if sum(map(weight, set(_expressions(value)))) > MOST_WEIGHT:
         message = "has too many regular expressions, or too large ones; use fewer \\w, \\p and counts {n}"
         yield ConfigurationFault((), message)
+
+
+def _bad_keys(value: Any) -> Faults:
+    """Keys by which no job can be kept, not even as a defective one."""
+    jobs = value.get("jobs") if isinstance(value, dict) else None
+    for key in jobs if isinstance(jobs, dict) else ():
+        yield from check_key(("jobs", key), key)
 
 
 def _expressions(value: Any) -> Iterator[str]:
@@ -135,21 +145,52 @@ def _divided(
 def _jobs(
     path: str, value: Mapping[str, Any], faults: Mapping[str, list[ConfigurationFault]]
 ) -> dict[str, JobDeclaration]:
-    return {
-        key: _declaration(path, key, job, first(itertools.chain(faults.get(key, ()), _job_faults(key, job))))
-        for key, job in value["jobs"].items()
-    }
+    names, twice = _names(value["jobs"])
+    found = {}
+    for key, job in value["jobs"].items():
+        of_name = [twice[key]] if key in twice else []
+        of_job = first(itertools.chain(of_name, faults.get(key, ()), _job_faults(key, job)))
+        found[key] = _declaration(path, key, names[key], job, of_job)
+    return found
+
+
+def _names(jobs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, ConfigurationFault]]:
+    """The names of jobs, each once; and what is wrong with those that had to be called by their keys.
+
+    Of two with one name that is the later one, unless it has no other name than its key.
+    """
+    own = {key: _own_name(key, job) for key, job in jobs.items()}
+    twice: dict[str, ConfigurationFault] = {}
+    while True:
+        names = {key: key if key in twice else own[key] for key in own}
+        called: dict[str, str] = {}
+        clashes = {
+            key: other
+            for key in sorted(names, key=lambda key: names[key] != key)
+            if (other := called.setdefault(names[key], key)) != key
+        }
+        if not clashes:
+            return names, twice
+        for key, other in clashes.items():
+            message = f'the jobs {other} and {key} have the same name "{own[key]}"; choose another one'
+            twice[key] = ConfigurationFault(("jobs", key, "name"), message)
+
+
+def _own_name(key: str, job: Any) -> str:
+    name = job.get("name", key) if isinstance(job, dict) else key
+    return key if any(shape.PLAIN_KEYS["name"]((), name)) else str(name)
 
 
 def _job_faults(key: str, job: Any) -> Faults:
     where = ("jobs", key)
-    yield from check_name(where, key)
     yield from shape.job(where, job)
     if isinstance(job, dict) and isinstance(job.get("key"), str) and job["key"] != key:
         yield ConfigurationFault((*where, "key"), f'must be "{key}", as in the map of jobs; leave it out')
 
 
-def _declaration(path: str, key: str, job: Any, faults: tuple[ConfigurationFault, ...]) -> JobDeclaration:
+def _declaration(
+    path: str, key: str, name: str, job: Any, faults: tuple[ConfigurationFault, ...]
+) -> JobDeclaration:
     """The job with all of it that is valid."""
     given = job if isinstance(job, dict) else {}
     plain = {
@@ -159,7 +200,7 @@ def _declaration(path: str, key: str, job: Any, faults: tuple[ConfigurationFault
     }
     return JobDeclaration(
         key=key,
-        name=plain.get("name", key),
+        name=name,
         file=path,
         description=plain.get("description"),
         priority=plain.get("priority", 0),

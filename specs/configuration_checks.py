@@ -19,6 +19,7 @@ from specs.nearest import did_you_mean
 Check = Callable[[Chain, Any], Faults]
 
 LONGEST_NAME = 500
+MOST_KEY_BYTES = 600
 _SHOWN = 100
 
 
@@ -41,6 +42,14 @@ def name(where: Chain, value: Any) -> Faults:
         yield from fault(where, f"must be one line of 1 to {LONGEST_NAME} characters")
     else:
         yield from text(where, value)
+
+
+def job_key(where: Chain, value: Any) -> Faults:
+    """A key by which a job can be kept and found again."""
+    faults = list(name(where, value))
+    if not faults and len(value.encode()) > MOST_KEY_BYTES:
+        yield from fault(where, f"must have at most {MOST_KEY_BYTES} bytes in UTF-8")
+    yield from faults
 
 
 def text_up_to(longest: int) -> Check:
@@ -108,6 +117,18 @@ def duration(where: Chain, value: Any) -> Faults:
         seconds(value)
     except BadDuration as bad:
         yield from fault(where, str(bad))
+
+
+def duration_up_to(most: int) -> Check:
+    """A duration of so many seconds at most."""
+
+    def check(where: Chain, value: Any) -> Faults:
+        faults = list(duration(where, value))
+        if not faults and seconds(value) > most:
+            yield from fault(where, f"must be at most {most} seconds")
+        yield from faults
+
+    return check
 
 
 def expression(where: Chain, value: Any) -> Faults:

@@ -115,6 +115,19 @@ def due_by_cron(
     return max(dues, key=lambda due: (due.at, due.condition.rerun), default=None)
 
 
+def next_by_cron(
+    run_when: Iterable[Condition], branch: str, now: datetime, timezone: str = "UTC"
+) -> datetime | None:
+    """The first due time to come for the head of a branch, or None."""
+    dues = [
+        next_due({"cron": _standard(of.value), "timezone": timezone}, now)
+        for of in run_when
+        if isinstance(of, CronCondition)
+        and branch_matches(of.branch_include_match, of.branch_exclude_match, branch)
+    ]
+    return min((due for due in dues if due is not None), default=None)
+
+
 def may_rerun(finished_at: datetime | None, now: datetime) -> bool:
     """Whether `rerun` removes a job: it is finished, and has been for longer than a due time counts."""
     return finished_at is not None and now - finished_at > CRON_WINDOW

@@ -33,10 +33,14 @@ Faults = Iterator[ConfigurationFault]
 
 
 class BadConfiguration(Exception):
-    """A configuration, or a job of it, that cannot be carried out; carries the faults, one or more."""
+    """A configuration, or a job of it, that cannot be carried out; carries the faults, one or more.
 
-    def __init__(self, faults: Iterable[ConfigurationFault]) -> None:
+    `file`: where the configuration stands, if that is known.
+    """
+
+    def __init__(self, faults: Iterable[ConfigurationFault], file: str = "") -> None:
         self.faults = first(faults)
+        self.file = file
         super().__init__("; ".join(str(fault) for fault in self.faults))
 
 

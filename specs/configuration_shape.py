@@ -7,6 +7,7 @@ tasks and scripts only after defaults have been merged is asked for where that i
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from specs.configuration_checks import (
@@ -15,6 +16,7 @@ from specs.configuration_checks import (
     branch_expression,
     choice,
     duration,
+    duration_up_to,
     either,
     expression,
     fault,
@@ -36,7 +38,12 @@ LONGEST_BODY = 10_240
 SCRIPT_STATES = ("pending", "waiting", "executing", "passed", "failed", "aborted", "defective", "skipped")
 AGGREGATES = ("satisfy-any", "satisfy-last")
 
+LONGEST_STORM_DELAY = 3600
+"""In seconds: so far back is looked for what an executor was given last."""
+
 _LONGEST_DESCRIPTION = 10_000
+_WORD = r"[A-Za-z0-9!#$&^_.+-]+"
+_MEDIA_TYPE = re.compile(rf'{_WORD}/{_WORD}(?: *; *{_WORD}=(?:{_WORD}|"[ !#-\[\]-~]*"))*')
 
 
 def _short(where: Chain, value: Any) -> Faults:
@@ -94,8 +101,20 @@ _SCRIPT_DEFAULTS = keys(_SCRIPT_DEFAULT_KEYS)
 
 # Tasks.
 
+
+def _content_type(where: Chain, value: Any) -> Faults:
+    if isinstance(value, str) and not _MEDIA_TYPE.fullmatch(value):
+        yield from fault(where, "must be a media type such as text/plain or text/html; charset=utf-8")
+    else:
+        yield from text_up_to(200)(where, value)
+
+
+def _no_submodules(where: Chain, _value: Any) -> Faults:
+    yield from fault(where, "submodules are not checked out by this server; remove it")
+
+
 _ATTACHMENTS = map_of(
-    keys({"include_match": expression, "exclude_match": expression, "content_type": text_up_to(200)})
+    keys({"include_match": expression, "exclude_match": expression, "content_type": _content_type})
 )
 _TASK_DEFAULT_KEYS: dict[str, Check] = {
     "description": _DESCRIPTION,
@@ -107,8 +126,8 @@ _TASK_DEFAULT_KEYS: dict[str, Check] = {
     "traits": map_of(flag),
     "exclusive_global_resources": map_of(flag),
     "environment_variables": _VARIABLES,
-    "git_options": keys({"submodules": keys({"include_match": expression, "exclude_match": expression})}),
-    "dispatch_storm_delay_duration": duration,
+    "git_options": _no_submodules,
+    "dispatch_storm_delay_duration": duration_up_to(LONGEST_STORM_DELAY),
     "body": text_up_to(LONGEST_BODY),
     "scripts": _SCRIPTS,
     "script_defaults": _SCRIPT_DEFAULTS,

@@ -17,9 +17,14 @@ from specs.configuration_tasks import MergedTask, merged_tasks
 from specs.configuration_variables import Unsettled, filled, merged
 
 DEFAULT_TIMEOUT_SECONDS = 180
+RESULT = "result.json"
+"""The file that becomes a trial's result, in the working directory after its scripts (cider-ci 5.6)."""
+
 MOST_SCRIPTS = 5000
 MOST_CHARACTERS = 8 * 1024 * 1024
 """Of all tasks of a job, once all defaults are merged."""
+
+_MOST_NAME_BYTES = 2_000  # what an index of PostgreSQL takes for sure
 
 _ATTACHMENT = ("include_match", "exclude_match", "content_type")
 _ATTACHMENTS = ("trial_attachments", "tree_attachments")
@@ -29,8 +34,8 @@ def work(job: JobDeclaration, paths: Sequence[str] = ()) -> dict[str, Any]:
     """The specification of a job: {tasks, timeout_seconds, configuration: {file, key, name, description,
     priority}}. `paths` are all regular files of the tree, for `generate_tasks`.
 
-    A task has all its variables in its scripts. Raises BadConfiguration where the job is faulty: it is then
-    defective, without tasks.
+    Tasks are in the order of their names, as they are to be tried (5.7). A task has all its variables in its
+    scripts. Raises BadConfiguration where the job is faulty: it is then defective, without tasks.
     """
     if job.faults:
         raise BadConfiguration(job.faults)
@@ -45,6 +50,7 @@ def work(job: JobDeclaration, paths: Sequence[str] = ()) -> dict[str, Any]:
             tasks.append(_policy(task, faults, size))
     if faults:
         raise BadConfiguration(faults)
+    tasks.sort(key=lambda policy: str(policy["name"]))
     return {"tasks": tasks, "timeout_seconds": None, "configuration": described(job)}
 
 
@@ -80,6 +86,9 @@ class _Size:
 
 def _incomplete(task: MergedTask) -> Faults:
     """What is missing although all defaults are merged."""
+    if len(task.name.encode()) > _MOST_NAME_BYTES:
+        message = f"has a name of more than {_MOST_NAME_BYTES} bytes with the names of its contexts"
+        yield ConfigurationFault(task.where, message)
     if not task.scripts:
         yield ConfigurationFault(task.where, "has no script; write `body` or `scripts`")
     keys: set[str] = set()
@@ -96,10 +105,6 @@ def _incomplete(task: MergedTask) -> Faults:
     for kind in _ATTACHMENTS:
         for key in ("include_match", "content_type"):
             yield from _without(key, task.task.get(kind, {}), (*task.where, kind))
-    submodules = task.task.get("git_options", {}).get("submodules")
-    if submodules == {}:
-        where = (*task.where, "git_options", "submodules")
-        yield ConfigurationFault(where, "needs `include_match` or `exclude_match`")
 
 
 def _without(key: str, entries: Mapping[str, Mapping[str, Any]], where: Chain) -> Faults:
@@ -136,7 +141,7 @@ def _policy(task: MergedTask, faults: list[ConfigurationFault], size: _Size) -> 
         "secrets": [],
         "attachments": [],
         **{kind: _attachments(of.get(kind, {})) for kind in _ATTACHMENTS},
-        "git_options": _git_options(of.get("git_options", {})),
+        "result": RESULT,
     }
 
 
@@ -146,14 +151,6 @@ def _true(flags: Mapping[str, bool]) -> list[str]:
 
 def _attachments(rules: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: rule.get(key) for key in _ATTACHMENT} for rule in rules.values()]
-
-
-def _git_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """{submodules: {include_match, exclude_match}}, or nothing."""
-    if "submodules" not in options:
-        return {}
-    matched = options["submodules"]
-    return {"submodules": {key: matched.get(key) for key in ("include_match", "exclude_match")}}
 
 
 def _scripts(task: MergedTask, faults: list[ConfigurationFault]) -> list[dict[str, Any]]:

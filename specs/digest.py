@@ -53,11 +53,22 @@ def work_digest(build_spec: Mapping[str, Any], repository_url: str | None = None
     later version changes no digest of a build that does not use it.
     """
     silent = built_in(build_spec)
-    tasks = [_work(task, {**silent, "task": task["name"]}) for task in effective_tasks(build_spec)]
+    tasks = [
+        _work(task, {**silent, "task": task["name"]})
+        for task in effective_tasks(build_spec)
+        if "stages" not in task  # what releases are made of counts below
+    ]
     inputs = {item["id"]: item.get("default") for item in build_spec.get("inputs") or []}
     checkout = repository_url or build_spec.get("repo")
     released = {field: build_spec[field] for field in _RELEASING if build_spec.get(field)}
     return digest({"tasks": tasks, "inputs": inputs, "checkout": checkout, **released})
+
+
+def tree_of_one(name: str, content: bytes) -> str:
+    """The id of the Git tree that holds one plain file, and nothing else."""
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).digest()
+    entry = b"100644 " + name.encode() + b"\0" + blob
+    return hashlib.sha1(b"tree %d\0" % len(entry) + entry, usedforsecurity=False).hexdigest()
 
 
 def _work(task: Mapping[str, Any], silent: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import Field
 
-from specs import references
+from specs import approval, references
+from specs.approval import RulesetBinding
 from specs.meta import Key
-from specs.model import Defaults, Spec, Text
+from specs.model import Defaults, Spec, SpecFault, Text
 from specs.references import Inputs, Reference
 
 
@@ -25,12 +26,20 @@ class Environment(Spec):
     """Whether people need to be owners where writers would do elsewhere, and deploys are approved first."""
     inputs: Inputs = Field(default_factory=dict)
     """Inputs of every deployment here that does not set them itself."""
+    approval_ruleset_bindings: list[RulesetBinding] = Field(default_factory=list, max_length=100)
+    """Rulesets that judge what is deployed here, beside those of its Application."""
     defaults: Defaults = Field(default_factory=dict)
     """Per kind, fields for the resources inside the environment that do not set them themselves."""
 
 
-def secrets(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
-    """The Secrets that inputs name; those of the environment stand inside it, so they need only be there."""
+def check(spec: Mapping[str, Any], _key: Key) -> Iterator[SpecFault]:
+    """Faults that the model alone cannot see."""
+    return approval.bound_twice(spec)
+
+
+def named_elsewhere(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
+    """The rulesets bound here; the Secrets that inputs name, which stand inside it, so they need only be there."""
+    yield from approval.bound(spec)
     inside = replace(key, environment=key.name)
     for steps, name in references.secrets_in(("inputs",), spec["inputs"]):
         yield references.secret(inside, steps, name, usable=False)

@@ -14,20 +14,25 @@ from pydantic import AfterValidator, Field, create_model
 
 from specs import references, windows
 from specs.meta import Key
-from specs.model import EnvironmentName, PlainName, Spec, SpecFault, no_nul
+from specs.model import EnvironmentName, FreePart, PlainName, Spec, SpecFault, no_nul
 from specs.references import Reference
 from specs.schedule import check_timezone
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000  # further away, no offset can be added or taken
+
+
 def moment(text: str) -> datetime:
     """The instant of a time with an offset; ValueError with a sentence."""
     if _MOMENT.fullmatch(text):
         try:
-            return datetime.fromisoformat(text.upper())
+            found = datetime.fromisoformat(text.upper())
         except ValueError:
-            pass
+            found = None
+        if found is not None and _FIRST_YEAR <= found.year < _LAST_YEAR:
+            return found
     raise ValueError(f'must be a time with an offset, such as "2026-11-26T00:00:00+01:00", not "{text[:40]}"')
 
 
@@ -79,22 +84,33 @@ class Pass(Spec):
 
 
 class _Freeze(Spec):
-    """All fields but those whose names are words of Python."""
+    """The first fields; two of the others have names that are words of Python."""
 
     reason: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(no_nul)]
     """Why, in a sentence for people."""
     environments: list[EnvironmentName] = Field(default_factory=list)
     """The environments it holds in; empty means all."""
-    until: Moment | None = None
-    """The end of the one period, with an offset."""
-    recurrence: list[Recurrence] = Field(default_factory=list, max_length=100)
-    """Periods that come again; any of them holds."""
-    holds: list[Held] = Field(default_factory=lambda: [*HELD], min_length=1)
-    """What is held; repair is to put back the very digest that was deployed."""
+    applications: list[FreePart] = Field(default_factory=list, max_length=1000)
+    """The Applications it holds; empty means whatever is deployed."""
 
 
 _WORDS: dict[str, Any] = {
     "from": (Moment | None, Field(None, description="The beginning of the one period, with an offset.")),
+    "until": (Moment | None, Field(None, description="The end of the one period, with an offset.")),
+    "recurrence": (
+        list[Recurrence],
+        Field(
+            default_factory=list, max_length=100, description="Periods that come again; any of them holds."
+        ),
+    ),
+    "holds": (
+        list[Held],
+        Field(
+            default_factory=lambda: [*HELD],
+            min_length=1,
+            description="What is held; repair is to put back the very digest that was deployed.",
+        ),
+    ),
     "pass": (Pass | None, Field(None, description="Who may let something through, which is recorded.")),
 }
 Freeze: type[Spec] = create_model(
@@ -120,15 +136,17 @@ def check(spec: Mapping[str, Any], _key: Key) -> Iterator[SpecFault]:
         if all(rule[part] is None for part in windows.PARTS):
             yield ("recurrence", at), "this says no time, so it would freeze for ever; add days or times"
         yield from windows.check(("recurrence", at), rule)
-    for field in ("environments", "holds"):
+    for field in ("environments", "applications", "holds"):
         yield from references.twice((field,), spec[field])
     if spec["pass"] is not None and not (spec["pass"]["roles"] or spec["pass"]["teams"]):
         yield ("pass",), "pass names nobody; add roles or teams"
 
 
 def named_elsewhere(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
-    """The Environments of its project, and the Teams that a Freeze names."""
+    """The Environments of its project, the Applications and the Teams that a Freeze names."""
     for at, name in enumerate(spec["environments"] if key.project is not None else ()):
         yield Reference(("environments", at), (f"Environment/{key.project}/{name}",), usable=False)
+    for at, name in enumerate(spec["applications"]):
+        yield Reference(("applications", at), (f"Application/{name}",), usable=False, must=False)
     for at, name in enumerate((spec["pass"] or {}).get("teams") or ()):
         yield Reference(("pass", "teams", at), (f"Team/{name}",))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specs import (
+    approval,
     build,
     build_checks,
     build_forms,
@@ -20,6 +21,7 @@ from specs import (
     executor,
     freeze,
     pipeline,
+    product,
     project,
     references,
     repository,
@@ -31,6 +33,8 @@ from specs.document import Document
 from specs.meta import (
     DEPLOYMENT_NAME,
     ENVIRONMENT_NAME,
+    FREE_NAME,
+    FREE_PART,
     PLAIN_NAME,
     PROJECT_NAME,
     SECRET_NAME,
@@ -38,6 +42,8 @@ from specs.meta import (
     Key,
     deployment_name_fault,
     environment_name_fault,
+    free_name_fault,
+    free_part_fault,
     plain_name_fault,
     project_name_fault,
     secret_name_fault,
@@ -117,18 +123,40 @@ KINDS: dict[str, Kind] = {
         Kind("Team", team.Team, check=team.check, references=team.members),
         Kind("ServiceAccount", team.ServiceAccount),
         Kind(
+            "ApprovalRuleset", approval.ApprovalRuleset, free_part_fault, FREE_PART.pattern,
+            check=approval.check_ruleset, references=approval.ruleset_references,
+        ),
+        Kind(
+            "Application", approval.Application, free_part_fault, FREE_PART.pattern,
+            check=approval.check_application, references=approval.application_references,
+        ),
+        Kind("SLA", product.SLA, free_name_fault, FREE_NAME.pattern),
+        Kind("Product", product.Product, product.short_fault),
+        Kind(
+            "ProductVersion", product.ProductVersion, free_part_fault, FREE_PART.pattern,
+            check=product.check_version, references=product.version_references,
+        ),
+        Kind(
+            "ProductRelease", product.ProductRelease, free_part_fault, FREE_PART.pattern,
+            check=product.check_release, references=product.release_references,
+        ),
+        Kind(
             "Project", project.Project, project_name_fault, PROJECT_NAME.pattern,
             check=project.check, references=project.orders, shown=_namespaces, texts=project.logo_text,
         ),
         Kind(
             "Environment", environment.Environment, environment_name_fault, ENVIRONMENT_NAME.pattern,
-            references=environment.secrets, not_defaulted=frozenset({"defaults"}),
+            check=environment.check,
+            references=environment.named_elsewhere, not_defaulted=frozenset({"defaults"}),
         ),
         Kind(
             "Secret", secret.Secret, secret_name_fault, SECRET_NAME.pattern,
             check=secret.check, references=secret.owner, not_defaulted=frozenset({"sealed", "uuid"}),
         ),
-        Kind("Repository", repository.Repository, references=repository.secrets),
+        Kind(
+            "Repository", repository.Repository,
+            check=repository.check, references=repository.named_elsewhere,
+        ),
         Kind(
             "RoleBinding", role_binding.RoleBinding,
             check=role_binding.check, references=role_binding.subjects,

@@ -147,6 +147,11 @@ def parse(text: str) -> Manifest:
     return manifest
 
 
+def document(text: str) -> dict[str, Any]:
+    """The plain values of a manifest that `parse` takes, with the keys that mean nothing to it."""
+    return dict(_read(text).root)
+
+
 def last_segment(path: str) -> str:
     """The last part of an artifact's path, which is its name."""
     return path.rstrip("/").rpartition("/")[2] or path

@@ -20,6 +20,9 @@ DEPLOYMENT_NAME = re.compile(r"[a-zA-Z_]+[a-zA-Z0-9_/-]*", re.ASCII)
 SECRET_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,199}", re.ASCII)
 USER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@+-]{0,99}", re.ASCII)
 
+FREE_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,300}")
+FREE_PART = re.compile(r"[^\x00-\x1f\x7f/]{1,300}")
+
 LONGEST_NAME = 200
 
 BUILT_IN_USER = "admin"
@@ -39,6 +42,12 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "Deployment": ("project", "environment"),
     "Pipeline": ("project",),
     "Freeze": ("project?",),
+    "Application": (),
+    "ApprovalRuleset": (),
+    "Product": (),
+    "ProductVersion": (),
+    "ProductRelease": (),
+    "SLA": (),
     "Executor": (),
 }
 
@@ -157,6 +166,22 @@ def plain_name_fault(name: str) -> str | None:
     if PLAIN_NAME.fullmatch(name):
         return None
     return "a name has at most 100 letters, digits, ., _ and -, and begins with a letter or digit"
+
+
+def free_name_fault(name: str) -> str | None:
+    """What is wrong with a name that people choose freely, such as that of an SLA, or None."""
+    if FREE_NAME.fullmatch(name) and name.strip() == name:
+        return None
+    return "a name has 1 to 300 characters, no control characters, and no blanks at its ends"
+
+
+def free_part_fault(name: str) -> str | None:
+    """What is wrong with a name that is chosen freely but stands between slashes of an address, or None."""
+    if "/" in name:
+        return "the name of what has an address of its own holds no /"
+    if name in (".", ".."):
+        return f'"{name}" means something else in an address; choose another name'
+    return free_name_fault(name)
 
 
 def _length_fault(name: str) -> str | None:

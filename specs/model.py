@@ -16,6 +16,8 @@ from specs.globs import check_glob
 from specs.meta import (
     deployment_name_fault,
     environment_name_fault,
+    free_name_fault,
+    free_part_fault,
     plain_name_fault,
     project_name_fault,
 )
@@ -115,6 +117,18 @@ def _deployment_name(name: str) -> str:
     return name
 
 
+def _free_name(name: str) -> str:
+    if message := free_name_fault(name):
+        raise ValueError(f"must be a name: {message}")
+    return name
+
+
+def _free_part(name: str) -> str:
+    if message := free_part_fault(name):
+        raise ValueError(f"must be a name: {message}")
+    return name
+
+
 def or_empty(check: Callable[[str], str]) -> Callable[[str], str]:
     """The same check, which lets the empty text pass."""
     return lambda text: check(text) if text else text
@@ -130,6 +144,8 @@ def _glob(pattern: str) -> str:
 def _inside(path: str) -> str:
     if path.startswith(("/", "~")) or ".." in path.split("/"):
         raise ValueError("must be a relative path inside the checkout, without ..")
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        raise ValueError("must be a path without control characters")
     return path
 
 
@@ -141,6 +157,8 @@ RelativePath = Annotated[
     str, Field(min_length=1, max_length=1000), AfterValidator(no_nul), AfterValidator(_inside)
 ]
 PlainName = Annotated[str, AfterValidator(_plain_name)]
+FreeName = Annotated[str, AfterValidator(_free_name)]
+FreePart = Annotated[str, AfterValidator(_free_part)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
 ProjectName = Annotated[str, AfterValidator(_project_name)]
 DeploymentName = Annotated[str, AfterValidator(_deployment_name)]

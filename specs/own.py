@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 
@@ -89,6 +89,8 @@ class _Field:
             value = None
         elif isinstance(self.wanted, list):
             value = self._list(own if isinstance(own, list) else [])
+        elif self._all_texts(own):
+            value = _in_order(own if isinstance(own, Mapping) else {}, self.wanted)
         else:
             value = _thin(_whole(self.wanted, self.base), self._means)
             value = _as_written(own, value, self._means)
@@ -97,6 +99,16 @@ class _Field:
         if not self._means(value):
             raise ValueError(f"{self.name} cannot be written with this value over what it inherits")
         return value
+
+    def _all_texts(self, own: Any) -> bool:
+        """Is it a mapping of texts, written as such or not at all, over nothing? Then there is nothing to leave out."""
+        if not isinstance(self.wanted, dict) or self.base:
+            return False
+        annotation = self.kind.model.model_fields[self.name].annotation
+        written = own.values() if isinstance(own, Mapping) else ()
+        return get_origin(annotation) is dict and all(
+            isinstance(value, str) for value in (*self.wanted.values(), *written)
+        )
 
     def _list(self, own: list[Any]) -> list[Any]:
         """A list: items that stay as they are written, others with what differs from the built-in values."""

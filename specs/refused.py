@@ -1,9 +1,7 @@
-"""Fields of the contracts that this version does not carry out yet: refused with a sentence, never accepted
-and ignored.
+"""Fields that people write at a place where they cannot be: refused with a sentence that says more than "unknown".
 
-One table. Carrying a field out means deleting it here and adding it to its model. Called before a
-specification is validated; fields refused here are taken out first, so that they are not reported as
-unknown too.
+One table. Called before a specification is validated; fields refused here are taken out first, so that they are not
+reported as unknown too.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from specs.model import Steps
 EACH = "*"
 """Stands for every item of a list or every value of a mapping."""
 
-NOT_YET = "`{field}` is not yet carried out by this version; remove it"
 LEAKED = (
     "`{field}` is never written in Git: the value must be considered leaked; revoke it, and remove the field"
 )
@@ -32,7 +29,7 @@ class Refused:
     kind: str
     where: tuple[str, ...]
     fields: tuple[str, ...]
-    sentence: str = NOT_YET
+    sentence: str
 
 
 _TASK_FIELDS = ("run_on", "scripts", "steps", "release")
@@ -53,15 +50,12 @@ REFUSED: tuple[Refused, ...] = (
         for kind in ("User", "ServiceAccount", "Environment", "Repository", "Build", "Deployment", "Pipeline")
     ),
     Refused("Secret", (), ("value", "data", *_LITERAL_SECRETS), LEAKED),
-    Refused("Environment", (), ("approval_ruleset_bindings",)),
-    Refused("Repository", (), ("cider_ci", "srht")),
     Refused("Build", (), _MISPLACED, MISPLACED),
     *(Refused("Build", place, _TASK_FIELDS, OF_BUILDS) for place in _TASK_PLACES),
     *(Refused("Build", place, _LITERAL_SECRETS, LEAKED) for place in _TASK_PLACES),
     Refused("Build", ("steps", EACH), _LITERAL_SECRETS, LEAKED),
     Refused("Pipeline", ("phases", EACH, "steps", EACH), _LITERAL_SECRETS, LEAKED),
     Refused("Pipeline", ("triggers", EACH), ("webhooktoken", *_LITERAL_SECRETS), LEAKED),
-    Refused("Freeze", (), ("applications",)),
 )
 
 

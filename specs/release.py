@@ -66,7 +66,7 @@ def release_fault(name: str) -> str | None:
 
 def is_version(text: str) -> bool:
     """Whether a text is a version or a version's prefix: `1.4.12`, `1.4.@`."""
-    return _VERSION.fullmatch(text) is not None
+    return len(text) <= _LONGEST and _VERSION.fullmatch(text) is not None
 
 
 def tag_fault(tag: str) -> str | None:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from specs import references
-from specs.meta import Key
-from specs.model import Spec, Text
+from specs.configuration_matches import expression_fault
+from specs.meta import Key, user_name_fault
+from specs.model import Glob, Spec, SpecFault, Text
 from specs.references import Reference, SecretName
 
 LONGEST_URL = 2000
@@ -90,8 +91,68 @@ def _branch(name: str) -> str:
     return name
 
 
+def _expression(pattern: str) -> str:
+    if message := expression_fault(pattern):
+        raise ValueError(message)
+    return pattern
+
+
+def _user(name: str) -> str:
+    if message := user_name_fault(name):
+        raise ValueError(f"must be the name of a User: {message}")
+    return name
+
+
+# Marks of pydantic's union, which must be no keys that a specification could have.
+_ALL_OR_NONE, _SOME = "\x00flag", "\x00expression"
+
+
+def _form(value: Any) -> str:
+    return _SOME if isinstance(value, str) else _ALL_OR_NONE
+
+
 Url = Annotated[str, AfterValidator(_url)]
 Branch = Annotated[str, AfterValidator(_branch)]
+Expression = Annotated[str, AfterValidator(_expression)]
+UserName = Annotated[str, AfterValidator(_user)]
+BranchMatch = Annotated[
+    Annotated[bool, Tag(_ALL_OR_NONE)] | Annotated[Expression, Tag(_SOME)], Discriminator(_form)
+]
+
+
+class AttachmentDays(Spec):
+    """How many days attachments are kept."""
+
+    trial: int = Field(default=10, gt=0, le=100_000)
+    """Those of one trial."""
+    tree: int = Field(default=90, gt=0, le=100_000)
+    """Those of a tree, which all jobs of the tree share."""
+
+
+class CiderCi(Spec):
+    """What is done with the project configurations in a repository's trees (`cider-ci.yml`)."""
+
+    enabled: bool = True
+    """Whether the repository's history is kept, and its configurations make jobs."""
+    branch_include_match: BranchMatch = True
+    """The branches whose heads trigger jobs: all of them, or a regular expression found in their names."""
+    branch_exclude_match: Expression | None = None
+    """A regular expression found in the names of those branches that trigger none all the same."""
+    max_head_age_seconds: int = Field(default=43_200, gt=0)
+    """How old a head may be, by its committer's date, to trigger jobs when its branch has moved."""
+    cron: bool = False
+    """Whether conditions of the type cron trigger jobs."""
+    attachment_days: AttachmentDays = AttachmentDays()
+    """How long the attachments of the jobs are kept."""
+
+
+class Srht(Spec):
+    """Manifests of builds.sr.ht in a repository, submitted for each new head of a branch."""
+
+    manifests: Annotated[list[Glob], Field(min_length=1)] = [".build.yml", ".builds/*.yml"]
+    """Globs of their paths."""
+    submit_as: UserName
+    """The User to whom the jobs belong, and whose secrets they may use."""
 
 
 class Repository(Spec):
@@ -107,6 +168,24 @@ class Repository(Spec):
     """The name of the Secret that holds the SSH key to fetch with."""
     webhook_secret_ref: SecretName | None = None
     """The name of the Secret that signs the repository's push webhooks; without it, the server's own."""
+    fetch_interval_seconds: int = Field(default=60, ge=10)
+    """How often it is fetched, where `cider_ci` or `srht` say what is done with new heads."""
+    cider_ci: CiderCi | None = None
+    """What is done with its project configurations; nothing without it."""
+    srht: Srht | None = None
+    """What is done with its manifests of builds.sr.ht; nothing without it."""
+
+
+def check(spec: Mapping[str, Any], _key: Key) -> Iterator[SpecFault]:
+    """Faults that no field shows by itself."""
+    yield from references.twice(("srht", "manifests"), (spec.get("srht") or {}).get("manifests") or [])
+
+
+def named_elsewhere(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
+    """The Secrets and the User that a Repository names."""
+    yield from secrets(spec, key)
+    if srht := spec.get("srht"):
+        yield Reference(("srht", "submit_as"), (f"User/{srht['submit_as']}",), usable=False)
 
 
 def secrets(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:

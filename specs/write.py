@@ -8,7 +8,7 @@ resource inherits, in its own document.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,19 +45,36 @@ class Unacceptable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a resource shall be: its effective specification and its labels (None: as they are); no spec: gone."""
+    """What a resource shall be: its effective specification and its labels (None: as they are); no spec: gone.
+
+    `was`: the KEY that it has so far, of the same kind: its document is renamed where it stands.
+    """
 
     key: Key
     spec: Mapping[str, Any] | None
     labels: Mapping[str, str] | None = None
+    was: Key | None = None
+
+    @property
+    def found_as(self) -> Key:
+        """The KEY under which it is declared so far."""
+        return self.was or self.key
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """New texts by path (None: the file goes), and what has changed in words: (KEY, verb, fields)."""
+    """New texts by path (None: the file goes), and what has changed in words: (KEY, verb, fields); KEYs before by those
+    that they are renamed to.
+    """
 
     files: Mapping[str, str | None]
     changes: tuple[tuple[str, str, tuple[str, ...]], ...]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def removed(self) -> frozenset[str]:
+        """KEYs that are no more."""
+        return frozenset(key for key, verb, _ in self.changes if verb == "delete") | {*self.renamed.values()}
 
 
 def paths(tree: Tree, wishes: Iterable[Wish]) -> frozenset[str]:
@@ -72,17 +89,22 @@ def rewrite(tree: Tree, texts: Mapping[str, str | None], wishes: Sequence[Wish])
     """
     files = {path: _File(text) for path, text in texts.items()}
     changes = []
+    renamed = {}
     for wish in wishes:
-        places = tree.index.places.get(str(wish.key), ())
+        places = tree.index.places.get(str(wish.found_as), ())
         if len(places) > 1:
             where = " and ".join(f"{place.path}:{place.line}" for place in places)
-            raise CannotWrite(f"{wish.key} is declared twice, at {where}; remove one of them in Git first")
+            raise CannotWrite(
+                f"{wish.found_as} is declared twice, at {where}; remove one of them in Git first"
+            )
         file = files[_path(tree, wish)]
         done = _fulfil(tree, file, places[0] if places else None, wish)
         if done is not None:
             changes.append((str(wish.key), *done))
+            if done[0] == "rename":
+                renamed[str(wish.key)] = str(wish.found_as)
     after = {path: file.text for path, file in files.items() if file.text != texts[path]}
-    return Rewritten(after, tuple(changes))
+    return Rewritten(after, tuple(changes), renamed)
 
 
 class _File:
@@ -128,7 +150,7 @@ def inherited(tree: Tree, key: Key) -> dict[str, Any]:
 
 
 def _path(tree: Tree, wish: Wish) -> str:
-    place = tree.place(str(wish.key))
+    place = tree.place(str(wish.found_as))
     return place.path if place is not None else file_of(wish.key)
 
 
@@ -144,8 +166,13 @@ def _fulfil(tree: Tree, file: _File, place: Place | None, wish: Wish) -> tuple[s
         _take_out(file, number, place)
         return "delete", ()
     changes = _changes(tree, file, number, place, wish)
-    if not changes:
+    if not changes and wish.was in (None, wish.key):
         return None
+    if wish.was is not None and wish.was != wish.key:
+        if place.part.layers[0][0] != ("spec",):
+            raise CannotWrite(f"{wish.was} is one of several in a document; rename it in Git")
+        file.edit(number, [Change(("metadata", "name"), wish.key.name), *changes])
+        return "rename", tuple(_named(change.steps) for change in changes)
     file.edit(number, changes)
     return "set", tuple(_named(change.steps) for change in changes)
 

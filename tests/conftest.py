@@ -9,13 +9,18 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
+import httpx._transports.default as transports
 import pytest
 from hypothesis import settings
 from sqlalchemy import Connection, create_engine, text
 
 from reconciler.store import migrate
+
+# Each new client reads all certificates of the world, though tests speak to this machine only: 50 ms, thousandfold.
+transports.create_ssl_context = lru_cache(transports.create_ssl_context)  # type: ignore[attr-defined]
 
 NewDatabase = Callable[[], str]
 # A CI run is the same each time; runs by hand go on looking for new examples.
@@ -23,6 +28,7 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("STEERSMAN_NO_SKIPS"):
     settings.load_profile("ci")
 _numbers = itertools.count(1)
+_DEMO = "test_the_demo_runs_whole"
 _DATABASES = ("sqlite", "postgres")
 _ON_BOTH = ("tests/reconciler/store/", "test_convergence.py", "test_running.py")
 
@@ -34,16 +40,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="tests of whole daemons on SQLite and PostgreSQL, each on both",
     )
+    parser.addoption(
+        "--demo", action="store_true", help="also the whole of `make demo`, which takes a minute"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The store is tested on both databases; what only lies upon it, on one of the two, the same in each run."""
-    if config.getoption("--both-databases"):
-        return
-    left = [item for item in items if _elsewhere(item)]
+    left = set() if config.getoption("--demo") else {item for item in items if item.name == _DEMO}
+    if not config.getoption("--both-databases"):
+        left |= {item for item in items if _elsewhere(item)}
     if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if not _elsewhere(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+        items[:] = [item for item in items if item not in left]
 
 
 def _elsewhere(item: pytest.Item) -> bool:

@@ -18,6 +18,8 @@ import psutil
 
 from reconciler.daemon import Daemon
 from reconciler.settings import Settings
+from tests import forked
+from tests.forked import Forked
 
 PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
 _IDENTITY = {
@@ -114,7 +116,7 @@ def eventually_now(check: Callable[[], Any], seconds: float = 30.0) -> Any:
 class Process:
     """A daemon in a process of its own, as a user runs it."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | Forked
     url: str
     token: str
     data: Path
@@ -167,27 +169,31 @@ def process(repo: Path | str, data: Path, **environment: str) -> Iterator[Proces
         stop(running)
 
 
-def start(repo: Path | str, data: Path, **environment: str) -> Process:
-    """Start `steersman serve` and wait until it answers."""
+def start(repo: Path | str, data: Path, *, fresh: bool = False, **environment: str) -> Process:
+    """Start `steersman serve` and wait until it answers. `fresh`: from nothing, as a user does; else it is forked."""
     ready = data.parent / f"{data.name}.ready"
     ready.unlink(missing_ok=True)
     own = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")}
     own |= {"STEERSMAN_READY_FILE": str(ready), "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1"} | environment
-    command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--repo", str(repo)]
-    with (data.parent / f"{data.name}.err").open("ab") as errors:
-        popen = subprocess.Popen(
-            [*command, "--data", str(data), "--port", "0"], env=own, stdout=subprocess.DEVNULL, stderr=errors
-        )
+    errors = data.parent / f"{data.name}.err"
+    words = ["serve", "--repo", str(repo), "--data", str(data), "--port", "0"]
+    popen = _from_nothing(words, own, errors) if fresh else forked.daemon(words, own, errors)
     deadline = time.monotonic() + 60
     while not (ready.exists() and ready.read_text().endswith("\n")):
         if popen.poll() is not None or time.monotonic() > deadline:
             popen.kill()
             popen.wait()
-            text = (data.parent / f"{data.name}.err").read_text(errors="replace")
+            text = errors.read_text(errors="replace")
             raise AssertionError(f"the daemon did not start: {text[-4000:]}")
         time.sleep(0.02)
     token = own.get("STEERSMAN_ADMIN_TOKEN") or (data / "admin.token").read_text().strip()
     return Process(popen, ready.read_text().strip(), token, data)
+
+
+def _from_nothing(words: list[str], environment: Mapping[str, str], errors: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "from api.cli import main; main()", *words]
+    with errors.open("ab") as file:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)
 
 
 def stop(running: Process) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import jobs, local, login, remote
+from api.cli import calendar, gate, jobs, local, login, releases, remote
 from api.cli.secrets import secrets
 from api.cli.tokens import audit, tokens
 
@@ -46,9 +46,18 @@ VERBS: tuple[Callable[..., None], ...] = (
     jobs.retry,
     jobs.logs,
     jobs.attachments,
+    releases.releases,
+    gate.approvals,
+    gate.approve,
+    gate.reject,
+    gate.freezes,
+    gate.freeze,
+    gate.when,
+    calendar.calendar,
 )
 for verb in VERBS:
     app.command()(verb)
+app.command("pass")(gate.let_through)
 app.add_typer(tokens, name="token")
 app.add_typer(secrets, name="secret")
 app.add_typer(audit, name="audit")

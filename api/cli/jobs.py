@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from api.cli.client import Client, connect
 from api.cli.options import Output, Server, Token
@@ -24,20 +25,48 @@ _LONGEST = timedelta(days=36_500)
 
 
 def trigger(
-    key: Annotated[str, typer.Argument(help="KEY of a Build.")],
-    input: Annotated[list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, repeatable.")] = None,
-    branch: Annotated[str | None, typer.Option()] = None,
-    commit: Annotated[str | None, typer.Option()] = None,
+    key: Annotated[str, typer.Argument(help="KEY of a Build, a Deployment or a Pipeline.")],
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", "-i", help="NAME=VALUE, repeatable: of a Build, an errand, or a pipeline's payload."
+        ),
+    ] = None,
+    branch: Annotated[str | None, typer.Option(help="Of a Build.")] = None,
+    commit: Annotated[str | None, typer.Option(help="Of a Build.")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Deploy this one; only where nothing puts the declared one back.")
+    ] = None,
+    errand: Annotated[str | None, typer.Option(help="Run an errand of what is deployed.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Test what is deployed.")] = False,
+    destroy: Annotated[bool, typer.Option("--destroy", help="Destroy what is deployed.")] = False,
     follow: Follow = False,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Run a Build by hand."""
-    inputs = dict(_pair(item) for item in input or [])
-    body = {"key": key, "inputs": inputs, "branch": branch, "commit": commit}
+    """Run a Build, deploy what a Deployment declares, or start a Pipeline, by hand."""
+    if (errand is not None) + smoke + destroy > 1:
+        fail("give one of --errand, --smoke and --destroy")
+    pipeline = key.startswith("Pipeline/")
+    if pipeline and follow:
+        fail(
+            "a run of a pipeline has no log of its own; start it without -f, and `steersman jobs` lists its jobs"
+        )
+    body = {
+        "key": key,
+        "inputs": dict(_pair(item) for item in input or []),
+        "branch": branch,
+        "commit": commit,
+        "version": version,
+        "action": "smoke" if smoke else "destroy" if destroy else None,
+        "errand": errand,
+    }
     client = connect(server, token)
     _, made = client.post("/reconciler/trigger", body, timeout=180)
+    if pipeline and output is not Format.JSON:
+        console().print(f"run {made['number']}  (steersman why {key})", markup=False)
+        return
     _made(client, made, follow, output)
 
 
@@ -60,8 +89,12 @@ def cancel(number: Number, server: Server = None, token: Token = None, output: O
     show_json(body) if output is Format.JSON else console().print(f"job {number} is being ended")
 
 
+_OWN = "run"
+"""The name of a task's only script."""
+
+
 def jobs(
-    key: Annotated[str | None, typer.Option(help="KEY of a Build.")] = None,
+    key: Annotated[str | None, typer.Option(help="KEY of a Build or a Deployment.")] = None,
     state: Annotated[str | None, typer.Option()] = None,
     limit: Annotated[int, typer.Option()] = 20,
     server: Server = None,
@@ -103,10 +136,15 @@ def job(number: Number, server: Server = None, token: Token = None, output: Outp
     for task in body["tasks"]:
         rows.append((task["name"], task["state"], task["reason"], "", ""))
         for trial in task["trials"]:
-            status = next((s["exit_status"] for s in trial["scripts"] if s["name"] == "run"), None)
+            status = next((s["exit_status"] for s in trial["scripts"] if s["name"] == _OWN), None)
             note = trial["error"] or trial["waits_for"] or ""
             rows.append((f"  #{trial['number']}", trial["state"], trial["reason"], status, note))
-    show_table(("TASK", "STATE", "REASON", "EXIT", "NOTE"), rows)
+            named = (s for s in trial["scripts"] if s["name"] != _OWN)
+            rows += ((f"    {s['name']}", s["state"], "", s["exit_status"], "") for s in named)
+    for issue in body["issues"]:
+        told = escape(f"{issue['title']}: {issue['description']}")
+        console().print(f"[bold]{escape(issue['type'])}[/bold]: {told}")
+    show_table(("TASK", "STATE", "REASON", "EXIT", "NOTE"), rows, "no tasks")
 
 
 def logs(

@@ -17,6 +17,7 @@ from reconciler.controllers.planner import decide
 from reconciler.source.desired import from_texts
 
 _MARKS = {"create": "[green]+[/green]", "update": "[yellow]~[/yellow]", "delete": "[red]-[/red]"}
+_ACTS = {"deploy": "[green]deploy[/green]", "destroy": "[red]destroy[/red]"}
 _LIMIT = 1 << 20
 
 
@@ -58,8 +59,13 @@ def get(
     if output is Format.JSON:
         show_json(body)
         return
-    rows = [(i["key"], i["sync"], i["health"], i["generation"], i["location"]) for i in body["items"]]
-    show_table(("KEY", "SYNC", "HEALTH", "GEN", "LOCATION"), rows, f"no {kind}")
+    heads = ["KEY", "SYNC", "HEALTH", "GEN", "LOCATION"]
+    rows = [[i["key"], i["sync"], i["health"], i["generation"], i["location"]] for i in body["items"]]
+    if kind == "Deployment":
+        heads.insert(3, "STANDS")
+        for row, item in zip(rows, body["items"], strict=True):
+            row.insert(3, _stands(item["deployed"]))
+    show_table(heads, rows, f"no {kind}")
 
 
 def plan(
@@ -222,11 +228,33 @@ def show_plan(body: dict[str, Any]) -> None:
                 out.print(
                     f"    {change['field']}: {_short(change['old'])} → {_short(change['new'])}", markup=False
                 )
+    for deploy in body.get("deploys", []):
+        out.print(f"{_ACTS[deploy['action']]} {deploy['key']}  ", end="")
+        out.print(_deploy(deploy), markup=False)
+        for cause in deploy.get("gate", {}).get("causes", []):
+            out.print(f"    [yellow]waits[/yellow] {cause['reason']}: ", end="")
+            out.print(cause["message"], markup=False)
     for held in body.get("held", []):
         out.print(f"[yellow]held[/yellow] {held['reason']}: ", end="")
         out.print(f"{held['message']}: {', '.join(held['keys'])}", markup=False)
     counts = [f"{sum(a['action'] == verb for a in body['actions'])} to {verb}" for verb in _MARKS]
     out.print(", ".join(counts) if body["actions"] else "nothing to do")
+
+
+def _deploy(body: dict[str, Any]) -> str:
+    """What is deployed or destroyed, from which version to which, and what runs for it."""
+    version, scripts = body["version"], body["scripts"]
+    if body["trouble"]:
+        return f"{version['old'] or 'nothing'} → {version['wanted']}: {body['trouble']}"
+    goes = body["action"] == "destroy"
+    old = version["old"] or ("its own scripts" if goes else "nothing")
+    told = f"{old} → {version['new'] or ('nothing' if goes else 'its own scripts')}"
+    if version["wanted"] not in ("", version["new"]):
+        told += f" ({version['wanted']} as of now)"
+    if body["digest"]:
+        told += f", digest {body['digest'].removeprefix('sha256:')[:12]}"
+    runs = [f"{s['stage']} ({s['runs']})" if s["runs"] != "inline" else s["stage"] for s in scripts]
+    return f"{told}; runs {', '.join(runs) or 'no script'}"
 
 
 def _short(value: Any) -> str:
@@ -244,11 +272,25 @@ def _resource(body: dict[str, Any], output: Format) -> None:
     out.print(
         f"  declared at {body['location']}, generation {body['generation']}, revision {body['revision'][:12]}"
     )
+    if body.get("deployed"):
+        out.print(f"  {_stands(body['deployed'])}, {ago(body['deployed']['at'])}", markup=False)
+    if body.get("newest"):
+        newest, word = body["newest"], "run" if body["kind"] == "Pipeline" else "job"
+        reason = f" ({newest['reason']})" if newest["reason"] else ""
+        out.print(f"  {word} {newest['number']} {newest['state']}{reason}", markup=False)
     for condition in body["conditions"]:
         if condition["status"]:
             out.print(
                 f"  {condition['type']}: {condition['message']} ({ago(condition['since'])})", markup=False
             )
+
+
+def _stands(deployed: dict[str, Any] | None) -> str:
+    """What stands of a Deployment: release and version, with the status where that is not ok."""
+    if deployed is None or deployed["status"] == "empty":
+        return "nothing"
+    version = f"{deployed['release']}-v{deployed['version']}" if deployed["version"] else "its own scripts"
+    return version if deployed["status"] == "ok" else f"{version} ({deployed['status']})"
 
 
 def _overview(body: dict[str, Any]) -> None:

@@ -109,6 +109,8 @@ def reseal(server: Server = None, token: Token = None, output: Output = Format.T
         where = f" in commit {body['commit'][:12]}" if body["commit"] else ""
         where += f" on branch {body['branch']}, to be merged" if body["branch"] else ""
         typer.echo(f"{len(body['resealed'])} secrets sealed anew{where}")
+        if body["states"]:
+            typer.echo(f"states of deployments locked anew: {body['states']}")
         for key, why in body["failed"].items():
             typer.echo(f"{key}: {why}", err=True)
     raise typer.Exit(1 if body["failed"] else 0)

@@ -234,7 +234,7 @@ def _shown(
 ) -> dict[str, Any]:
     """A build as the caller sees it (7.1). The code of its webhook is for those who may write."""
     level = caller.rights.at(Scope(key.project, key.environment)) or Level.READ
-    code = _code(installation, resource.uuid, spec) if resource and level >= Level.WRITE else ""
+    code = code_of(installation, resource.uuid, spec) if resource and level >= Level.WRITE else ""
     repositories = declared.of_kind(installation, "Repository")
     repository = repositories.get(f"Repository/{key.project}/{spec.get('repo')}")
     branch = _branch(repository.spec if repository else None, spec)
@@ -265,7 +265,7 @@ def tree_repository(tree: Tree, key: Key, spec: Mapping[str, Any]) -> Mapping[st
     return found.spec if found else None
 
 
-def _code(installation: Installation, uuid: str, spec: Mapping[str, Any]) -> str:
+def code_of(installation: Installation, uuid: str, spec: Mapping[str, Any]) -> str:
     """The code of the build's webhook: made by the server's key, so that nothing need be kept."""
     mark = installation.keys.mac("build-webhook", f"{uuid}:{spec.get('webhook_rotation') or 0}")
     return base64.urlsafe_b64encode(bytes.fromhex(mark)).decode().rstrip("=")

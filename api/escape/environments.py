@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litestar import Response, delete, get, post, put
 
+from api.escape import deployed
 from api.escape.errors import BadRequest
 from api.escape.executions import refuse_active
 from api.escape.requests import Asked, Force, Wait, any_body, body, kept, new_name, same_name, terms
 from api.escape.writing import absent, all_of, answer, before, commit, there, unused
 from reconciler.access import Caller, require, require_level
-from reconciler.commands import jobs, tokens
+from reconciler.commands import deployments, jobs, tokens
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
 from reconciler.model.rights import Level, Scope
 from reconciler.queries import declared
+from reconciler.queries import deployments as queries
+from reconciler.queries.deployments import Deployed
 from specs.environment import Environment
 from specs.meta import Key, environment_name_fault
 from specs.tree import Tree
@@ -24,7 +27,6 @@ from specs.write import Wish, inherited
 
 FIELDS = ("description", "protected", "inputs")
 _MODEL = Environment().model_dump(mode="json")
-_NEVER_RUN = {"status": "empty"}
 
 
 @post(
@@ -82,8 +84,7 @@ async def environment_add(
     allowed = frozenset({str(key), str(owner)}).__contains__
     done = await commit(installation, caller, intent, terms(request, "POST environment", None, wait, allowed))
     spec, resource = done.spec(installation, key)
-    deployments = declared.by_environment(installation, "Deployment").get(str(key), {})
-    content = shown(installation, caller, key, spec, deployments)
+    content = shown(installation, caller, key, spec, await _in_short(installation, str(key)))
     return answer(done, content, resource.tag if resource else None)
 
 
@@ -95,8 +96,12 @@ async def environment_get(
     installation: Installation, caller: Caller, project: str, environment: str, full: bool = False
 ) -> Response[dict[str, Any]]:
     """`full=true`: deployments whole, instead of name, release, versions and statuses. `ETag` is for `If-Match`."""
-    found = declared.environment(installation, caller, project, environment)
-    (content,) = whole(installation, caller, [found], full=full)
+    found = await queries.environment(installation, caller, project, environment)
+    if full:
+        inside = await queries.in_environment(installation, caller, found)
+    else:
+        inside = await _in_short(installation, found.key)
+    content = shown(installation, caller, _key(found), found.spec or {}, inside, full=full)
     return Response(content, headers={"ETag": f'"{found.tag}"'})
 
 
@@ -122,8 +127,7 @@ async def environment_put(
 
     done = await commit(installation, caller, intent, terms(request, "PUT environment", key, wait))
     spec, resource = done.spec(installation, key)
-    deployments = declared.by_environment(installation, "Deployment").get(str(key), {})
-    content = shown(installation, caller, key, spec, deployments)
+    content = shown(installation, caller, key, spec, await _in_short(installation, str(key)))
     return answer(done, content, resource.tag if resource else None)
 
 
@@ -141,11 +145,15 @@ async def environment_delete(
     force: Force = False,
     wait: Wait = "10",
 ) -> Response[dict[str, Any]]:
-    """One commit for everything in it; no script runs. What a pipeline refers to stays, also with `force`."""
+    """One commit for all that is in it, and its state goes; no script runs. What a pipeline names is never forced."""
     found = declared.environment(installation, caller, project, environment)
     key, owner = Key("Environment", project, None, environment), Key("Project", None, None, project)
     require(installation, caller, "delete", str(key))
-    active = await refuse_active(installation, declared.keys_inside(installation, found), force=force)
+    inside = [
+        *declared.keys_inside(installation, found),
+        *await queries.keys_inside(installation, project, environment),
+    ]
+    active = await refuse_active(installation, inside, force=force)
     gone: list[Key] = []
 
     def intent(tree: Tree) -> list[Wish]:
@@ -161,25 +169,26 @@ async def environment_delete(
         return each in (str(key), str(owner)) or each.split("/")[1:3] == [project, environment]
 
     done = await commit(
-        installation, caller, intent, terms(request, "DELETE environment", key, wait, allowed)
+        installation, caller, intent, terms(request, "DELETE environment", key, wait, allowed, hard=True)
     )
+    undeclared = 0
     if done.written.branch is None:
         await jobs.cancel_all(installation, caller, active)
+        undeclared = await deployments.drop_undeclared(installation, caller, project, environment)
         await tokens.revoke_within(installation, caller, project, environment)
         request.app.state.credentials.forget()
     kinds = [each.kind for each in gone]
-    deleted = {"builds": kinds.count("Build"), "deployments": kinds.count("Deployment")}
+    deleted = {"builds": kinds.count("Build"), "deployments": kinds.count("Deployment") + undeclared}
     return answer(done, {"deleted": deleted})
 
 
-def whole(
-    installation: Installation, caller: Caller, environments: Iterable[Resource], *, full: bool
+async def in_short(
+    installation: Installation, caller: Caller, environments: Sequence[Resource]
 ) -> list[dict[str, Any]]:
-    """Environments that are in force (7.14)."""
-    deployments = declared.by_environment(installation, "Deployment")
+    """Environments that are in force, with summaries of their deployments (7.14)."""
+    inside = await queries.in_environments(installation, [each.key for each in environments])
     return [
-        shown(installation, caller, _key(each), each.spec or {}, deployments.get(each.key, {}), full=full)
-        for each in environments
+        shown(installation, caller, _key(each), each.spec or {}, inside[each.key]) for each in environments
     ]
 
 
@@ -188,7 +197,7 @@ def shown(
     caller: Caller,
     key: Key,
     spec: Mapping[str, Any],
-    deployments: Mapping[str, Resource],
+    inside: Mapping[str, Deployed],
     *,
     full: bool = False,
 ) -> dict[str, Any]:
@@ -199,7 +208,7 @@ def shown(
         **{field: spec.get(field, _MODEL[field]) for field in FIELDS},
         "order": declared.position(installation, str(key.project), key.name),
         "permission": level.word,
-        "deployments": {name: _deployment(found, full=full) for name, found in deployments.items()},
+        "deployments": {name: deployed.shown(found, whole=full) for name, found in inside.items()},
     }
 
 
@@ -207,24 +216,8 @@ def _key(environment: Resource) -> Key:
     return Key("Environment", environment.project, None, environment.name)
 
 
-def _deployment(found: Resource, *, full: bool) -> dict[str, Any]:
-    """A declared deployment; as far as is known here, none of its stages has ever run."""
-    spec = found.spec or {}
-    release = spec["release"] or found.name
-    wants = spec["version"] or spec["follow"] or not spec["release"]
-    sync = "out-of-sync" if wants else "in-sync"
-    summary = {"name": found.name, "release": release, "managed": True, "sync": sync}
-    stage: dict[str, Any] = {"version": "", "status": _NEVER_RUN}
-    if not full:
-        return summary | {"stages": {"deploy": stage}}
-    stage |= {"inputs": spec["inputs"], "providers": spec["providers"], "provides": [], "deployments": {}}
-    stage |= {"calculated_inputs": {}, "calculated_outputs": {}}
-    shared = {name: spec[name] for name in ("version", "inputs", "providers")}
-    return summary | {
-        "inputs": spec["inputs"],
-        "declared": {"release": release, **shared},
-        "stages": {"deploy": stage},
-    }
+async def _in_short(installation: Installation, key: str) -> dict[str, Deployed]:
+    return (await queries.in_environments(installation, [key]))[key]
 
 
 def _names(tree: Tree, project: str) -> list[str]:

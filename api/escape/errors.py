@@ -43,7 +43,8 @@ _OURS: tuple[tuple[type[SteersmanError], int, str], ...] = (
     (Refused, 400, "invalid-field"),
     (SteersmanError, 503, "git-unavailable"),
 )
-_REASONS: Mapping[str, str] = {"CannotWrite": "spec-invalid"}
+_REASONS: Mapping[str, str] = {"CannotWrite": "spec-invalid", "Finished": "already-finished"}
+_REFUSALS: Mapping[str, str] = {"InvalidReference": "invalid-reference", "NoSuchRelease": "invalid-reference"}
 _BY_STATUS: Mapping[int, str] = {
     400: "invalid-field",
     401: "unauthorized",
@@ -51,10 +52,13 @@ _BY_STATUS: Mapping[int, str] = {
     404: "not-found",
     405: "method-not-allowed",
     413: "too-large",
+    426: "upgrade-required",
     429: "rate-limited",
 }
 _PLACE = re.compile(r":\d+:\d+$")
 _RETRY = {"Retry-After": "2"}
+_LONGEST = 2000
+_CODE = re.compile(r"/(webhook|confirmation)/[^/]+")
 
 
 class BadRequest(HTTPException):
@@ -127,7 +131,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     if isinstance(error, RecursionError):
         return _answer(request, 400, "invalid-json", "The body is nested too deeply.")
     mark = secrets.token_hex(8)
-    log.error("request-crashed", path=request.url.path, request=mark, exc_info=error)
+    path = _CODE.sub(r"/\1/***", request.url.path)
+    log.error("request-crashed", path=path, request=mark, exc_info=error)
     told = f"This is a fault of the server; its log has the details under {mark}."
     return _answer(request, 500, "internal", told)
 
@@ -139,6 +144,8 @@ def _ours(request: Request[Any, Any, Any], error: SteersmanError) -> Response[by
         fields = {where: told for _, where, told in error.errors if not _PLACE.search(where)}
         if any(told.endswith("declared") for _, _, told in error.errors):
             code = "invalid-reference"
+    if isinstance(error, Refused):
+        code = _REFUSALS.get(error.reason, code)
     headers = _RETRY if status == 503 else {}
     code = code or _REASONS.get(error.reason) or _kebab(error.reason)
     return _answer(request, status, code, error.message, headers, fields)
@@ -161,13 +168,14 @@ def _answer(
     headers: Mapping[str, str] | None = None,
     fields: Mapping[str, str] | None = None,
 ) -> Response[bytes]:
+    message = _cut(message)
     if _wants_text(request):
         return Response(
             message.encode(), status_code=status, media_type=MediaType.TEXT, headers=dict(headers or {})
         )
     body: dict[str, Any] = {"error": message, "code": code}
     if fields:
-        body["fields"] = dict(fields)
+        body["fields"] = {_cut(name): _cut(told) for name, told in fields.items()}
     content = msgspec.json.encode(body)
     return Response(content, status_code=status, media_type=MediaType.JSON, headers=dict(headers or {}))
 
@@ -176,6 +184,11 @@ def _wants_text(request: Request[Any, Any, Any]) -> bool:
     if not request.headers.get("accept", "").strip():
         return True
     return request.accept.best_match([MediaType.JSON, MediaType.TEXT]) == MediaType.TEXT
+
+
+def _cut(text: str) -> str:
+    """What is told of a value is not as long as the value."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _kebab(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Projects of the Escape State Service API: PR1 to PR6 (escape-state, 6.10)."""
+"""Projects of the Escape State Service API: PR1 to PR7, PR10 (escape-state, 6.10)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from api.escape.executions import refuse_active
 from api.escape.requests import Asked, Force, Wait, body, kept, same_name, terms
 from api.escape.writing import absent, all_of, answer, before, commit, there, unused
 from reconciler.access import Caller, require, require_level, rights_of
-from reconciler.commands import jobs, tokens
+from reconciler.commands import deployments, jobs, tokens
 from reconciler.errors import Forbidden
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
-from reconciler.model.rights import INSTALLATION, Level, Scope
+from reconciler.model.rights import INSTALLATION, LEVELS, Level, Scope
 from reconciler.queries import declared
+from reconciler.queries import deployments as deployed
 from specs.meta import Key, project_name_fault
 from specs.project import Project
 from specs.tree import Tree
@@ -68,7 +69,7 @@ async def projects_by_group(
 async def project_get(installation: Installation, caller: Caller, project: str) -> Response[dict[str, Any]]:
     """Environments in order, with summaries of their deployments. `ETag` is for `If-Match`."""
     found = declared.project(installation, caller, project)
-    content = _whole(installation, caller, project, found.spec or {})
+    content = await _whole(installation, caller, project, found.spec or {})
     return Response(content, headers={"ETag": f'"{found.tag}"'})
 
 
@@ -89,7 +90,7 @@ async def project_put(
 
     done = await commit(installation, caller, intent, terms(request, "PUT project", key, wait))
     spec, resource = done.spec(installation, key)
-    content = _whole(installation, caller, project, spec)
+    content = await _whole(installation, caller, project, spec)
     return answer(done, content, resource.tag if resource else None)
 
 
@@ -102,11 +103,12 @@ async def project_delete(
     force: Force = False,
     wait: Wait = "10",
 ) -> Response[dict[str, Any]]:
-    """One commit for everything in it; no script runs. What another project refers to stays, also with `force`."""
+    """One commit for everything in it, and its state goes; no script runs. What another project refers to stays."""
     found = declared.project(installation, caller, project)
     key = Key("Project", None, None, project)
     require(installation, caller, "delete", str(key))
-    active = await refuse_active(installation, declared.keys_inside(installation, found), force=force)
+    inside = [*declared.keys_inside(installation, found), *await deployed.keys_inside(installation, project)]
+    active = await refuse_active(installation, inside, force=force)
     gone: list[Key] = []
 
     def intent(tree: Tree) -> list[Wish]:
@@ -115,13 +117,36 @@ async def project_delete(
         unused(caller, tree, map(str, gone))
         return [Wish(each, None) for each in gone]
 
-    done = await commit(installation, caller, intent, terms(request, "DELETE project", key, wait))
+    done = await commit(installation, caller, intent, terms(request, "DELETE project", key, wait, hard=True))
+    undeclared = 0
     if done.written.branch is None:
         await jobs.cancel_all(installation, caller, active)
+        undeclared = await deployments.drop_undeclared(installation, caller, project, None)
         await tokens.revoke_within(installation, caller, project, None)
         request.app.state.credentials.forget()
     kinds = [each.kind for each in gone]
-    return answer(done, {"deleted": {word: kinds.count(kind) for kind, word in _COUNTED.items()}})
+    deleted = {word: kinds.count(kind) for kind, word in _COUNTED.items()}
+    return answer(done, {"deleted": deleted | {"deployments": deleted["deployments"] + undeclared}})
+
+
+@get("/api/v1/state/{project:str}/can-manage-subscriptions", summary="May the caller manage subscriptions?")
+async def can_manage_subscriptions(
+    installation: Installation, caller: Caller, project: str
+) -> dict[str, bool]:
+    """There is no billing here; owners may."""
+    found = declared.project(installation, caller, project)
+    return {"can_manage_subscriptions": declared.level(caller, found) is Level.OWNER}
+
+
+@get("/api/v1/state/{project:str}/rbac/valid-roles", summary="Roles that can be bound in a project")
+async def valid_roles(installation: Installation, caller: Caller, project: str) -> list[str]:
+    """Of the whole project, then of each environment in order."""
+    found = declared.project(installation, caller, project)
+    places = [
+        "global",
+        *(f"environment:{name}" for name in declared.environments(installation, caller, found)),
+    ]
+    return [f"project:{project}:{place}:{word}" for place in places for word in LEVELS]
 
 
 @post("/api/v1/state/{project:str}/add-project", status_code=200, summary="Add a project")
@@ -167,7 +192,7 @@ async def _add(
     allowed = frozenset({str(key), str(owners)}).__contains__
     done = await commit(installation, caller, intent, terms(request, "POST project", None, wait, allowed))
     spec, resource = done.spec(installation, key)
-    content = _whole(installation, _as_now(installation, caller), project, spec)
+    content = await _whole(installation, _as_now(installation, caller), project, spec)
     return answer(done, content, resource.tag if resource else None)
 
 
@@ -194,9 +219,11 @@ def _wanted(current: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, An
     return spec
 
 
-def _whole(installation: Installation, caller: Caller, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+async def _whole(
+    installation: Installation, caller: Caller, name: str, spec: Mapping[str, Any]
+) -> dict[str, Any]:
     found = declared.environments_of(installation, caller, name, spec)
-    around = environments.whole(installation, caller, found.values(), full=False)
+    around = await environments.in_short(installation, caller, list(found.values()))
     return _shown(installation, caller, name, spec) | {
         "environments": {each["name"]: each for each in around}
     }

@@ -34,7 +34,7 @@ Wait = Annotated[
 Force = Annotated[bool, Parameter(description="Cancel executions that are active, instead of 409")]
 
 
-def started(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+async def started(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
     """A guard: nothing is known before the first revision is applied."""
     installation: Installation = connection.app.state.installation
     if not declared.started(installation):
@@ -122,10 +122,18 @@ def kept(
 
 
 def terms(
-    request: Asked, endpoint: str, key: Key | None, wait: str, allowed: Callable[[str], bool] | None = None
+    request: Asked,
+    endpoint: str,
+    key: Key | None,
+    wait: str,
+    allowed: Callable[[str], bool] | None = None,
+    *,
+    hard: bool = False,
 ) -> Terms:
-    """How a write is wanted. `key`: what the If-Match header is about; `allowed`: KEYs whose role is asked for here."""
+    """How a write is wanted. `key`: what the If-Match header is about; `allowed`: KEYs whose role is asked for here;
+    `hard`: the state of what it removes goes, too.
+    """
     tag = request.headers.get("if-match")
     wanted = {} if tag is None or key is None else {str(key): tag.strip().removeprefix("W/").strip('"')}
     seconds = 0.0 if wait == "commit" else float(wait)
-    return Terms(endpoint, wanted, seconds, allowed=allowed or (lambda _key: False))
+    return Terms(endpoint, wanted, seconds, allowed=allowed or (lambda _key: False), hard=hard)

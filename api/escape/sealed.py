@@ -34,9 +34,7 @@ def secret_key(owner: Key, field: str) -> Key:
     """The Secret that a field of a resource is kept in."""
     parts = (owner.kind.lower(), owner.project, owner.environment, owner.name, field.replace("_", "-"))
     name = "--".join(part for part in parts if part)
-    if len(name) > _LONGEST:
-        name = f"{name[: _LONGEST - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-    return Key("Secret", owner.project, owner.environment, name)
+    return Key("Secret", owner.project, owner.environment, fitting(name))
 
 
 def secret_keys(owner: Key) -> list[Key]:
@@ -56,7 +54,7 @@ def wishes(
             found += gone(tree, [key])
             continue
         spec[reference] = key.name
-        sealed = _sealed(installation, tree, key, change)
+        sealed = sealed_anew(installation, tree, key, change.field, change.value)
         if sealed is not None:
             found.append(Wish(key, {"type": TYPES[change.field], "sealed": sealed}))
     return found
@@ -72,9 +70,9 @@ def allowed(owner: Key) -> Callable[[str], bool]:
     return frozenset(str(key) for key in secret_keys(owner)).__contains__
 
 
-def _sealed(installation: Installation, tree: Tree, key: Key, change: Change) -> str | None:
-    """The value, sealed; None where the very same one is there already."""
-    value = str(change.value).encode()
+def sealed_anew(installation: Installation, tree: Tree, key: Key, field: str, text: str) -> str | None:
+    """The value of a field, sealed for its Secret; None where the very same one is there already."""
+    value = text.encode()
     declared = tree.declared.get(str(key))
     now = (declared.spec if declared else None) or {}
     with suppress(SealingError):
@@ -83,4 +81,11 @@ def _sealed(installation: Installation, tree: Tree, key: Key, change: Change) ->
     try:
         return seal(value, installation.keys.recipient, str(key))
     except SealingError as error:
-        raise wrong(change.field, str(error)) from error
+        raise wrong(field, str(error)) from error
+
+
+def fitting(name: str) -> str:
+    """A name that a Secret may have; of a long one, the end stands for the rest."""
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

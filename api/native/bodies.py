@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
@@ -10,7 +10,7 @@ from litestar.handlers import BaseRouteHandler
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-def json_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def json_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard: a body is JSON and says so, which no form of another site can (Litestar reads any type)."""
     headers = connection.headers
     if "data" not in handler.parsed_fn_signature.parameters:
@@ -50,12 +50,26 @@ class SyncBody(Body):
 
 
 class TriggerBody(Body):
-    """What to run: a Build's KEY, with values for its inputs, and optionally a branch or commit."""
+    """What to run, by its KEY.
+
+    A Build: values for its `inputs`, a `branch` or a `commit`. A Deployment is deployed as it is declared, or in
+    another `version` where nothing puts the declared one back; `action` does something else to it, and `errand` runs
+    one, with `inputs`. A Pipeline: `inputs` are the payload of its run.
+    """
 
     key: str = Field(max_length=500)
     inputs: dict[str, str] = Field(default_factory=dict, max_length=100)
     branch: str | None = Field(default=None, max_length=300)
     commit: str | None = Field(default=None, pattern="^[0-9a-fA-F]{7,64}$")
+    version: str | None = Field(default=None, min_length=1, max_length=200)
+    action: Literal["deploy", "smoke", "destroy"] | None = None
+    errand: str | None = Field(default=None, min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> TriggerBody:
+        if self.action is not None and self.errand is not None:
+            raise ValueError("give either `action` or `errand`")
+        return self
 
 
 class ResourceBody(Body):

@@ -9,6 +9,7 @@ from litestar import get, post
 from litestar.params import Parameter
 from litestar.response import File
 
+from api.unchanged import STEADY
 from reconciler.access import Caller
 from reconciler.commands import jobs as commands
 from reconciler.installation import Installation
@@ -18,7 +19,7 @@ Limit = Annotated[int, Parameter(ge=1, le=500)]
 Number = Annotated[int, Parameter(ge=1, le=2**62)]
 
 
-@get("/reconciler/jobs", summary="Jobs, newest first")
+@get("/reconciler/jobs", opt=STEADY, summary="Jobs, newest first")
 async def job_list(
     installation: Installation,
     caller: Caller,

@@ -10,7 +10,8 @@ from litestar.params import Parameter
 
 from api.native.bodies import PlanBody, SyncBody, TriggerBody
 from reconciler.access import Caller
-from reconciler.commands import jobs, sync, webhook
+from reconciler.commands import sync, triggers, webhook
+from reconciler.commands.triggers import Order
 from reconciler.installation import Installation
 from reconciler.queries import plans
 
@@ -44,10 +45,11 @@ async def sync_now(
     return Response(answer, status_code=200 if done else 202)
 
 
-@post("/reconciler/trigger", status_code=202, summary="Run a Build by hand")
+@post("/reconciler/trigger", status_code=202, summary="Run a Build, a Deployment or a Pipeline by hand")
 async def trigger(installation: Installation, caller: Caller, data: TriggerBody) -> dict[str, Any]:
-    """Always makes a job."""
-    return await jobs.trigger(installation, caller, data.key, data.inputs, data.branch, data.commit)
+    """Number and id of the job that is made; of a Pipeline, those of the run."""
+    order = Order(data.inputs, data.branch, data.commit, data.version, data.action, data.errand)
+    return await triggers.trigger(installation, caller, data.key, order)
 
 
 @post("/reconciler/webhook", opt={"open": True}, status_code=202, summary="A signed push from a Git host")

@@ -25,7 +25,7 @@ async def public_key(installation: Installation) -> dict[str, Any]:
     summary="Seal all secrets to the key in force, in one commit",
 )
 async def reseal_all(installation: Installation, caller: Caller) -> dict[str, Any]:
-    """After a change of the server's key. `failed`: the ones that cannot be opened, with why."""
+    """After a change of the server's key; also the stored states. `failed`: what cannot be opened, with why."""
     done = await reseal(installation, caller, Terms("POST reseal"))
     written = done.written
     return {
@@ -33,5 +33,6 @@ async def reseal_all(installation: Installation, caller: Caller) -> dict[str, An
         "branch": written.branch,
         "applied": written.applied,
         "resealed": list(done.keys),
+        "states": done.states,
         "failed": done.failed,
     }

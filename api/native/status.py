@@ -9,7 +9,7 @@ from litestar.params import Parameter
 
 from reconciler.access import Caller
 from reconciler.installation import Installation
-from reconciler.queries import resources, rights, schedules, status, why
+from reconciler.queries import resources, rights, schedules, standing, status, why
 from specs.schema import file_schema
 
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
@@ -19,7 +19,9 @@ Limit = Annotated[int, Parameter(ge=1, le=1000)]
 async def health(installation: Installation) -> Response[dict[str, Any]]:
     """Open without a token. 200 for `ok` and `degraded`, 503 for `unavailable`."""
     answer = await status.health(installation)
-    return Response(answer, status_code=503 if answer["status"] == "unavailable" else 200)
+    if answer["status"] == "unavailable":
+        return Response(answer, status_code=503, headers={"Retry-After": "2"})
+    return Response(answer)
 
 
 @get("/reconciler/status", summary="Source, counts, what is held and what is wrong")
@@ -40,15 +42,19 @@ async def resource_list(
     limit: Limit = 1000,
     after: str | None = None,
 ) -> dict[str, Any]:
-    """A page of what is declared, narrowed by any of the filters."""
+    """A page of what is declared, narrowed by any of the filters; Deployments alone with what stands of them."""
     wanted = resources.Filter(kind, project, environment, sync, health)
-    return resources.find(installation, caller, wanted, limit, after)
+    found = resources.find(installation, caller, wanted, limit, after)
+    return await standing.of_deployments(installation, found) if kind == "Deployment" else found
 
 
 @get("/reconciler/resources/{key:path}", summary="One resource whole")
 async def resource(installation: Installation, caller: Caller, key: str) -> Response[dict[str, Any]]:
-    """With its effective specification and the place that each field comes from; `ETag` is for `If-Match`."""
-    found = resources.get(installation, caller, key.lstrip("/"))
+    """With its effective specification, the place that each field comes from, and what has become of it.
+
+    `ETag` is for `If-Match`.
+    """
+    found = await standing.of_one(installation, resources.get(installation, caller, key.lstrip("/")))
     return Response(found, headers={"ETag": f'"{found["tag"]}"'})
 
 

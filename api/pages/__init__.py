@@ -19,15 +19,18 @@ _FOLDER = Path(__file__).parent
 MEDIA_TYPE = "text/html"
 
 
-def render(template: str, **values: Any) -> tuple[bytes, dict[str, str]]:
-    """A page and the headers that go with it. `values` are what the template shows."""
+def render(template: str, *, forms: bool = False, **values: Any) -> tuple[bytes, dict[str, str]]:
+    """A page and the headers that go with it. `values` are what the template shows; `forms`: it has some, that go to
+    this very server, and tell it where they come from.
+    """
     style = _style()
     mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    action = "'self'" if forms else "'none'"
     headers = {
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{mark}'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'",
+        f"form-action {action}; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": "same-origin" if forms else "no-referrer",
         "Cache-Control": "no-store",
     }
     return _templates().get_template(f"{template}.html").render(values | {"style": style}).encode(), headers

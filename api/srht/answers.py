@@ -10,7 +10,8 @@ from urllib.parse import quote
 from api.srht import states
 from api.srht.parts import Part, view
 from api.srht.requests import PER_PAGE
-from reconciler.model.job import Job, owner_of
+from reconciler.model.job import Job, JobGroup, owner_of
+from reconciler.model.owners import owner_name
 from reconciler.queries.manifests import Artifact
 from specs.manifest import last_segment
 
@@ -45,6 +46,21 @@ def artifact(item: Artifact, number: int, url: str) -> dict[str, Any]:
     }
 
 
+def group(found: JobGroup) -> dict[str, Any]:
+    """A group with its jobs in short (1.6)."""
+    return {
+        "id": found.number,
+        "note": found.note,
+        "owner": _user(owner_name(found.owner)),
+        "jobs": [{"id": each.number, "status": states.of_job(each)} for each in found.jobs],
+    }
+
+
+def group_told(found: JobGroup) -> dict[str, Any]:
+    """The same with how it ended, for who is told that."""
+    return {**group(found), "status": states.of_group(found)}
+
+
 def page(results: Sequence[dict[str, Any]], following: int | None, total: int) -> dict[str, Any]:
     """Some of a list; `following` is the id to go on from."""
     return {
@@ -66,6 +82,10 @@ def _owner(found: Job) -> dict[str, str]:
     if name is None:
         kind, _, rest = found.actor.partition("/")
         name = rest if kind == "User" else found.key.split("/", 2)[1]
+    return _user(name)
+
+
+def _user(name: str) -> dict[str, str]:
     return {"canonical_name": f"~{name}", "name": name}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from api.srht.errors import BadRequest, Fault
+from reconciler.commands.job_groups import GroupRequest
 from reconciler.commands.manifests import Submission
 from specs.manifest import BadManifest, Manifest, Trigger, check_triggers, parse
 
@@ -38,6 +39,18 @@ def submission(data: Mapping[str, Any]) -> Submission:
     if fields.faults:
         raise BadRequest(fields.faults)
     return Submission(_manifest(text or ""), note, tags, readers, writers, triggers, execute, secrets)
+
+
+def group(data: Mapping[str, Any]) -> GroupRequest:
+    """What a body of a group asks for; BadRequest."""
+    fields = _Fields(data)
+    numbers = fields.numbers("jobs")
+    note = fields.text("note", longest=LONGEST_NOTE)
+    triggers = fields.triggers()
+    execute = fields.boolean("execute", default=False)
+    if fields.faults:
+        raise BadRequest(fields.faults)
+    return GroupRequest(numbers, note, triggers, execute)
 
 
 def _manifest(text: str) -> Manifest:
@@ -99,6 +112,21 @@ class _Fields:
         self.faults += ((name, reason) for reason in dict.fromkeys(_of_items(value, check)))
         return tuple(str(item) for item in value)
 
+    def numbers(self, name: str) -> tuple[int, ...]:
+        value = self._of_type(name, list, "a list of integers")
+        if name not in self._data:
+            self.faults.append((name, "is required"))
+        if value is None:
+            return ()
+        if not value or len(value) > LONGEST_LIST:
+            self.faults.append((name, f"must have 1 to {LONGEST_LIST:,} items, not {len(value):,}"))
+            return ()
+        wrong = next((item for item in value if not _is_number(item)), None)
+        if wrong is not None:
+            self.faults.append((name, f"must be a list of integers from 1 on, and has {_kind(wrong)}"))
+            return ()
+        return tuple(value)
+
     def triggers(self) -> tuple[Trigger, ...]:
         if "triggers" not in self._data:
             return ()
@@ -125,6 +153,10 @@ def _of_items(items: Iterable[Any], check: Check) -> Iterable[str]:
         reason = check(item) if isinstance(item, str) else f"must be a list of strings, and has {_kind(item)}"
         if reason is not None:
             yield reason
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 53
 
 
 def _strings(value: Any) -> Iterable[str]:

@@ -16,7 +16,9 @@ from api.srht import answers, generated, states
 from api.srht.bodies import submission
 from api.srht.errors import BadRequest
 from api.srht.requests import PER_PAGE, READ, WRITE, Asked, body, number, start_of
+from api.unchanged import STEADY
 from reconciler.access import Caller
+from reconciler.commands import jobs as job_commands
 from reconciler.commands import manifests as commands
 from reconciler.errors import Conflict, Forbidden
 from reconciler.installation import Installation
@@ -36,7 +38,7 @@ async def job_add(installation: Installation, caller: Caller, request: Asked) ->
     return answers.job(made, installation.url)
 
 
-@get("/api/jobs", opt=READ, summary="The caller's own jobs, newest first")
+@get("/api/jobs", opt=READ | STEADY, summary="The caller's own jobs, newest first")
 async def job_list(installation: Installation, caller: Caller, start: Start = "") -> dict[str, Any]:
     """`next` is what to give as `start`."""
     found = await manifests.own(installation, caller, start_of(start), PER_PAGE)
@@ -109,7 +111,7 @@ async def start(installation: Installation, caller: Caller, job: str) -> dict[st
 async def cancel(installation: Installation, caller: Caller, job: str) -> dict[str, Any]:
     """One that has ended stays as it is."""
     try:
-        await commands.cancel(installation, caller, number(job))
+        await job_commands.abort(installation, caller, number(job))
     except Forbidden as error:
         raise NotAuthorizedException(detail=error.message) from error
     return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.paths import routes_of
-from api.srht import jobs, logs
+from api.srht import groups, jobs, logs
 from api.srht.errors import DECLARED
 from api.srht.requests import LARGEST_BODY, scoped
 
@@ -18,6 +18,10 @@ _HANDLERS: list[Any] = [
     jobs.manifest,
     jobs.start,
     jobs.cancel,
+    groups.group_add,
+    groups.group_get,
+    groups.group_start,
+    groups.group_cancel,
     logs.setup_log,
     logs.task_log,
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.model.job import Job, Reason, State
+from reconciler.model.job import Job, JobGroup, Reason, State
 
 _HELD = "held"
 S, R = State, Reason
@@ -48,6 +48,12 @@ def of_job(job: Job) -> str:
     """The word for a job."""
     held = job.held and job.state is S.PENDING
     return _word(JOB, job.state, _HELD if held else job.reason)
+
+
+def of_group(group: JobGroup) -> str:
+    """That of the newest of its jobs that has not succeeded, if there is one (3.8)."""
+    words = [of_job(job) for job in group.jobs]
+    return next((word for word in reversed(words) if word != JOB[S.PASSED, None]), JOB[S.PASSED, None])
 
 
 def of_task(state: State, reason: str | None) -> str:

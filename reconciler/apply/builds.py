@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import partial
 
 from reconciler.apply import jobs
+from reconciler.apply.status import change_status
 from reconciler.controllers.builds import TROUBLE, BuildDecision, MakeJob, ref_of_work
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync, with_condition, without_condition
 from reconciler.store import jobs as job_rows
-from reconciler.store import resources as rows
 from reconciler.store import timers
 from reconciler.store.database import Write
 
@@ -56,23 +56,10 @@ async def set_status(
 ) -> None:
     """Store sync, health and the trouble of a Build where they changed; all else of it belongs to its commits."""
 
-    def change(resource: Resource | None) -> Resource | None:
-        return None if resource is None else _with_status(resource, sync, health, trouble, installation.now())
+    def change(resource: Resource) -> Resource:
+        return _with_status(resource, sync, health, trouble, installation.now())
 
-    known = installation.snapshot.current.resources.get(key)
-    if change(known) == known:
-        return
-
-    def store(write: Write) -> Resource | None:
-        new = change(rows.load(write.connection, key))
-        return None if new is None else rows.save_status(write.connection, new, write.version)
-
-    stored = await installation.database.write(store)
-    if stored is not None:
-        view = installation.snapshot.current
-        current = view.resources.get(key)
-        if current is not None and current.version <= stored.version:
-            installation.snapshot.swap(view.with_changes(installation.database.version, [stored]))
+    await change_status(installation, key, change)
 
 
 def _with_status(

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.apply import executions
 from reconciler.controllers import jobs as controller
 from reconciler.controllers.jobs import JobDecision
 from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.model.resource import Resource
-from reconciler.store import deliveries
+from reconciler.store import deliveries, job_groups
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
 from reconciler.store.jobs import NewJob
 from specs.build import effective_tasks
 from specs.build_work import first_branch
 
+_GROUP = "group"
+"""In a delivery: the number of the group that asked for it. Whoever writes a trigger may use any other key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a job is to be made from."""
+    """What a job is to be made from. `actor`: whom it acts for; without one, who writes."""
 
     resource: Resource
     work_digest: str
     checkout: Checkout
     trigger: Mapping[str, Any]
     inputs: Mapping[str, str]
+    actor: str | None = None
 
 
 def create(write: Write, order: Order) -> int:
@@ -51,7 +56,7 @@ def create(write: Write, order: Order) -> int:
         checkout=order.checkout,
         trigger=order.trigger,
         inputs=order.inputs,
-        actor=write.actor.subject,
+        actor=order.actor or write.actor.subject,
     )
     return insert(write, new)
 
@@ -66,6 +71,7 @@ def insert(write: Write, new: NewJob) -> int:
         "retry_of": new.retry_of,
     }
     write.record("job-created", new.key, body)
+    executions.note(write, number, new)
     advance(write, number)
     return number
 
@@ -113,19 +119,37 @@ def cancel(write: Write, job: Job, reason: Reason) -> bool:
     """Ask a job to end; False if it has ended already."""
     if job.state.finished or job.state is State.ABORTING:
         return False
-    changed = rows.move(write.connection, "job", job.id, State.ABORTING, reason, write.now)
+    by = {"aborted_by": write.actor.subject, "aborted_at": write.now}
+    changed = rows.move(write.connection, "job", job.id, State.ABORTING, reason, write.now, **by)
     rows.touch(write.connection, job.number, write.version)
     return changed
 
 
 def _announce(write: Write, job: Job, state: State) -> None:
-    """What was asked to be sent when it ends like this."""
+    """What was asked to be sent when it ends like this; once, also when somebody has it tried again."""
     asked = (job.specification.get("manifest") or {}).get("triggers") or ()
-    wanted = ("always", "success" if state is State.PASSED else "failure")
-    due = [trigger for trigger in asked if trigger["condition"] in wanted]
+    told = deliveries.of(write.connection, job.number)
+    due = [] if told else _due(asked, passed=state is State.PASSED)
+    if job.group is not None:
+        due += _due_of_group(write, job.group)
     deliveries.add(write.connection, job.number, due)
     if due:
         write.wake("deliveries")
+
+
+def _due_of_group(write: Write, number: int) -> list[dict[str, Any]]:
+    """What a group asked for, if this was the last of its jobs to end: it goes with that job."""
+    group = job_groups.load(write.connection, number)
+    if group is None or not job_groups.announce(write.connection, number, write.now):
+        return []
+    due = _due(group.triggers, passed=all(job.state is State.PASSED for job in group.jobs))
+    return [{**trigger, _GROUP: number} for trigger in due]
+
+
+def _due(triggers: Iterable[Mapping[str, Any]], *, passed: bool) -> list[dict[str, Any]]:
+    wanted = ("always", "success" if passed else "failure")
+    due = (trigger for trigger in triggers if trigger["condition"] in wanted)
+    return [{key: value for key, value in trigger.items() if key != _GROUP} for trigger in due]
 
 
 def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
@@ -140,6 +164,8 @@ def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
         if move.entity == "job" and move.state.finished:
             body = {"number": job.number, "state": move.state.value, "reason": move.reason}
             write.record("job-finished", job.key, body)
+            if job.held:
+                executions.given_up(write, job, move.reason)
             _announce(write, job, move.state)
     for trial in decision.trials:
         rows.add_trial(write.connection, trial.task, trial.number, policies[trial.task], write.now)

@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from reconciler.apply import deployments as deployment_apply
+from reconciler.apply import products, reviews
+from reconciler.controllers import gate
 from reconciler.controllers.builds import TROUBLE, looks
 from reconciler.controllers.planner import CONTROLLED, Outcome
+from reconciler.controllers.rights import KINDS as AUTHORITY
 from reconciler.installation import Installation
 from reconciler.model.event import SYSTEM, Actor
+from reconciler.model.gate import NAME as GATE
 from reconciler.model.job import Reason, State
+from reconciler.model.request import ALL as REQUESTS
 from reconciler.model.resource import Resource
 from reconciler.model.status import without_condition
+from reconciler.model.told import Told
 from reconciler.source.desired import Desired
-from reconciler.store import jobs, sources, timers
+from reconciler.store import deployments, jobs, sources, timers
 from reconciler.store import resources as rows
 from reconciler.store.database import Write
 from reconciler.store.sources import Source
 from specs.loader import LOADER_VERSION
 
+_DEPLOYMENTS = frozenset({"Deployment"})
+_LOOK_THEMSELVES = frozenset({"Repository", "Pipeline", "Deployment"})
+
 
 async def carry_out(
-    installation: Installation, desired: Desired, outcome: Outcome, source: Source, actor: Actor = SYSTEM
+    installation: Installation,
+    desired: Desired,
+    outcome: Outcome,
+    source: Source,
+    actor: Actor = SYSTEM,
+    told: Sequence[Told] = (),
 ) -> tuple[Resource, ...]:
-    """Store everything that one revision changes; a reader sees the state before or after."""
+    """Store everything that one revision changes; a reader sees the state before or after.
+
+    `told`: what its commits say of themselves, where something changes that keeps a history of its own.
+    """
 
     before = installation.snapshot.current.resources
 
     def store(write: Write) -> tuple[tuple[Resource, ...], set[str]]:
         upserts = [_as_it_is(write, resource) for resource in outcome.upserts]
         stored = rows.save(write.connection, upserts, write.version)
+        products.note(write, before, stored, outcome.removals, told, installation.numbering)
+        reviews.note(write, before, stored, outcome.removals, told)
         for resource in stored:
             _forget_timers(write, before.get(resource.key), resource)
+        _bury(write, before, set(outcome.removals) - installation.dropping)
         _prune(write, outcome.removals)
+        for key in installation.dropping.intersection(outcome.removals):
+            deployments.drop(write, deployments.of(key))
         rows.save_blobs(write.connection, desired.parsed, LOADER_VERSION)
         sources.save(write.connection, source)
         body = outcome.plan.to_dict() | {
@@ -46,6 +69,7 @@ async def carry_out(
     view = installation.snapshot.current
     version = installation.database.version
     installation.snapshot.swap(view.with_changes(version, stored, outcome.removals, source))
+    installation.dropping.difference_update(outcome.removals)
     for key in outcome.removals:
         installation.troubles.pop(key, None)
     _wake(installation, [resource.key for resource in stored], outcome.removals, with_jobs)
@@ -64,6 +88,16 @@ def _prune(write: Write, keys: Iterable[str]) -> None:
         if job.key in gone and job.state is State.PENDING:
             jobs.move(write.connection, "job", job.id, State.ABORTING, Reason.PRUNED, write.now)
             jobs.touch(write.connection, job.number, write.version)
+
+
+def _bury(write: Write, before: Mapping[str, Resource], keys: Iterable[str]) -> None:
+    """Deployments that are to be destroyed when they are removed, with what their environments gave them."""
+    for key in keys:
+        resource = before.get(key)
+        if resource is not None and resource.kind == "Deployment":
+            around = before.get(f"Environment/{resource.project}/{resource.environment}")
+            inputs = ((around.spec if around else None) or {}).get("inputs") or {}
+            deployment_apply.bury(write, resource, inputs)
 
 
 def _as_it_is(write: Write, resource: Resource) -> Resource:
@@ -104,8 +138,14 @@ def _wake(
             names.add(key)
         elif kind == "Repository":
             projects.add(key.split("/")[1])
-        elif kind == "Executor":
-            names.add("dispatch")
+        for name in _woken_by(kind, key):
+            installation.wake(name)
+    # files that a deployment includes may have changed without any document
+    names |= {
+        key
+        for key, found in installation.snapshot.current.of_kinds(_DEPLOYMENTS).items()
+        if (found.spec or {}).get("includes")
+    }
     if projects:
         names |= {key for key, build in resources.items() if build.project in projects and looks(build)}
     removed = list(removed)
@@ -114,3 +154,17 @@ def _wake(
     gone = set(removed)
     for name in names - gone:
         installation.wake(name)
+
+
+def _woken_by(kind: str, key: str) -> Iterator[str]:
+    """What looks at a change of a resource of this kind, also at its removal."""
+    if kind in _LOOK_THEMSELVES:
+        yield key
+    if kind == "Executor":
+        yield "dispatch"
+    if kind == "Environment":
+        yield f"environment/{key.partition('/')[2]}"
+    if kind in gate.KINDS or kind in AUTHORITY:
+        yield GATE
+    if kind in AUTHORITY:
+        yield REQUESTS  # rules that all of a team decide look at who is in it

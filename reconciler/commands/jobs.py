@@ -10,17 +10,20 @@ from reconciler.access import Caller, missing, require, require_job
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Order
 from reconciler.controllers.builds import inputs_of
-from reconciler.controllers.declared_only import declared_only
 from reconciler.errors import Conflict, NotFound, Refused
 from reconciler.installation import Installation
-from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.job import Checkout, Job, Origin, Reason, State, owner_of
 from reconciler.model.resource import Resource
-from reconciler.passes.builds import Repository, branch_of, mirror_of, repository_of
+from reconciler.passes.builds import repository_of
+from reconciler.passes.executions import checkout_of
 from reconciler.store import grants
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
 from reconciler.store.jobs import NewJob
 from specs.build import work_digest
+
+_MOST_UNFINISHED = 100
+_NOT_PASSED = frozenset({State.FAILED, State.DEFECTIVE, State.ABORTED})
 
 
 async def trigger(
@@ -39,22 +42,28 @@ async def trigger(
         raise Conflict("Disabled", f"{key} says `disabled: true` at {resource.location}")
     _check_inputs(resource, inputs)
     repository = repository_of(installation, resource)
-    checkout = await _checkout(installation, resource, repository, branch, commit)
+    checkout = await checkout_of(installation, resource, repository, branch, commit)
     work = work_digest(spec, repository.url if repository else None)
-    order = Order(resource, work, checkout, {"type": "manual"}, inputs_of(spec, inputs))
+    told = {"type": "manual", "user": caller.subject.rpartition("/")[2]}
+    order = Order(resource, work, checkout, told, inputs_of(spec, inputs))
     number, job_id = await installation.database.write(lambda w: _create(w, order), caller.actor)
     installation.wake("dispatch")
     installation.wake(key)
     return {"number": number, "id": job_id}
 
 
-async def cancel(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
-    """Ask a job to end; what runs gets TERM, then KILL. One that has ended stays as it is."""
+async def cancel(installation: Installation, caller: Caller, number: int, why: str = "") -> dict[str, Any]:
+    """Ask a job to end; what runs gets TERM, then KILL. One that has ended stays as it is.
+
+    `why`: for the event log.
+    """
 
     def work(write: Write) -> Job:
         job = asked_for(installation, caller, "cancel", write, number)
         if apply.cancel(write, job, Reason.CANCELLED):
-            write.record("job-cancelled", job.key, {"number": number})
+            body = {"number": number} | ({"why": why} if why else {})
+            write.record("job-cancelled", job.key, body)
+            apply.advance(write, number)  # what waits has ended then
         elif job.state.finished:
             raise Conflict("Finished", f"job {number} has {job.state.value} already")
         return job
@@ -62,6 +71,61 @@ async def cancel(installation: Installation, caller: Caller, number: int) -> dic
     job = await installation.database.write(work, caller.actor)
     installation.wake(f"job/{number}")
     return {"number": number, "id": job.id}
+
+
+async def abort(installation: Installation, caller: Caller, number: int) -> Job:
+    """As `cancel`; what waits has ended when this returns, and what has ended already stays as it is."""
+
+    def end(write: Write) -> Job:
+        job = asked_for(installation, caller, "cancel", write, number)
+        if apply.cancel(write, job, Reason.CANCELLED):
+            write.record("job-cancelled", job.key, {"number": number})
+            apply.advance(write, number)
+        return load(write, number)
+
+    job = await installation.database.write(end, caller.actor)
+    installation.wake(f"job/{number}")
+    return job
+
+
+async def resume(installation: Installation, caller: Caller, number: int) -> Job:
+    """One more trial of every task that ended without passing; what they kept from starting starts (cider-ci 5.1)."""
+
+    def work(write: Write) -> Job:
+        job = asked_for(installation, caller, "retry", write, number)
+        _go_on(write, caller, job)
+        return load(write, number)
+
+    job = await installation.database.write(work, caller.actor)
+    installation.wake(f"job/{number}")
+    installation.wake("dispatch")
+    return job
+
+
+def _may_go_on(job: Job) -> None:
+    """Not a job that is being ended, or that waits for a start: nothing of that may begin by another door."""
+    if job.state is State.ABORTING:
+        raise Conflict("Aborting", f"job {job.number} is being ended; try again when it has")
+    if job.held and not job.state.finished:
+        raise Conflict("Held", f"job {job.number} waits for its start; start it first")
+
+
+def _go_on(write: Write, caller: Caller, job: Job) -> bool:
+    """One more trial of all that ended without passing; False: there is nothing of that kind."""
+    _may_go_on(job)
+    ended = [task for task in job.tasks if task.state in _NOT_PASSED]
+    for task in ended:
+        rows.again(write.connection, job, task, caller.subject, write.now, write.version)
+    if not ended:
+        return False
+    for task in job.tasks:
+        if task.state is State.SKIPPED and task.reason in (Reason.NEEDS, Reason.WHEN):
+            rows.reopen(write.connection, task.id)
+    rows.note_resumed(write.connection, job.number, caller.subject, write.now)
+    body = {"number": job.number, "tasks": [task.name for task in ended]}
+    write.record("job-resumed", job.key, body)
+    apply.advance(write, job.number)
+    return True
 
 
 async def cancel_all(installation: Installation, caller: Caller, numbers: Iterable[int]) -> None:
@@ -72,7 +136,10 @@ async def cancel_all(installation: Installation, caller: Caller, numbers: Iterab
 
 
 async def retry(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
-    """A new job with the specification, commit and inputs of a finished one (design 13.7)."""
+    """A new job with the specification, commit and inputs of a finished one (design 13.7).
+
+    Of a project configuration a tree has one job of each key: it goes on with what has not passed.
+    """
 
     def work(write: Write) -> tuple[int, str]:
         old = asked_for(installation, caller, "retry", write, number)
@@ -80,12 +147,17 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
             raise Conflict(
                 "NotFinished", f"job {number} is still {old.state.value}; cancel it first, or wait"
             )
+        if old.origin is Origin.CONFIGURATION:
+            if not _go_on(write, caller, old):
+                raise Conflict("Passed", f"all tasks of job {number} have passed, and its tree is no other")
+            return number, old.id
+        own_tree = old.checkout.url is None and owner_of(old.key) is None
         own = ("key", "name", "number")  # of the old job, and of no other
         new = NewJob(
             key=old.key,
             specification={k: v for k, v in old.specification.items() if k not in own},
             work_digest=old.work_digest,
-            checkout=old.checkout,
+            checkout=Checkout() if own_tree else old.checkout,
             trigger={"type": "retry", "of": number},
             inputs=old.inputs,
             actor=caller.subject,
@@ -108,8 +180,9 @@ async def try_again(installation: Installation, caller: Caller, number: int, tas
         found = next((each for each in job.tasks if each.id == task), None)
         if found is None:
             raise NotFound("NoSuchTask", f"job {number} has no task {task}")
-        if job.state is State.ABORTING:
-            raise Conflict("Aborting", f"job {number} is being ended; try again when it has")
+        _may_go_on(job)
+        if sum(not trial.state.finished for trial in found.trials) >= _MOST_UNFINISHED:
+            raise Conflict("TooMany", f"task {found.name} has {_MOST_UNFINISHED} trials that have not ended")
         trial = rows.again(write.connection, job, found, caller.subject, write.now, write.version)
         write.record("trial-asked", job.key, {"number": number, "task": found.name, "trial": trial})
         apply.advance(write, number)
@@ -149,8 +222,6 @@ def _build(installation: Installation, key: str) -> Resource:
         raise Refused("NotRunnable", f"{key} is a {resource.kind}; only a Build can be triggered")
     if resource.spec is None:
         raise Conflict("Invalid", f"{key} never had a good specification; see `steersman why {key}`")
-    if not resource.spec.get("tasks"):
-        raise Conflict("NotCarriedOut", declared_only(resource.kind, resource.spec) or f"{key} has no tasks")
     return resource
 
 
@@ -158,6 +229,8 @@ def _check_inputs(resource: Resource, given: Mapping[str, str]) -> None:
     declared = {item["id"]: item for item in (resource.spec or {}).get("inputs") or ()}
     for name, value in given.items():
         item = declared.get(name)
+        if item is None and not (resource.spec or {}).get("tasks"):
+            continue  # of a release: whether its plan knows it is seen when it is read
         if item is None:
             known = ", ".join(declared) or "none"
             raise Refused("UnknownInput", f"{resource.key} has no input {name!r}; its inputs: {known}")
@@ -169,31 +242,3 @@ def _check_inputs(resource: Resource, given: Mapping[str, str]) -> None:
     missing = [name for name, item in declared.items() if item.get("default") is None and name not in given]
     if missing:
         raise Refused("MissingInput", f"{resource.key} needs a value for {', '.join(missing)}")
-
-
-async def _checkout(
-    installation: Installation,
-    resource: Resource,
-    repository: Repository | None,
-    branch: str | None,
-    commit: str | None,
-) -> Checkout:
-    if repository is None:
-        if branch or commit:
-            raise Refused("NoRepository", f"{resource.key} has no repo, so branch and commit mean nothing")
-        return Checkout()
-    age = 0 if commit is None else 5
-    mirror = await mirror_of(installation, repository.url, age, repository.secret)
-    if commit is not None:
-        found = await mirror.resolve(commit)
-        if found is None:
-            raise Refused("CommitGone", f"{repository.url} has no commit {commit}")
-        return Checkout(repository.url, found, await mirror.tree_of(found), branch, secret=repository.secret)
-    name = branch or branch_of(resource.spec or {}, repository) or await mirror.default_branch()
-    head = await mirror.head(name) if name else None
-    if head is None:
-        raise Refused(
-            "BranchMissing",
-            f"{repository.url} has no branch {name}" if name else f"{repository.url} is empty",
-        )
-    return Checkout(repository.url, head, await mirror.tree_of(head), name, secret=repository.secret)

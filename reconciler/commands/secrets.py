@@ -1,4 +1,4 @@
-"""Secrets after a change of the server's key: sealed anew, all in one commit."""
+"""After a change of the server's key: Secrets are sealed anew, all in one commit, and stored states locked anew."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from reconciler.commands import declare
 from reconciler.commands.declare import Terms, Written
 from reconciler.installation import Installation
 from reconciler.model.rights import Level
+from reconciler.passes import edits
 from reconciler.sealing import SealingError
+from reconciler.store import deployments
+from reconciler.store.database import Write
 from specs.meta import parse_key
 from specs.tree import Tree
 from specs.write import Wish
@@ -19,10 +22,14 @@ from specs.write import Wish
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """`keys`: the Secrets that are sealed anew; `failed`: those that cannot be opened, with why, by KEY."""
+    """`keys`: the Secrets that are sealed anew; `states`: how many states of deployments are locked anew.
+
+    `failed`: what cannot be opened, with why, by KEY.
+    """
 
     written: Written
     keys: tuple[str, ...]
+    states: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,7 +52,15 @@ async def reseal(installation: Installation, caller: Caller, terms: Terms) -> Re
         return wishes
 
     written = await declare.write(installation, caller, intent, terms)
-    return Resealed(written, tuple(sorted(done)), dict(failed))
+
+    def lock(write: Write) -> tuple[int, dict[str, str]]:
+        states, unopened = deployments.lock_anew(write, installation.keys)
+        if states:
+            write.record("states-locked-anew", None, {"count": states})
+        return states, unopened
+
+    states, unopened = await installation.database.write(lock, caller.actor)
+    return Resealed(written, tuple(sorted(done)), states, failed | unopened)
 
 
 def _wishes(
@@ -68,7 +83,7 @@ def _wishes(
         if sealed is None:
             continue
         wish = Wish(parse_key(key), {**declared.spec, "sealed": sealed})
-        if declare.mode_of(installation, [wish]) == "read-only":
+        if edits.mode_of(installation, [wish]) == "read-only":
             failed[key] = "this server does not write to Git there; seal it anew by hand"
             continue
         yield wish

@@ -87,6 +87,27 @@ async def revoke(installation: Installation, caller: Caller, token: str) -> None
     await installation.database.write(work, caller.actor)
 
 
+async def replace(installation: Installation, caller: Caller, days: int) -> str:
+    """A new token in place of the caller's own, which ends at once; the secret. It may as much, for no longer.
+
+    Never of the first start's, which is also in a file.
+    """
+    own = await installation.database.read(lambda c: tokens.load(c, caller.token or ""))
+    if own is None:
+        raise NotFound("NoSuchToken", "there is no token to replace")
+    if own.expires is None:
+        raise Refused(
+            "FirstToken",
+            "the administrator's token of the first start, admin.token, is not replaced here; "
+            "make others with `steersman token create`",
+        )
+    longest = min(days, _longest(installation, own.subject))
+    wish = Wish(own.name, own.level.word, longest, own.subject, own.scope)
+    made = await create(installation, caller, wish)
+    await revoke(installation, caller, own.id)
+    return str(made["token"])
+
+
 async def revoke_within(
     installation: Installation, caller: Caller, project: str, environment: str | None
 ) -> None:

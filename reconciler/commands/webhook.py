@@ -21,7 +21,7 @@ _REMEMBERED = 1000
 
 
 def receive(installation: Installation, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """Check the signature, then wake the source and the Builds that listen to it and whose repository was pushed to."""
+    """Check the signature, then wake the source, and what listens to it of the repository that was pushed to."""
     if installation.settings.webhook_secret is None and next(_with_own(installation), None) is None:
         raise Refused(
             "WebhooksOff",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from reconciler.controllers.due import latest_due
 from reconciler.controllers.follows import awaited
 from reconciler.model.follow import Follow
 from reconciler.model.job import Checkout, Job, State
@@ -89,7 +90,7 @@ TROUBLE = "RepositoryUnavailable"  # the condition of a Build whose heads are un
 
 def looks(resource: Resource | None) -> bool:
     """Does a Build want passes of its own? One that is started by hand only does not."""
-    if resource is None or resource.kind != "Build" or not (resource.spec or {}).get("tasks"):
+    if resource is None or resource.kind != "Build" or resource.spec is None:
         return False
     unsure = resource.health is Health.PROGRESSING or any(c.type == TROUBLE for c in resource.conditions)
     return unsure or bool((resource.spec or {}).get("triggers"))
@@ -206,7 +207,7 @@ def _schedule(
         return Timer(position, digest, None, next_due(trigger, now, seed)), None
     if stored.next_due is None or stored.next_due > now:
         return stored, None
-    due, following = _latest_due(trigger, stored.next_due, now, seed)
+    due, following = latest_due(trigger, stored.next_due, now, seed)
     moved = Timer(position, digest, due, following)
     if trigger.get("missed") == "skip" and now - due > MISSED_AFTER:
         return moved, None
@@ -251,22 +252,3 @@ def _switched_off(view: BuildView) -> Iterator[SetTimer]:
         stored = view.timers.get(position)
         if stored is not None and stored.digest:
             yield SetTimer(Timer(position, "", None, None))
-
-
-def _latest_due(
-    trigger: Mapping[str, Any], due: datetime, now: datetime, seed: str
-) -> tuple[datetime, datetime | None]:
-    """The last due time not after now (missed ones run once), and the one to come."""
-    candidate, following = due, next_due(trigger, due, seed)
-    if following is not None and following <= now:
-        probe = now - timedelta(minutes=1)
-        while probe > due:
-            found = next_due(trigger, probe, seed)
-            if found is not None and found <= now:
-                candidate = found
-                break
-            probe -= now - probe
-        following = next_due(trigger, candidate, seed)
-        while following is not None and following <= now:
-            candidate, following = following, next_due(trigger, following, seed)
-    return candidate, following

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from math import inf
 
 from reconciler.controllers.places import Cause, Place, fitting, unfit
 from reconciler.controllers.turns import Assignment, Owed, Rank, Round, serve_owed, take_turns
@@ -25,12 +27,15 @@ class Queue:
     """Unfinished jobs by number. `jobs` is what was told; all else follows from it, but for who was passed over.
 
     `version`: of the store, up to which all changes were told; None: everything is to be told. `forget` asks for that.
+    `dispatched`: when each executor was given something last; None: that was never read.
     """
 
     def __init__(self) -> None:
         self.jobs: dict[int, QueuedJob] = {}
         self.version: int | None = None
         self.forgotten = 0
+        self.dispatched: dict[str, datetime] | None = None
+        self.later: float | None = None
         self._groups: dict[tuple[str, str | None], list[int]] = {}
         self._lanes: dict[str, dict[Need, list[Rank]]] = {}
         self._offered: set[int] = set()
@@ -43,6 +48,7 @@ class Queue:
         self._owed: dict[str, None] = {}
         self._places: tuple[Place, ...] = ()
         self._fits: dict[Need, tuple[Place, ...]] = {}
+        self._idle: dict[str, float] = {}
 
     def update(self, number: int, job: QueuedJob | None) -> None:
         """A job as it is now; None: it has finished, or is no more."""
@@ -80,14 +86,28 @@ class Queue:
                 self._released.add(trial)
 
     def decide(self, places: Iterable[Place]) -> tuple[Assignment, ...]:
-        """The trials to start now."""
+        """The trials to start now; `later`: seconds until something else may, as a place was left alone long enough."""
         self._look_at(places)
         current = self._round(self._owed)
         for trial, times in take_turns(current, self._lanes).items():
             self._passed[trial] = self._passed.get(trial, 0) + times
             if self._passed[trial] >= PATIENCE:
                 self._owed[trial] = None
+        self.later = self._until(current)
         return tuple(current.chosen)
+
+    def given(self, executors: Iterable[str], now: datetime) -> None:
+        """These were given something."""
+        if self.dispatched is None:
+            self.dispatched = {}
+        self.dispatched.update(dict.fromkeys(executors, now))
+
+    def idle(self, executor: str, now: datetime) -> float:
+        """Seconds since it was given anything; a clock that was set back counts from now."""
+        at = (self.dispatched or {}).get(executor)
+        if at is not None and at > now:
+            self.given([executor], now)
+        return inf if at is None else max(0.0, (now - at).total_seconds())
 
     def cause(self, trial: str, places: Iterable[Place]) -> Cause | None:
         """Why a trial waits; None if it does not."""
@@ -110,6 +130,19 @@ class Queue:
         if seen != self._places:
             self._places = seen
             self._fits = {}
+        self._idle = {place.key: place.idle for place in seen if place.idle < inf}
+
+    def _until(self, current: Round) -> float | None:
+        """Seconds until a place has been left alone for as long as something that waits asks for."""
+        started = {item.trial for item in current.chosen}
+        needs = {
+            need
+            for lines in self._lanes.values()
+            for need, ranks in lines.items()
+            if need.delay and any(rank[-1] not in started for rank in ranks)
+        }
+        left = [current.left(need, place.key) for need in needs for place in self._fitting(need)]
+        return min((seconds for seconds in left if seconds), default=None)
 
     def _fitting(self, need: Need) -> tuple[Place, ...]:
         found = self._fits.get(need)
@@ -128,6 +161,7 @@ class Queue:
             },
             shares=dict(self._shares),
             locks=set(self._holders),
+            idle=dict(self._idle),
         )
         offered = ((trial, *self._waiting[trial]) for trial in owed)
         serve_owed(
@@ -258,7 +292,10 @@ def _no_room(current: Round, need: Need, fits: Sequence[Place]) -> Cause | None:
     if not able:
         reason = next(place.closed[1] for place in fits if place.closed)
         return Cause("Closed", f"{_names(fits)}: {reason}")
-    if any(current.room[place.key] >= need.load for place in able):
+    roomy = [place for place in able if current.room[place.key] >= need.load]
+    if roomy and all(current.left(need, place.key) for place in roomy):
+        return Cause("Delay", f"{_names(roomy)}: {need.delay:g} s are to pass after each start there")
+    if roomy:
         return None
     kept = next((current.kept[place.key] for place in able if place.key in current.kept), None)
     most = able[0].max_load / UNIT

@@ -55,6 +55,8 @@ def decide(job: Job, now: datetime) -> JobDecision:
         return JobDecision()
     if job.state is State.ABORTING:
         return _abort(job)
+    if job.specification.get("faults"):
+        return JobDecision((Move("job", job.id, State.DEFECTIVE, Reason.CONFIGURATION),))
     if job.held:
         return JobDecision()
     limit = deadline(job)

@@ -6,8 +6,9 @@ Pure; called by `reconciler.controllers.dispatch`. Knows nothing of what is at w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import Any
 
 from reconciler.model.queue import UNIT, Need
@@ -17,11 +18,15 @@ from specs.globs import any_url_match
 
 @dataclass(frozen=True)
 class Place:
-    """An executor by its specification in force. `closed`: why nothing may start there now, (reason, message)."""
+    """An executor by its specification in force. `closed`: why nothing may start there now, (reason, message).
+
+    `idle`: seconds since it was given anything; it says nothing of which trials fit.
+    """
 
     key: str
     spec: Mapping[str, Any]
     closed: tuple[str, str] | None = None
+    idle: float = field(default=inf, compare=False)
 
     @cached_property
     def traits(self) -> frozenset[str]:

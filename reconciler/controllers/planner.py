@@ -24,6 +24,12 @@ ORDER = (
     "Team",
     "ServiceAccount",
     "Executor",
+    "ApprovalRuleset",
+    "Application",
+    "SLA",
+    "Product",
+    "ProductVersion",
+    "ProductRelease",
     "Project",
     "Environment",
     "RoleBinding",
@@ -35,7 +41,7 @@ ORDER = (
     "Pipeline",
 )
 # Kinds whose sync and health are the business of a controller of their own.
-CONTROLLED = frozenset({"Build"})
+CONTROLLED = frozenset({"Build", "Deployment", "Pipeline"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.model.job import CONFIGURATION, configured_as
 from reconciler.model.resource import Resource
 from reconciler.model.rights import INSTALLATION, Level, Rights, Scope, scope_of
 from specs.meta import Key, parse_key
@@ -97,7 +98,10 @@ def need(verb: str, key: Key, *, protected: bool, running: bool) -> Need:
 
 
 def parsed(key: str) -> Key | None:
-    """A KEY from outside; None for what is none."""
+    """A KEY from outside; None for what is none. Jobs of project configurations are their Project's."""
+    configured = configured_as(key)
+    if configured is not None:
+        return Key(CONFIGURATION, configured[0], None, configured[1])
     try:
         return parse_key(key)
     except ValueError:

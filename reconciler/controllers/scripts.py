@@ -77,7 +77,7 @@ def step(known: Iterable[Part], found: Found, *, stopping: bool, completed: bool
         reason = _never(part, found, stopping=stopping, completed=completed)
         if reason is not None:
             skip.append((part.name, reason))
-        elif _hold(part.start_when, found):
+        elif found[part.name][0] is State.WAITING or _hold(part.start_when, found):
             start.append(part.name)
     running = [part for part in known if found[part.name][0] is State.EXECUTING]
     end = [part.name for part in running if part.terminate_when and _hold(part.terminate_when, found)]
@@ -91,6 +91,8 @@ def step(known: Iterable[Part], found: Found, *, stopping: bool, completed: bool
 def _never(part: Part, found: Found, *, stopping: bool, completed: bool) -> Reason | None:
     if stopping and not part.ignore_abort:
         return Reason.NOT_REACHED
+    if found[part.name][0] is State.WAITING:
+        return None  # it has been chosen, whatever its conditions are by now
     if completed:
         return Reason.COMPLETED
     ended = (found.get(each.script, (State.PENDING, None))[0] for each in part.start_when)

@@ -15,6 +15,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from reconciler.controllers.places import Place
 from reconciler.model.queue import Need
@@ -60,12 +61,14 @@ class Round:
     """What is free, and what has been given away so far.
 
     `kept`: place → the job that its room is kept for; `kept_locks`: likewise. `starts` counts by place and by lock.
+    `idle`: seconds since anything was given to a place, where anything was.
     """
 
     fits: Callable[[Need], tuple[Place, ...]]
     room: dict[str, int]
     shares: dict[str, int]
     locks: set[str]
+    idle: dict[str, float] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
     kept_locks: dict[str, int] = field(default_factory=dict)
     chosen: list[Assignment] = field(default_factory=list)
@@ -86,13 +89,20 @@ class Round:
         best, most = None, -1.0
         for place in fits:
             left = room.get(place.key, 0)
+            if need.delay and self.left(need, place.key):
+                continue
             if left >= load and left / place.max_load > most:
                 best, most = place.key, left / place.max_load
         return best
 
+    def left(self, need: Need, place: str) -> float:
+        """Seconds until the place has been left alone for as long as is asked for; 0: it has."""
+        return max(0.0, need.delay - self.idle.get(place, inf))
+
     def start(self, assignment: Assignment, lane: str, need: Need) -> None:
         """Give a trial its load and its locks."""
         self._take(assignment.executor, need.load)
+        self.idle[assignment.executor] = 0.0
         self.shares[lane] = self.shares.get(lane, 0) + need.load
         self.starts[assignment.executor] += 1
         if need.locks:
@@ -101,16 +111,24 @@ class Round:
         self.chosen.append(assignment)
 
     def keep(self, item: Owed) -> None:
-        """Keep its locks, and room for it once they are all free, from everybody else."""
-        if self.locks.isdisjoint(item.need.locks):
-            places = [p.key for p in self.fits(item.need) if p.key in self.room and p.key not in self.kept]
-            best = max(places, key=lambda key: self.room[key], default=None)
+        """Keep its locks, and room for it once they are all free, from everybody else.
+
+        A place with room that must be left alone for a while first gets nothing else until then.
+        """
+        need = item.need
+        if self.locks.isdisjoint(need.locks):
+            places = [p.key for p in self.fits(need) if p.key in self.room and p.key not in self.kept]
+            best = max(places, key=lambda key: self._suits(need, key), default=None)
             if best is not None:
-                self._take(best, item.need.load)
+                self._take(best, max(self.room[best], need.load) if self.left(need, best) else need.load)
                 self.kept[best] = item.job
         for lock in item.need.locks - self.locks:
             self.kept_locks[lock] = item.job
         self.locks |= item.need.locks
+
+    def _suits(self, need: Need, place: str) -> tuple[int, float, int]:
+        """How soon it may be there: enough room counts first, then how long it was left alone."""
+        return min(self.room[place], need.load), -self.left(need, place), self.room[place]
 
     def scarce(self, need: Need, fits: tuple[Place, ...]) -> tuple[str, ...]:
         """What it lacks: its locks where one of them is held, else the places."""

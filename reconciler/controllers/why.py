@@ -11,6 +11,9 @@ from reconciler.controllers.places import Cause as Wait
 from reconciler.model.job import Job, State, Task
 from reconciler.model.resource import Resource
 
+_NO_CAUSE = frozenset({"Warning", "Held"})
+"""A warning stops nothing, and what is held says so itself, cause by cause."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -41,11 +44,13 @@ def causes(question: Question) -> tuple[Cause, ...]:
     if question.source_trouble:
         found.append(Cause(*question.source_trouble))
     troubled = [
-        condition for condition in resource.conditions if condition.status and condition.type != "Warning"
+        condition for condition in resource.conditions if condition.status and condition.type not in _NO_CAUSE
     ]
     found += [Cause(condition.reason, condition.message, resource.location) for condition in troubled]
     if question.trouble:
         found.append(Cause(*question.trouble))
+    if resource.kind == "Deployment":
+        found += [cause for job in question.live for cause in _job(job, question.waits)]
     if resource.kind == "Build" and resource.spec is not None:
         found += _build(question, resource.spec)
     return tuple(found)

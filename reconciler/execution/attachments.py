@@ -16,18 +16,21 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import NotFound
+from reconciler.execution.incoming import Incoming
 from specs.globs import matches
 
 SHELVES = tuple(f"{number:02x}" for number in range(256))
 _BLOCK = 1 << 20
 _DEPTH = 50
 _ENTRIES = 200_000
-_KEPT = 10_000
+MOST_FILES = 10_000
+"""That one trial, or one tree in a project, keeps."""
+_LONGEST_PATH = 2_000  # what an index of PostgreSQL takes for sure
 _TOLD = 20
 _COUNTED = 1_000
 _SHOWN = 200
@@ -52,11 +55,15 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that is no directory. `directory` is the descriptor to open it from, until the next entry."""
+    """Something that is no directory. `directory` is the descriptor to open it from, until the next entry.
+
+    `regular`: it was a file, and no link, when it was listed.
+    """
 
     directory: int
     name: str
     path: str
+    regular: bool
 
 
 class _TooLarge(Exception):
@@ -80,17 +87,37 @@ class AttachmentStore:
         Files of a trial may together be as large as the largest one may be. OSError when the store itself cannot be
         written, a full disk for one.
         """
+        unmatched = set(patterns)
+
+        def wanted(entry: Entry) -> bool:
+            hits = {pattern for pattern in patterns if matches(pattern, entry.path)}
+            unmatched.difference_update(hits)
+            return bool(hits)
+
+        kept, complaints = self._keep_all(workspace, wanted)
+        complaints += [
+            f"no file matched the attachment {pattern!r}" for pattern in patterns if pattern in unmatched
+        ]
+        return kept, _first(complaints)
+
+    def keep_chosen(self, workspace: Path, chosen: Callable[[str], bool]) -> tuple[list[Kept], list[str]]:
+        """Likewise every regular file whose path is chosen; what is no file is left out without a word. Blocks."""
+
+        def wanted(entry: Entry) -> bool:
+            return entry.regular and chosen(entry.path)
+
+        kept, complaints = self._keep_all(workspace, wanted)
+        return kept, _first(complaints)
+
+    def _keep_all(self, workspace: Path, wanted: Callable[[Entry], bool]) -> tuple[list[Kept], list[str]]:
         kept: list[Kept] = []
         left = self._size_limit
         complaints: list[str] = []
-        unmatched = set(patterns)
         for entry in walk(workspace, complaints):
-            hits = {pattern for pattern in patterns if matches(pattern, entry.path)}
-            if not hits:
+            if not wanted(entry):
                 continue
-            unmatched -= hits
-            if len(kept) == _KEPT:
-                complaints.append(f"only the first {_KEPT} attachments were kept")
+            if len(kept) == MOST_FILES:
+                complaints.append(f"only the first {MOST_FILES} attachments were kept")
                 break
             result = self._keep(entry, left)
             if isinstance(result, Kept):
@@ -98,11 +125,11 @@ class AttachmentStore:
                 left -= result.size
             else:
                 _tell(complaints, result)
-        complaints += [
-            f"no file matched the attachment {pattern!r}" for pattern in patterns if pattern in unmatched
-        ]
-        more = len(complaints) - _TOLD
-        return kept, [*complaints[:_TOLD], *([f"and {more} or more such things"] if more > 0 else [])]
+        return kept, complaints
+
+    def receive(self) -> Incoming:
+        """Room for one file that somebody sends. Blocks."""
+        return Incoming(self._unfinished, self._size_limit, self._take)
 
     def open(self, digest: str) -> Path:
         """Path of the file with this digest. NotFound when not kept (any more), ValueError when no digest."""
@@ -135,6 +162,9 @@ class AttachmentStore:
                 if path.stat().st_mtime < time.time() - _STALE:
                     path.unlink()
 
+    def _take(self, fresh: Path, digest: str, size: int) -> None:
+        self._settle(fresh, self._place(digest), size)
+
     def _place(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
             raise ValueError(f"{digest!r} is no SHA-256 digest")
@@ -145,6 +175,9 @@ class AttachmentStore:
         if not _is_plain(entry.path):
             shown = _shown(entry.path)
             return f"attachment {shown} was not kept: its name has control characters or is no UTF-8"
+        if len(entry.path.encode()) > _LONGEST_PATH:
+            shown = _shown(entry.path)
+            return f"attachment {shown} was not kept: its path has more than {_LONGEST_PATH:,} bytes"
         try:
             source = os.open(entry.name, _FILE, dir_fd=entry.directory)
         except OSError:
@@ -210,6 +243,11 @@ def _tell(complaints: list[str], sentence: str) -> None:
         complaints.append(sentence)
 
 
+def _first(complaints: list[str]) -> list[str]:
+    more = len(complaints) - _TOLD
+    return [*complaints[:_TOLD], *([f"and {more} or more such things"] if more > 0 else [])]
+
+
 def walk(workspace: Path, complaints: list[str]) -> Iterator[Entry]:
     """Everything below the workspace but directories, by name; no link is followed, .git is left out."""
     try:
@@ -230,12 +268,15 @@ def walk(workspace: Path, complaints: list[str]) -> Iterator[Entry]:
 
 def _below(directory: int, path: str, depth: int, complaints: list[str]) -> Iterator[Entry]:
     with os.scandir(directory) as entries:
-        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    for name, is_directory in found:
+        found = sorted(
+            (entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
+            for entry in entries
+        )
+    for name, is_directory, regular in found:
         if name == ".git":
             continue
         if not is_directory:
-            yield Entry(directory, name, path + name)
+            yield Entry(directory, name, path + name, regular)
         elif depth == _DEPTH:
             _tell(complaints, f"the directory {_shown(path + name)} is too deep to look for attachments")
         else:

@@ -24,13 +24,12 @@ from typing import IO
 import zstandard
 
 from reconciler.execution.attachments import walk
+from reconciler.execution.members import put
 from specs.globs import matches
 
 _FILES = re.compile(r"\{files:([^{}]*)\}")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_BLOCK = 1 << 20
 _SUFFIX = ".tar.zst"
 _STALE = 86_400.0
 _DEPTH = 100
@@ -217,33 +216,4 @@ def _unpack(file: IO[bytes], workspace: Path, paths: Sequence[str]) -> None:
             parts = tuple(info.name.split("/"))
             if ".." in parts or not any(parts[: len(root)] == root for root in roots):
                 raise tarfile.TarError(f"{info.name!r} lies outside of the cache's paths")
-            _put(workspace, parts, info, archive)
-
-
-def _put(workspace: Path, parts: Sequence[str], info: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-    """One member, below real directories only; what the checkout has already stays as it is."""
-    parent = os.open(workspace, _DIRECTORY)
-    try:
-        for part in parts[:-1]:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o755, dir_fd=parent)
-            below = os.open(part, _DIRECTORY, dir_fd=parent)
-            os.close(parent)
-            parent = below
-        with contextlib.suppress(FileExistsError):
-            _make(parent, parts[-1], info, archive)
-    finally:
-        os.close(parent)
-
-
-def _make(parent: int, name: str, info: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-    if info.isdir():
-        os.mkdir(name, info.mode | 0o700, dir_fd=parent)
-    elif info.issym():
-        os.symlink(info.linkname, name, dir_fd=parent)
-    elif info.isreg():
-        source = archive.extractfile(info)
-        with os.fdopen(os.open(name, _NEW, info.mode | 0o200, dir_fd=parent), "wb") as target:
-            while source is not None and (block := source.read(_BLOCK)):
-                target.write(block)
-            os.utime(target.fileno(), (info.mtime, info.mtime))
+            put(workspace, parts, info, archive)

@@ -7,24 +7,25 @@ The script is the text in the specification, or a file of the checkout; paramete
 from __future__ import annotations
 
 import os
+import posixpath
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reconciler.errors import Stalled, SteersmanError
-from reconciler.execution import containers, groups, sandbox, secrets
+from reconciler.execution import configured, containers, groups, sandbox, secrets
 from reconciler.execution.containers import Container, Service
 from reconciler.execution.memory import Held, Memory
 from reconciler.execution.placing import GNUPG, Placing, passwd
 from reconciler.execution.secrets import NOTHING, Opened
 from reconciler.execution.supervisor import Command, cookie
 from reconciler.execution.workspace import Folder
-from reconciler.model.job import Job
+from reconciler.model.job import Job, configured_as
 from reconciler.settings import Settings
 from reconciler.store.jobs import MAIN, LiveTrial
 from specs.executor import PROCESSES, resolve_image
@@ -57,7 +58,11 @@ class Order:
     """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in.
 
     `variables`: outputs of other tasks; `token`: what its scripts show to this server; `memory`: for secrets of those
-    that take no descriptors.
+    that take no descriptors. `known`: what scripts of a project configuration are told; None: it is of none.
+
+    Of a stage of a release: `below` is the folder of the workspace that it starts in, `program` what it runs instead of
+    a script, `arguments` what that is given, `facts` are variables that go before all others, `sensitive` those of them
+    that no log shows. `survivors`: what it leaves running stays; `notes`: sentences for its log.
     """
 
     job: Job
@@ -69,6 +74,14 @@ class Order:
     token: str
     secrets: Opened = NOTHING
     memory: Memory | None = None
+    known: Mapping[str, str] | None = None
+    below: str = ""
+    program: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    sensitive: Mapping[str, str] = field(default_factory=dict, repr=False)
+    survivors: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def policy(self) -> Mapping[str, Any]:
@@ -83,7 +96,7 @@ class Order:
     @property
     def start(self) -> str:
         """Where they start, inside."""
-        return sandbox.HOME if self.at_home else sandbox.WORKSPACE
+        return sandbox.HOME if self.at_home else posixpath.join(sandbox.WORKSPACE, self.below).rstrip("/")
 
     @property
     def placing(self) -> Placing:
@@ -153,9 +166,9 @@ def server_secrets(settings: Settings) -> list[str]:
 
 
 def _bare(order: Order, settings: Settings, bounds: _Bounds, held: Sequence[Held]) -> Command:
-    script = _script_file(order)
     folder = order.folder
-    environment = _environment(order, settings) | {
+    start = folder.home if order.at_home else folder.workspace / order.below
+    environment = _environment(order, settings, str(start)) | {
         "HOME": str(folder.home),
         "TMPDIR": str(folder.tmp),
         "STEERSMAN_WORKSPACE": str(folder.workspace),
@@ -165,16 +178,18 @@ def _bare(order: Order, settings: Settings, bounds: _Bounds, held: Sequence[Held
     if order.secrets:
         order.placing.prepare(str(folder.home))
         environment |= order.placing.by_link(held)
-    argv = _launched(order, _interpreter(script, script), str(LAUNCHER), str(order.run))
+    own = order.program or _interpreter(script := _script_file(order), script)
+    argv = _launched(order, (*own, *order.arguments), str(LAUNCHER), str(order.run))
     _mask(order)
     return Command(
         argv,
         environment,
-        folder.home if order.at_home else folder.workspace,
+        start,
         sandboxed=False,
         log_limit=bounds.log_bytes,
         masked=True,
         groups=_groups(order, bounds),
+        survivors=order.survivors,
     )
 
 
@@ -200,6 +215,7 @@ def _boxed(
             *_inside(run, "services/*/r[!a]*"),
         ]
         outputs += [(run / "status", f"{_INSIDE}/status"), *_inside(run, "services/*/pipe")]
+    root = _root(order, image)
     view = sandbox.View(
         workspace=folder.workspace,
         hidden=settings.data,
@@ -209,15 +225,17 @@ def _boxed(
         files=tuple(files),
         folders=((folder.needs, f"{_INSIDE}/needs"),) if folder.needs.is_dir() else (),
         outputs=tuple(outputs),
-        tmp=folder.tmp,
-        home=folder.home,
-        root=_root(order, image),
+        tmp=None if order.survivors else folder.tmp,  # what stays needs them when the folder has gone
+        home=None if order.survivors else folder.home,
+        root=root,
+        copied=root == folder.root,
         installs=_installs(order),
         key_file=settings.key_file,
         memory=(GNUPG,) if order.secrets.pgp else (),
         start=order.start,
+        survivors=order.survivors,
     )
-    environment = _environment(order, settings) | _paths_inside(sandbox.HOME)
+    environment = _environment(order, settings, order.start) | _paths_inside(sandbox.HOME)
     entrances = _groups(order, bounds)
     return Command(
         sandbox.wrap(argv if entrances else (*_counted(bounds), *argv), view),
@@ -228,6 +246,7 @@ def _boxed(
         masked=bool(order.secrets),
         groups=entrances,
         held=tuple(held),
+        survivors=order.survivors,
     )
 
 
@@ -270,7 +289,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
     )
     return Command(
         containers.prepare(container),
-        _environment(order, settings, image_has=("PATH", "LANG")) | _paths_inside(sandbox.HOME),
+        _environment(order, settings, order.start, ("PATH", "LANG")) | _paths_inside(sandbox.HOME),
         folder.workspace,
         sandboxed=False,
         log_limit=bounds.log_bytes,
@@ -449,7 +468,8 @@ def _bounds(declared: Mapping[str, Any], settings: Settings, *, contained: bool)
 
 
 def _groups(order: Order, bounds: _Bounds) -> tuple[str, ...]:
-    return groups.make(cookie(order.run), bounds.processes, bounds.memory_bytes)
+    """None for what may leave something running: that is neither bounded nor ended with it."""
+    return () if order.survivors else groups.make(cookie(order.run), bounds.processes, bounds.memory_bytes)
 
 
 def _counted(bounds: _Bounds) -> tuple[str, ...]:
@@ -514,11 +534,15 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 def _shown_script(order: Order) -> tuple[tuple[str, ...], list[tuple[Path, str]]]:
     """How it is run inside of a sandbox or container, and the file to show there where it is not in the workspace."""
+    if order.program:
+        return (*order.program, *order.arguments), []
     script = _script_file(order)
     text = order.policy.get("run")
     if text is not None:
-        return ((_SCRIPT,) if text.startswith("#!") else ("/bin/sh", "-e", _SCRIPT)), [(script, _SCRIPT)]
-    return _interpreter(script, f"{sandbox.WORKSPACE}/{script.relative_to(order.folder.workspace)}"), []
+        argv = (_SCRIPT,) if text.startswith("#!") else ("/bin/sh", "-e", _SCRIPT)
+        return (*argv, *order.arguments), [(script, _SCRIPT)]
+    inside = f"{sandbox.WORKSPACE}/{script.relative_to(order.folder.workspace)}"
+    return (*_interpreter(script, inside), *order.arguments), []
 
 
 def _interpreter(script: Path, inside: Path | str) -> tuple[str, ...]:
@@ -528,17 +552,20 @@ def _interpreter(script: Path, inside: Path | str) -> tuple[str, ...]:
     return (str(inside),) if own else ("/bin/sh", "-e", str(inside))
 
 
-def _environment(order: Order, settings: Settings, image_has: tuple[str, ...] = ()) -> dict[str, str]:
+def _environment(
+    order: Order, settings: Settings, start: str, image_has: tuple[str, ...] = ()
+) -> dict[str, str]:
     """What a script sees (own-kinds, escape-state 8.3); exactly this, nothing of the daemon's own.
 
-    `image_has`: what a container image sets itself.
+    `start`: where it begins, as it sees it; `image_has`: what a container image sets itself.
     """
     job, trial, policy = order.job, order.trial, order.policy
     kind, project, environment, name = job.key.split("/", 3)
+    configured_by = configured_as(job.key)
     facts = {
         "STEERSMAN_PROJECT": "" if project.startswith("~") else project,
         "STEERSMAN_ENVIRONMENT": "" if environment == "_" else environment,
-        f"STEERSMAN_{kind.upper()}": name,
+        f"STEERSMAN_{kind.upper()}": name if configured_by is None else configured_by[1],
         "STEERSMAN_JOB": str(job.number),
         "STEERSMAN_EXECUTION_ID": job.id,
         "STEERSMAN_TASK": trial.task,
@@ -555,12 +582,24 @@ def _environment(order: Order, settings: Settings, image_has: tuple[str, ...] = 
     base = {"PATH": _PATH, "LANG": "C.UTF-8", "CI": "true", "USER": "steersman", "TZ": settings.timezone}
     base = {name: value for name, value in base.items() if name not in image_has}
     own = secrets.filled(policy.get("environment_variables"), order.secrets.variables)
+    if order.known is not None:
+        templates = policy.get("template_environment_variables") is not False
+        own = configured.variables(order.known, start, own, templates=templates)
     if order.secrets.ssh:
         # ssh itself looks in the home that /etc/passwd has, which may be another one
         own = {"GIT_SSH_COMMAND": 'ssh -F "$HOME/.ssh/config"'} | own
     matrix = {f"MATRIX_{name.upper()}": value for name, value in (policy.get("matrix") or {}).items()}
     inputs = {f"INPUT_{name}": value for name, value in job.inputs.items()}
-    return base | own | matrix | inputs | dict(order.variables) | facts
+    return (
+        base
+        | own
+        | matrix
+        | inputs
+        | dict(order.variables)
+        | facts
+        | dict(order.facts)
+        | dict(order.sensitive)
+    )
 
 
 def service_names(policy: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reconciler.errors import SteersmanError
 from reconciler.execution.command import SandboxUnavailableError, ScriptMissingError
+from reconciler.execution.configured import VariablesError
 from reconciler.execution.supervisor import Exit
 from reconciler.model.job import Reason, State
 from reconciler.store.jobs import MAIN, Ending
@@ -93,6 +94,8 @@ def refused(error: Exception) -> Ending:
         return Ending(State.DEFECTIVE, Reason.SANDBOX_UNAVAILABLE, error.message)
     if isinstance(error, ScriptMissingError):
         return Ending(State.FAILED, Reason.SCRIPT_MISSING, error.message)
+    if isinstance(error, VariablesError):
+        return Ending(State.DEFECTIVE, Reason.CONFIGURATION, error.message)
     message = error.message if isinstance(error, SteersmanError) else str(error)
     return Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message)
 

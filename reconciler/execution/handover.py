@@ -72,15 +72,16 @@ def without_secrets(outputs: Outputs, masker: Masker | None) -> Outputs:
     """Only those that hold no secret: they are stored, and shown. `masker` None: what is secret is not known."""
     if masker is None:
         return Outputs({}, (*outputs.complaints, "its outputs were left out: they may hold secrets"))
-    shown = {name: value for name, value in outputs.values.items() if not _hides(masker.again(), value)}
+    shown = {name: value for name, value in outputs.values.items() if not hides(masker, value.encode())}
     left = [name for name in outputs.values if name not in shown]
     told = (f"its output {name} was left out: it holds a secret" for name in left[:20])
     return Outputs(shown, (*outputs.complaints, *told))
 
 
-def _hides(masker: Masker, value: str) -> bool:
-    text = value.encode()
-    return masker.feed(text) + masker.flush() != text
+def hides(masker: Masker, text: bytes) -> bool:
+    """Does a text hold a secret?"""
+    fresh = masker.again()
+    return fresh.feed(text) + fresh.flush() != text
 
 
 def _pair(line: bytes) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -24,25 +24,34 @@ import structlog
 from reconciler.errors import SteersmanError, Transient
 from reconciler.execution import (
     command,
+    configured,
     containers,
     groups,
     handover,
+    leavings,
     processes,
     several,
     supervisor,
     workspace,
 )
 from reconciler.execution.archive import compress
-from reconciler.execution.attachments import AttachmentStore, Kept
+from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.caches import Cache, CacheError, Caches, resolve
 from reconciler.execution.command import Order, Place, service_names
 from reconciler.execution.disk import DiskGuard
 from reconciler.execution.ending import Stop, Verdict, ended_by, judge, refused
+from reconciler.execution.leavings import Left, Lot
 from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
 from reconciler.execution.memory import Memory
 from reconciler.execution.recorder import Recorder, to_the_end
 from reconciler.execution.secrets import SecretError, Secrets, uses
+from reconciler.execution.single import Tools
+from reconciler.execution.stages import build as build_steps
+from reconciler.execution.stages import deploy as deploy_stages
+from reconciler.execution.stages import worker
+from reconciler.execution.stages.journal import Journal
+from reconciler.execution.stages.world import Around, Run
 from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
 from reconciler.execution.together import Together
 from reconciler.execution.workspace import Folder, WorkspaceError
@@ -50,9 +59,10 @@ from reconciler.model.job import Checkout, Job, Reason, Script, State
 from reconciler.settings import Settings
 from reconciler.source.mirrors import Mirrors
 from reconciler.store import attachments as attachment_rows
+from reconciler.store import executions, history, trials
 from reconciler.store import jobs as rows
 from reconciler.store.attachments import Attachment
-from reconciler.store.database import Database, Write
+from reconciler.store.database import Connection, Database, Write
 from reconciler.store.jobs import Ending, LiveTrial
 
 log = structlog.get_logger(__name__)
@@ -85,7 +95,7 @@ class Runs:
     """All trials at work in this process.
 
     `progress` lets a job go on in the very transaction in which one of its trials begins or ends; `wake(name)` is
-    called when there is room again.
+    called when there is room again; `around` is what runs of releases see, and has to be set before there are any.
     """
 
     def __init__(
@@ -98,6 +108,7 @@ class Runs:
         progress: Progress,
         wake: Callable[[str], None],
     ) -> None:
+        self.around: Around | None = None
         self._settings = settings
         self._database = database
         self._mirrors = mirrors
@@ -256,7 +267,7 @@ class Runs:
 
     async def _checked_out(self, trial: LiveTrial, folder: Folder, checkout: Checkout) -> bool:
         """Make the workspace from a commit, if there is one, unless the trial is stopped meanwhile."""
-        if checkout.commit is None:
+        if checkout.commit is None or trial.handed:
             return True
         making = asyncio.ensure_future(workspace.prepare(folder, checkout, self._mirrors))
         stopping = asyncio.ensure_future(self._stops[trial.id].wait())
@@ -279,11 +290,13 @@ class Runs:
         files = await self._database.read(lambda c: attachment_rows.of_trials(c, chosen)) if chosen else []
         token = self._secrets.token(trial.job, trial.id)
         order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers), token)
+        if configured.is_configured(job):
+            order = replace(order, known=await self._database.read(partial(_known, job, trial)))
         return order, files
 
     def _with_secrets(self, order: Order) -> Order:
         """Opened now, and noted, as its log must not show them. Blocks."""
-        opened = self._secrets.open(order.job.key, order.policy)
+        opened = self._secrets.open(order.job.key, order.policy, order.sensitive)
         if not opened:
             return order
         order.run.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -292,7 +305,7 @@ class Runs:
 
     def _prepared(self, order: Order, files: Sequence[Attachment]) -> tuple[str, ...]:
         """All that it finds in its workspace and that is not a checkout; sentences for its log. Blocks."""
-        if order.job.checkout.commit is None:
+        if order.job.checkout.commit is None or order.trial.handed:
             workspace.make_empty(order.folder)
         share = order.place.spec.get("sandbox", "required") == "required"
         handover.place(order.folder.needs, files, self._store, share=share)
@@ -379,7 +392,7 @@ class Runs:
         trial, stop = order.trial, self._stops[order.trial.id]
         disk_bytes = (order.place.spec.get("limits") or {}).get("disk_bytes")
         fillable = (order.folder.path,)
-        tools = several.Tools(
+        tools = Tools(
             settings=self._settings,
             path=self.log_folder,
             with_secrets=self._with_secrets,
@@ -389,36 +402,87 @@ class Runs:
             lock=partial(self._lock, trial),
             end=self._end,
             give_up=self._give_up,
+            read=lambda work: self._steadily(lambda: self._database.read(work)),
             persist=self._persist,
             patiently=lambda work: self._patiently(work, light=False),
         )
-        ending = await several.Several(tools, order, stop, await self._scripts_of(trial)).carry_out()
+        known = await self._scripts_of(trial)
+        if trial.staged:
+            ending = await self._stages(Journal(tools, order, stop, known, await self._record(trial)), order)
+        else:
+            ending = await several.Several(tools, order, stop, known).carry_out()
         if stop.asked and ending.state is not State.PASSED:
             state, reason, message = ended_by(stop)
             ending = replace(ending, state=state, reason=reason, error=message)
         if stop.reason is Reason.DISK_LIMIT:
             await workspace.remove(order.folder.path)  # else there may be no room to store its end
         self._ended[trial.id] = order.folder
-        kept, complaints = await self._patiently(partial(self._kept, order), light=False)
-        if complaints and ending.state is State.PASSED and order.policy.get("attachments_required"):
-            why = "; ".join(complaints)
-            ending = replace(ending, state=State.FAILED, reason=Reason.ATTACHMENT, error=why)
-        await self._finish(trial, trial.epoch, ending, kept)
+        left = await self._patiently(partial(self._left, order), light=False)
+        ending = _with_left(ending, left, required=bool(order.policy.get("attachments_required")))
+        await self._finish(trial, trial.epoch, ending, left.lots)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, order.folder)
         await asyncio.to_thread(self._after, trial, order.folder)
+
+    async def _record(self, trial: LiveTrial) -> dict[str, Any]:
+        """What a run of a release has told so far."""
+        found: dict[str, Any] = await self._steadily(
+            lambda: self._database.read(lambda c: executions.record_of(c, trial.job))
+        )
+        return found
+
+    async def _stages(self, journal: Journal, order: Order) -> Ending:
+        """A run of a release, gone through from its beginning."""
+        if self.around is None:
+            raise RuntimeError("nobody has said what is around a run of a release")
+        run = Run(order, journal, self.around, {"ESCAPE_API_SERVER": self._settings.url} | _own_token(order))
+        carry_out = build_steps.carry_out if run.wanted["type"] == "build" else deploy_stages.carry_out
+        carry_out = worker.carry_out if run.wanted.get("worker") else carry_out
+        limit = order.policy.get("timeout_seconds")
+        timer = None
+        if limit is not None:
+            left = max(0.0, float(limit) - await self._age(order.trial))
+            timer = asyncio.get_running_loop().call_later(
+                left, self._stops[order.trial.id].ask, Reason.TIMEOUT, None
+            )
+        try:
+            return await carry_out(run)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _age(self, trial: LiveTrial) -> float:
+        """Seconds since its first script began."""
+        began = [
+            script.started_at for script in await self._scripts_of(trial) if script.started_at is not None
+        ]
+        return (datetime.now(UTC) - min(began)).total_seconds() if began else 0.0
 
     def _lock(self, trial: LiveTrial, name: str) -> asyncio.Lock:
         """One at a time on the trial's executor."""
         return self._locks.setdefault((trial.executor, name), asyncio.Lock())
 
-    def _kept(self, order: Order) -> tuple[list[Kept], list[str]]:
-        """What its attachments are, and what is wrong with them; nothing of its scripts is left. Blocks."""
-        for claimed in self._run(order.trial).glob("scripts/*"):
+    def _left(self, order: Order) -> Left:
+        """What is kept of what it left, and what is wrong with that; nothing of its scripts runs. Blocks."""
+        trial, run, policy = order.trial, self._run(order.trial), order.policy
+        for claimed in run.glob("scripts/*"):
             groups.finish(supervisor.cookie(claimed))  # also of one that a kill kept from its start
-        patterns = list(order.policy.get("attachments") or ())
         start = order.folder.home if order.at_home else order.folder.workspace
-        return self._store.keep(start, patterns) if patterns and start.is_dir() else ([], [])
+        if not start.is_dir():
+            return Left()
+        lots, complaints = self._by_patterns(trial, start)
+        by_rules = leavings.by_rules(self._store, start, order.job, trial)
+        found: Any = None
+        told: tuple[str, ...] = ()
+        if name := policy.get("result"):
+            found, told = leavings.result(start, name, partial(self._masker, trial, run))
+        return Left((*lots, *by_rules.lots), found, (*complaints, *by_rules.complaints, *told))
+
+    def _by_patterns(self, trial: LiveTrial, start: Path) -> tuple[tuple[Lot, ...], list[str]]:
+        """Its `attachments`, and what is wrong with them. Blocks."""
+        patterns = list(trial.policy.get("attachments") or ())
+        kept, complaints = self._store.keep(start, patterns) if patterns else ([], [])
+        return (leavings.lot_of(trial.id, kept, self._settings.retention_days),), complaints
 
     # -- while it runs
 
@@ -571,7 +635,7 @@ class Runs:
         verdict: Verdict,
         recorders: Mapping[str, Recorder],
         handle: Supervised | None,
-    ) -> tuple[Ending, list[Kept]]:
+    ) -> tuple[Ending, tuple[Lot, ...]]:
         """Everything that an ended script left, and how it is judged. Blocks."""
         run = self._run(trial)
         folder = self._folder(trial, trial.epoch)
@@ -582,11 +646,10 @@ class Runs:
         outputs = handover.read_outputs(command.outputs_path(run))
         if outputs.values and uses(trial.policy):
             outputs = handover.without_secrets(outputs, self._masker(trial, run))
-        kept: list[Kept] = []
+        kept: tuple[Lot, ...] = ()
         complaints: list[str] = []
-        patterns = list(trial.policy.get("attachments") or ())
-        if patterns and found is not None and folder.workspace.is_dir():
-            kept, complaints = self._store.keep(folder.workspace, patterns)
+        if trial.policy.get("attachments") and found is not None and folder.workspace.is_dir():
+            kept, complaints = self._by_patterns(trial, folder.workspace)
         unshown = self._why_unshown(trial, run)
         notes = (*verdict.notes, *outputs.complaints, *complaints, *unshown)
         sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
@@ -636,16 +699,15 @@ class Runs:
         for folder in run.glob("scripts/*") if trial.several else ():
             self._memory.remove(supervisor.cookie(folder))
 
-    async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Sequence[Kept]) -> None:
-        expires = timedelta(days=self._settings.retention_days)
-
+    async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Sequence[Lot]) -> None:
         def store(write: Write, *, go_on: bool) -> Any:
             connection = write.connection
             if rows.finish(connection, trial.id, epoch, ending, write.now, several=trial.several) is None:
                 return None
             rows.touch(connection, trial.job, write.version)  # also where nothing follows from it
-            files = [(item.path, item.digest, item.size, item.executable) for item in kept]
-            attachment_rows.save(connection, trial.id, files, write.now, write.now + expires)
+            for lot in kept:
+                expires = write.now + timedelta(days=lot.days)
+                attachment_rows.save(connection, lot.owner, lot.files, write.now, expires)
             if go_on:
                 return self._progress.advance(write, trial.job)
             return None
@@ -711,11 +773,33 @@ class Runs:
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
 
 
+def _own_token(order: Order) -> dict[str, str]:
+    """The token of the execution, unless the Build has one of its own for its tools."""
+    given = (order.policy.get("environment_variables") or {}).get("ESCAPE_AUTH_TOKEN")
+    return {} if given else {"ESCAPE_AUTH_TOKEN": order.token}
+
+
 def _light(trial: LiveTrial, handle: Supervised | None) -> bool:
     """Its end takes no time: there is nothing to copy, and nobody to wait for. It keeps no place meanwhile."""
     known = trial.policy.keys() & {"attachments", "services", "cache"}
     plain = not any(trial.policy[name] for name in known) and not uses(trial.policy)
     return handle is not None and handle.sandboxed and plain
+
+
+def _with_left(ending: Ending, left: Left, *, required: bool) -> Ending:
+    """The end with what was left. What could not be kept is noted where nothing else is; `required`: it must be."""
+    ending = replace(ending, result=left.result)
+    why = "; ".join(left.complaints)
+    if why and required and ending.state is State.PASSED:
+        return replace(ending, state=State.FAILED, reason=Reason.ATTACHMENT, error=why)
+    return replace(ending, error=why) if why and not required and ending.error is None else ending
+
+
+def _known(job: Job, trial: LiveTrial, connection: Connection) -> dict[str, str]:
+    """What the scripts of a trial of a project configuration are told."""
+    heads = history.heads_with(connection, str(job.trigger.get("repository")), job.checkout.tree or "")
+    task = trials.task_of(connection, trial.id)
+    return configured.known(job, trial, task, heads)
 
 
 def _reclaim(trial: LiveTrial, worker: str, write: Write) -> tuple[LiveTrial, Job] | None:

@@ -48,8 +48,8 @@ class View:
     `workspace` is /workspace, writable; `tmp` and `home` are folders of the disk for /tmp and HOME (without them:
     memory). `readable` and `writable` are host paths, at their own place. `files` are single host files and
     `folders` directories with the place inside where they are bound read-only; `outputs` single files or pipes
-    that can be written. `root` is a directory with a system of its own in place of the machine's; `installs`: it is
-    a private copy that packages may be installed into, with the rights that installing needs.
+    that can be written. `root` is a directory with a system of its own in place of the machine's; `copied`: it is
+    a private copy, of this trial; `installs`: packages may be installed into it, with the rights that installing needs.
     Nothing of `hidden` (the daemon's data directory) can be seen but what is named here, and `key_file` not at all.
     `memory` are folders inside that are in memory. `survivors`: what the script leaves running outlives it.
     """
@@ -65,6 +65,7 @@ class View:
     tmp: Path | None = None
     home: Path | None = None
     root: Path | None = None
+    copied: bool = False
     installs: bool = False
     survivors: bool = False
     key_file: Path | None = None
@@ -218,7 +219,7 @@ def _root(root: Path, view: View) -> Iterator[str]:
     """A directory's own system, but for what every sandbox has of its own."""
     if not root.is_dir():
         raise SandboxRefused(f"the image's root {str(root)!r} is no directory of this machine")
-    for path in () if view.installs else (view.hidden, *((view.key_file,) if view.key_file else ())):
+    for path in () if view.copied else (view.hidden, *((view.key_file,) if view.key_file else ())):
         ours = path.resolve()
         if _contains(root.resolve(), ours) or _contains(ours, root.resolve()):
             raise SandboxRefused(f"the image's root {str(root)!r} would show the daemon's own {ours}")

@@ -11,7 +11,7 @@ import json
 import os
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from reconciler.execution.memory import Held
 from reconciler.execution.sandbox import HOME, WORKSPACE
 from reconciler.model.job import Reason, owner_of
 from reconciler.model.resource import Resource
-from reconciler.sealing import Keys, SealingError
+from reconciler.sealing import Keys, SealingError, seal
 from specs.meta import Key, parse_key
 from specs.references import SECRET_REF, secret_keys, secrets_in
 
@@ -99,8 +99,13 @@ class Secrets:
         self._declared = declared
         self._owned = owned
 
-    def open(self, job: str, policy: Policy) -> Opened:
-        """All that a task of this job (its KEY) names, as declared now. SecretError."""
+    def open(self, job: str, policy: Policy, sensitive: Mapping[str, str] | None = None) -> Opened:
+        """All that a task of this job (its KEY) names, as declared now. SecretError.
+
+        `sensitive`: further variables that no log may show, though they are no Secrets.
+        """
+        if sensitive:
+            return self._hiding(self.open(job, policy), job, sensitive)
         if not uses(policy):
             return NOTHING
         owner = owner_of(job)
@@ -117,6 +122,18 @@ class Secrets:
         return Opened(
             variables, services, tuple(placed.files.values()), placed.ssh, tuple(placed.pgp), found.sealed
         )
+
+    def _hiding(self, opened: Opened, job: str, sensitive: Mapping[str, str]) -> Opened:
+        """With values to be masked: sealed as Secrets are, since what is noted of them lies on the disk."""
+        sealed = dict(opened.sealed)
+        for name, value in sensitive.items():
+            if value:
+                key = f"{job}#{name}"
+                try:
+                    sealed[key] = seal(value.encode("utf-8", "surrogateescape"), self._keys.recipient, key)
+                except SealingError as error:
+                    raise SecretError(f"the value of {name} cannot be hidden: {error}") from None
+        return replace(opened, sealed=sealed)
 
     def _near(self, job: str, name: str) -> tuple[str, Resource]:
         """The nearest that is declared of those that a name may mean counts, also where it is not valid."""

@@ -8,54 +8,24 @@ the stored states: a script that was at work is found by its run folder, DATA/ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
-from math import inf
-from pathlib import Path
 from typing import Any
 
 from reconciler.controllers.scripts import Outcome, Part, parts, step, verdict
-from reconciler.errors import SteersmanError
-from reconciler.execution import command, containers, groups, handover, processes, supervisor
 from reconciler.execution.command import Order
-from reconciler.execution.ending import MESSAGES, Stop, Verdict, judge, refused
-from reconciler.execution.handover import Outputs
-from reconciler.execution.masking import Masker
-from reconciler.execution.recorder import Recorder
-from reconciler.execution.secrets import SecretError, uses
-from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
+from reconciler.execution.ending import MESSAGES, Stop
+from reconciler.execution.single import Single, Tools
 from reconciler.model.job import Reason, Script, State
-from reconciler.settings import Settings
 from reconciler.store import jobs as rows
 from reconciler.store.database import Write
-from reconciler.store.jobs import MAIN, Ending, LiveTrial
+from reconciler.store.jobs import Ending, LiveTrial
 from specs.executor import resolve_image
 
 _CANCELS = (Reason.CANCELLED, Reason.SUPERSEDED, Reason.PRUNED)
-_FIELDS = ("run", "timeout_seconds", "environment_variables")
+_FIELDS = ("run", "timeout_seconds", "environment_variables", "template_environment_variables")
 """What a script says itself, in the place of its task."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What `execution.run` lends: its ways to store, to open secrets, to mask logs, to end processes, to take a lock.
-
-    `with_secrets`, `masker` and `path` block; `path` is of a run folder by its name below DATA/runs.
-    """
-
-    settings: Settings
-    path: Callable[[str], Path]
-    with_secrets: Callable[[Order], Order]
-    masker: Callable[[LiveTrial, Path], Masker | None]
-    unshown: Callable[[LiveTrial, Path], tuple[str, ...]]
-    watch_disk: Callable[[LiveTrial, Supervised], None]
-    lock: Callable[[str], asyncio.Lock]
-    end: Callable[[Supervised, Stop], Awaitable[None]]
-    give_up: Callable[[Supervised], Awaitable[None]]
-    persist: Callable[[Callable[[Write], Any]], Awaitable[Any]]
-    patiently: Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 @dataclass(slots=True)
@@ -71,6 +41,7 @@ class Several:
 
     def __init__(self, tools: Tools, order: Order, stop: Stop, known: Sequence[Script]) -> None:
         self._tools = tools
+        self._single = Single(tools, order.trial)
         self._order = order
         self._trial = order.trial
         self._known = tuple(known)
@@ -213,11 +184,12 @@ class Several:
             await self._once(name)
             return
         held = self._tools.lock(lock)
-        if held.locked() and self._found[name][0] is State.PENDING:
-            await self._move(name, State.WAITING)
         taking = asyncio.ensure_future(held.acquire())
         stopping = asyncio.ensure_future(self._running[name].stop.wait())
         try:
+            await asyncio.sleep(0)  # what is free is had by now
+            if not taking.done() and self._found[name][0] is State.PENDING:
+                await self._move(name, State.WAITING)
             await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if taking.done():
                 await self._once(name)
@@ -231,59 +203,36 @@ class Several:
                 taking.cancel()
 
     async def _once(self, name: str) -> None:
-        run = await asyncio.to_thread(self._folder_name, name)
+        run = await asyncio.to_thread(self._single.new_folder, self._places[name])
         if not await self._move(name, State.EXECUTING, run=run):
             self._found[name] = State.ABORTED, None
             return
         self._runs[name] = run
         order = self._order_of(name, run)
-        try:
-            handle, notes = await asyncio.to_thread(self._started, order)
-        except SecretError as error:
-            await self._ended(name, Ending(State.DEFECTIVE, error.reason, error.message))
-        except (SteersmanError, OSError, ValueError) as error:
-            await self._ended(name, refused(error))
-        else:
-            await self._watch(name, order, handle, notes)
+        await self._ended(name, await self._single.run(order, self._running[name].stop))
 
     async def _resumed(self, name: str) -> None:
         """From wherever the last daemon left it; its lock is taken already."""
         lock = self._specs[name].get("exclusive")
         run = self._runs[name]
-        order = self._order_of(name, run or "")
-        found: Any = NotStarted()
-        if run is not None:
-            boot = ((self._trial.worker or "") + "@@").split("@")[2]
-            found = await asyncio.to_thread(supervisor.attach, order.run, claimed_boot=boot or None)
-        if isinstance(found, NotStarted):
-            self._release(lock)
-        if isinstance(found, NotStarted):
-            await self._move(name, State.PENDING, run=None, started_at=None)
-            if self._stop.asked:
-                await self._move(name, State.SKIPPED, Reason.NOT_REACHED)
-            else:
-                await self._fresh(name)
-            return
+        ending = None
         try:
-            if isinstance(found, Supervised):
-                await self._watch(name, order, found, ())
-            else:
-                ended = None if isinstance(found, Lost) else found
-                await self._conclude(name, order, Verdict(ended), None, None)
+            if run is not None:
+                ending = await self._single.resume(self._order_of(name, run), self._running[name].stop)
+            if ending is not None:
+                await self._ended(name, ending)
+                return
         finally:
             self._release(lock)
+        await self._move(name, State.PENDING, run=None, started_at=None)
+        if self._stop.asked:
+            await self._move(name, State.SKIPPED, Reason.NOT_REACHED)
+        else:
+            await self._fresh(name)
 
     def _release(self, lock: str | None) -> None:
         if lock is not None and (held := self._tools.lock(lock)).locked():
             held.release()
-
-    def _folder_name(self, name: str) -> str:
-        """The next one: what was claimed once is never started again there. Blocks."""
-        place = f"{self._trial.run}/scripts/{self._places[name]:03}"
-        number = 0
-        while self._tools.path(f"{place}.{number}").exists():
-            number += 1
-        return f"{place}.{number}"
 
     def _order_of(self, name: str, run: str) -> Order:
         """The task's order with what the script says itself."""
@@ -296,81 +245,12 @@ class Several:
         trial = replace(self._trial, policy=policy)
         return replace(self._order, trial=trial, run=self._tools.path(run))
 
-    def _started(self, order: Order) -> tuple[Supervised, tuple[str, ...]]:
-        """Blocks."""
-        made, notes = command.build(self._tools.with_secrets(order), self._tools.settings)
-        return supervisor.start(order.run, made), notes
-
-    async def _watch(self, name: str, order: Order, handle: Supervised, notes: tuple[str, ...]) -> None:
-        """Wait for its end, its time limit, or a stop."""
-        stop, limit = self._running[name].stop, order.policy.get("timeout_seconds")
-        left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
-        self._tools.watch_disk(self._trial, handle)
-        recorder = await asyncio.to_thread(self._recorder, order)
-        following = asyncio.ensure_future(recorder.follow())
-        try:
-            ended = await supervisor.ended(handle, stop.news, left)
-            if not ended:
-                stop.ask(Reason.TIMEOUT, None)  # unless it was asked before
-                if stop.reason is not Reason.EXIT_STATUS:
-                    await asyncio.to_thread(stop.keep, order.run)
-                await self._tools.end(handle, stop)
-        except Exception:
-            await self._tools.give_up(handle)
-            raise
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-        forced = None if ended or stop.reason is Reason.EXIT_STATUS else stop
-        await self._conclude(name, order, Verdict(None, forced, notes), recorder, handle)
-
-    def _recorder(self, order: Order) -> Recorder:
-        masked = (order.run / "raw").exists()
-        masker = self._tools.masker(self._trial, order.run) if masked else None
-        if masked and masker is None:
-            (order.run / "raw").unlink()
-        return Recorder(order.run, masker)
-
-    async def _conclude(
-        self,
-        name: str,
-        order: Order,
-        known: Verdict,
-        recorder: Recorder | None,
-        handle: Supervised | None,
-    ) -> None:
-        """Complete its log, judge it, store its end. Every step may be done again after a kill."""
-        gather = partial(self._gather, order, known, recorder, handle)
-        await self._ended(name, await self._tools.patiently(gather))
-
-    def _gather(
-        self, order: Order, known: Verdict, recorder: Recorder | None, handle: Supervised | None
-    ) -> Ending:
-        """What it left, and how it is judged. Blocks."""
-        run, mark = order.run, supervisor.cookie(order.run)
-        found: Exit | None = known.found if handle is None else supervisor.outcome(handle)
-        recorder = recorder or self._recorder(order)
-        containers.remove(run)
-        groups.end(mark)
-        complaints = self._written(order).complaints
-        size = recorder.finish((*known.notes, *complaints, *self._tools.unshown(self._trial, run)))
-        bounded = groups.finish(mark)
-        known = replace(known, found=found)
-        return judge(known, run, {MAIN: size}, {}, out_of_memory=bounded.out_of_memory)
-
-    def _written(self, order: Order) -> Outputs:
-        """The outputs of one script. Blocks."""
-        found = handover.read_outputs(command.outputs_path(order.run))
-        if found.values and uses(order.policy):
-            return handover.without_secrets(found, self._tools.masker(self._trial, order.run))
-        return found
-
     def _outputs(self) -> Mapping[str, str]:
         """What all scripts wrote, also before a restart; of equal names the later script's counts. Blocks."""
         values: dict[str, str] = {}
         for part in self._parts:
             run = self._runs.get(part.name)
-            values |= self._written(self._order_of(part.name, run)).values if run is not None else {}
+            values |= self._single.written(self._order_of(part.name, run)).values if run is not None else {}
         return values
 
     async def _ended(self, name: str, ending: Ending) -> None:

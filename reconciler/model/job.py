@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote, unquote
 
 
 class State(StrEnum):
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     LOST = "lost"
     LOG_LIMIT = "log-limit"
     CANCELLED = "cancelled"
+    HELD = "held"
     SUPERSEDED = "superseded"
     PRUNED = "pruned"
     NEEDS = "needs"
@@ -61,6 +63,37 @@ class Reason(StrEnum):
     COMPLETED = "completed"
     UNSATISFIABLE = "unsatisfiable"
     NOT_REACHED = "not-reached"
+    CONFIGURATION = "configuration"
+    TREE_GONE = "tree-gone"
+    DISABLED = "disabled"
+    WORKER_LOST = "worker-lost"
+    PLAN_MISSING = "plan-missing"
+    PLAN_INVALID = "plan-invalid"
+    PLAN_OUTSIDE_CHECKOUT = "plan-outside-checkout"
+    SCRIPT_FAILED = "script-failed"
+    MISSING_INPUT = "missing-input"
+    INVALID_INPUT = "invalid-input"
+    INVALID_OUTPUT = "invalid-output"
+    ESCAPEKIT_INVALID = "escapekit-invalid"
+    VERSION_EXISTS = "version-exists"
+    DECLARED_VERSION = "declared-version"
+    NO_SUCH_RELEASE = "no-such-release"
+    NO_SUCH_PROVIDER = "no-such-provider"
+    PERMISSION_DENIED = "permission-denied"
+    NO_IDENTITY = "no-identity"
+    TAG_PUSH_FAILED = "tag-push-failed"
+    VERSION_COMMIT_FAILED = "version-commit-failed"
+    DISAPPROVED = "disapproved"
+    CONFIRMATION_TIMEOUT = "confirmation-timeout"
+    PIPELINE_CYCLE = "pipeline-cycle"
+    CHAIN_TOO_LONG = "chain-too-long"
+    WEBHOOK_FAILED = "webhook-failed"
+    DEPENDENCY_FAILED = "dependency-failed"
+    EXISTS = "exists"
+    NO_MATCHING_CHANGES = "no-matching-changes"
+    NOTHING_TO_DO = "nothing-to-do"
+    NOT_RUN = "not-run"
+    NOT_DEPLOYED = "not-deployed"
 
 
 S = State
@@ -113,7 +146,10 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One process with one log. `exit_status` is 128 + N where signal N ended it; `run`: its folder below DATA/runs."""
+    """One process with one log. `exit_status` is 128 + N where signal N ended it; `run`: its folder below DATA/runs.
+
+    `result`: what an act of this server found out, in the place of a process (of stages of a release).
+    """
 
     id: str
     trial: str
@@ -125,6 +161,7 @@ class Script:
     started_at: datetime | None
     finished_at: datetime | None
     run: str | None = None
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +189,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A named part of a job. `policy` is its entry of the job's specification."""
+    """A named part of a job. `policy` is its entry of the job's specification, `specification` the uuid of that."""
 
     id: str
     job: int
@@ -162,11 +199,23 @@ class Task:
     reason: str | None
     policy: Mapping[str, Any]
     trials: tuple[Trial, ...] = ()
+    specification: str | None = None
+
+
+class Origin(StrEnum):
+    """What a job is a run of. Of a project configuration a tree has one job of each key (cider-ci 2.1)."""
+
+    DECLARED = "declared"
+    CONFIGURATION = "configuration"
+    REPLACED = "replaced"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run. `trigger` says what made it: {type, …}; `inputs` are the INPUT_* of its scripts."""
+    """One run. `trigger` says what made it: {type, …}; `inputs` are the INPUT_* of its scripts.
+
+    `aborted_*` and `resumed_*`: who asked for that last, and when; `group`: the number of its job group.
+    """
 
     number: int
     id: str
@@ -185,12 +234,40 @@ class Job:
     finished_at: datetime | None
     retry_of: int | None = None
     tasks: tuple[Task, ...] = ()
+    origin: Origin = Origin.DECLARED
+    project: str | None = None
+    name: str | None = None
+    group: int | None = None
+    aborted_by: str | None = None
+    aborted_at: datetime | None = None
+    resumed_by: str | None = None
+    resumed_at: datetime | None = None
+    specification_id: str | None = None
+
+    @property
+    def configured(self) -> bool:
+        """Is it the tree's job of its key?"""
+        return self.origin is Origin.CONFIGURATION
 
     @property
     def ref(self) -> str | None:
         """The branch or tag it was made for."""
         return self.checkout.branch or self.checkout.tag
 
+
+@dataclass(frozen=True, slots=True)
+class JobGroup:
+    """Jobs of manifests that belong together: one `owner` (a subject), one notice when all have ended."""
+
+    number: int
+    owner: str
+    note: str | None
+    triggers: tuple[Mapping[str, Any], ...]
+    jobs: tuple[Job, ...]
+
+
+CONFIGURATION = "Configuration"
+"""The kind in KEYs of jobs of project configurations."""
 
 _MANIFEST = "Manifest/~"
 
@@ -203,3 +280,31 @@ def manifest_key(owner: str) -> str:
 def owner_of(key: str) -> str | None:
     """Whose manifest it is; None for runs of what is declared."""
     return key.removeprefix(_MANIFEST).removesuffix("/_/build") if key.startswith(_MANIFEST) else None
+
+
+def configuration_key(project: str, key: str) -> str:
+    """In the place of a KEY: a job of a project configuration belongs to the Project of its Repository."""
+    return f"{CONFIGURATION}/{project}/_/{quote(key, safe='')}"
+
+
+def configured_as(key: str) -> tuple[str, str] | None:
+    """(project, key in the configuration) of such a KEY; None for all others."""
+    kind, *rest = key.split("/", 3)
+    if kind != CONFIGURATION or len(rest) != 3:
+        return None
+    return rest[0], unquote(rest[2])
+
+
+def shown_key(job: Job) -> str:
+    """The key of a job where keys are unique within a tree (cider-ci 2.1, 8.3; design 13.2)."""
+    if owner_of(job.key) is not None:
+        return f"srht-{job.number}"
+    configured = configured_as(job.key)
+    if configured is None:
+        return f"{job.key}#{job.number}"
+    return configured[1] if job.configured else f"{configured[1]}#{job.number}"
+
+
+def shown_name(job: Job) -> str:
+    """Its name for people there."""
+    return job.name if job.configured and job.name else shown_key(job)

@@ -18,13 +18,17 @@ def units(load: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a trial asks of a place. `load` in units; `images`: its own (None: the default one) and its services'."""
+    """What a trial asks of a place. `load` in units; `images`: its own (None: the default one) and its services'.
+
+    `delay`: seconds that must have passed since anything was given to the place.
+    """
 
     load: int = UNIT
     traits: frozenset[str] = frozenset()
     images: tuple[str | None, ...] = (None,)
     url: str | None = None
     locks: frozenset[str] = frozenset()
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from reconciler.controllers import builds as controller
 from reconciler.controllers import follows as following
 from reconciler.controllers.builds import BuildView, Head, ref_of_work
 from reconciler.controllers.repositories import by_ssh, secret_of
+from reconciler.controllers.repositories import follows as follows_heads
 from reconciler.errors import Stalled, SteersmanError, Waiting
 from reconciler.installation import Installation
 from reconciler.model.follow import Follow
@@ -28,6 +29,7 @@ from reconciler.store.database import Connection
 from specs.build import work_digest
 from specs.build_work import first_branch
 from specs.globs import branch_matches
+from specs.references import secret_keys
 
 _BASELINE = ""  # the row of seen_tags that says: the tags of the first look are noted
 _SOON = timedelta(seconds=30)
@@ -110,13 +112,13 @@ async def run(installation: Installation, key: str) -> datetime | None:
 def wake_followers(
     installation: Installation, pushed: frozenset[str], signers: Collection[str | None] | None = None
 ) -> list[str]:
-    """Repositories (normalised URLs) were pushed to: their Builds fetch and look again. Gives their KEYs.
+    """Repositories (normalised URLs) were pushed to: they, and their Builds, fetch and look again. Gives the KEYs.
 
     `signers` are the KEYs of the webhook secrets that say so (None among them: the server's); without it, all listen.
     """
     woken = []
     for key, resource in installation.snapshot.current.resources.items():
-        repository = repository_of(installation, resource) if controller.looks(resource) else None
+        repository = _followed(installation, resource)
         if repository is None or (signers is not None and repository.webhook_secret not in signers):
             continue
         if normalise_url(repository.url) in pushed:
@@ -124,6 +126,13 @@ def wake_followers(
             installation.wake(key)
             woken.append(key)
     return woken
+
+
+def _followed(installation: Installation, resource: Resource) -> Repository | None:
+    """The repository at which a Build looks by itself, or whose new heads are asked for."""
+    if follows_heads(resource):
+        return declared(installation, resource)
+    return repository_of(installation, resource) if controller.looks(resource) else None
 
 
 def leaders(installation: Installation, resource: Resource) -> dict[int, tuple[str, ...]]:
@@ -147,8 +156,14 @@ def repository_of(installation: Installation, resource: Resource) -> Repository 
     repo = spec.get("repo")
     if repo is None:
         return None
-    named = installation.snapshot.current.resources.get(f"Repository/{resource.project}/{repo}")
-    return (declared(installation, named) if named is not None else None) or Repository(repo, None)
+    known = installation.snapshot.current.resources
+    named = known.get(f"Repository/{resource.project}/{repo}")
+    found = (declared(installation, named) if named is not None else None) or Repository(repo, None)
+    own = spec.get("private_key_ref")
+    if own and by_ssh(found.url):
+        keys = secret_keys(resource.project, resource.environment, own)
+        return replace(found, secret=next((key for key in keys if key in known), keys[0]))
+    return found
 
 
 def declared(installation: Installation, resource: Resource) -> Repository | None:
@@ -187,8 +202,8 @@ async def mirror_of(
     return await installation.mirrors.fetched(url, max_age, secret)
 
 
-async def _fresh(installation: Installation, key: str, repository: Repository, max_age: float) -> Mirror:
-    """The mirror, if it is there soon; a slow remote goes on by itself and wakes the Build when it has answered."""
+async def fresh(installation: Installation, key: str, repository: Repository, max_age: float) -> Mirror:
+    """The mirror, if it is there soon; a slow remote goes on by itself and wakes KEY when it has answered."""
     url, secret = repository.url, repository.secret
     place = url if secret is None else f"{url} {secret}"
     at, failure = installation.fetch_failures.get(place, (None, None))
@@ -275,7 +290,7 @@ async def _heads(
     if repository is None or spec.get("disabled") or max_age is None:
         return None, None
     try:
-        mirror = await _fresh(installation, resource.key, repository, max_age)
+        mirror = await fresh(installation, resource.key, repository, max_age)
         checkouts = await _checkouts(installation, resource, repository, mirror, stored)
         heads = await _judged(installation, resource.key, spec, work, mirror, checkouts)
         return heads, _deaf(installation, spec, repository)

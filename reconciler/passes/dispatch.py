@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
 from reconciler.apply import dispatch as apply
 from reconciler.controllers.places import Place as Offer
 from reconciler.execution.command import Place
 from reconciler.installation import Installation
+from reconciler.passes import gate
 from reconciler.store import queue as rows
+from specs.configuration_shape import LONGEST_STORM_DELAY
 
 EXECUTORS = frozenset({"Executor"})
 
 LOCAL = "Executor/local"
+_NOT_BEFORE = timedelta(milliseconds=1)  # times are rounded
 
 
-async def run(installation: Installation) -> None:
-    """One look at what changed, and at the room that is left."""
+async def run(installation: Installation) -> datetime | None:
+    """One look at what changed, and at the room that is left; the time at which there may be more to do."""
     await _catch_up(installation)
-    assignments = installation.queue.decide(offers(installation))
+    queue, now = installation.queue, installation.now()
+    assignments = queue.decide(offers(installation))
+    queue.given({chosen.executor for chosen in assignments}, now)
+    later = None if queue.later is None else now + timedelta(seconds=queue.later) + _NOT_BEFORE
     if not assignments:
-        return
+        return later
+    shut = await gate.sift(installation, _deployments(installation, {each.job for each in assignments}))
+    if shut:
+        assignments = tuple(each for each in assignments if each.job not in shut)
+        installation.wake("dispatch")
+        if not assignments:
+            return later
     if not await apply.start(installation, assignments, places_of(installation)):
         # somebody else moved some of them meanwhile, or they are no more: the room that they were to take is free
-        installation.queue.forget()
+        queue.forget()
         installation.wake("dispatch")
+    return later
+
+
+def _deployments(installation: Installation, numbers: Collection[int]) -> list[int]:
+    """Those that are executions of Deployments: the gate is asked once more, at the moment of start (design 8.2)."""
+    queued = installation.queue.jobs
+    return [number for number in numbers if number in queued and queued[number].key.startswith("Deployment/")]
 
 
 def places_of(installation: Installation) -> dict[str, Place]:
@@ -45,13 +66,20 @@ def builtin() -> Place:
 
 def offers(installation: Installation) -> list[Offer]:
     """The executors as the queue sees them."""
-    closed = installation.runs.closed
-    return [Offer(place.key, place.spec, closed) for place in places_of(installation).values()]
+    closed, now = installation.runs.closed, installation.now()
+    idle = installation.queue.idle
+    return [
+        Offer(place.key, place.spec, closed, idle(place.key, now))
+        for place in places_of(installation).values()
+    ]
 
 
 async def _catch_up(installation: Installation) -> None:
     """What changed since the last look; everything at the first one, and where rows may have been dropped."""
     queue, database = installation.queue, installation.database
+    if queue.dispatched is None:
+        since = installation.now() - timedelta(seconds=LONGEST_STORM_DELAY)
+        queue.dispatched = await database.read(lambda c: rows.last_starts(c, since))
     seen = queue.version
     if seen is None:
         before = queue.forgotten

@@ -10,7 +10,7 @@ from reconciler.apply.jobs import Outcome
 from reconciler.controllers import jobs as controller
 from reconciler.installation import Installation
 from reconciler.model.job import Job
-from reconciler.passes import builds
+from reconciler.passes import builds, pipelines
 from reconciler.store import jobs as rows
 
 LIMITS = "limits"
@@ -48,6 +48,10 @@ async def settle(installation: Installation, outcome: Outcome | None) -> datetim
         installation.wake(key, installation.now() + _REST)
     if outcome.finished:
         builds.wake_after(installation, key)
+        if pipelines.concerned(installation, outcome.job):
+            installation.wake(f"{pipelines.EXECUTION}{outcome.job.number}")
+    if outcome.job.configured and any(move.entity == "job" for move in outcome.decision.moves):
+        installation.wake(str(outcome.job.trigger["repository"]))
     if outcome.decision.deadline is not None:
         installation.wake(LIMITS, outcome.decision.deadline)
     return outcome.decision.wake_at
@@ -57,6 +61,10 @@ def begun(installation: Installation, job: Job) -> None:
     """A script of a job has begun: its Build shows it soon, and its time runs."""
     now = installation.now()
     installation.wake(job.key, now + _BEGUN)
+    if job.trigger.get("type") == pipelines.STEP:
+        installation.wake(f"{pipelines.EXECUTION}{job.number}", now + _BEGUN)
+    if job.configured:
+        installation.wake(str(job.trigger["repository"]))
     seconds = job.specification.get("timeout_seconds")
     if seconds is not None:
         installation.wake(LIMITS, now + timedelta(seconds=float(seconds)))

@@ -16,7 +16,7 @@ from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES
 from reconciler.installation import Installation
 from reconciler.source.desired import is_spec
-from reconciler.store import answers, logs, resources, retention, tokens
+from reconciler.store import answers, logs, pipelines, resources, retention, tokens
 from reconciler.store.database import Write
 from specs.loader import LOADER_VERSION
 
@@ -33,6 +33,8 @@ async def run(installation: Installation) -> datetime:
     await _drop_attachments(installation, now, before)
     await installation.database.write(lambda w: answers.forget(w.connection, now))
     await installation.database.write(lambda w: tokens.forget(w.connection, before))
+    while await installation.database.write(lambda w: pipelines.forget(w.connection, before, _JOBS_AT_ONCE)):
+        pass
     await _remove_runs(installation, before)
     await asyncio.to_thread(installation.runs.caches.clear, before.timestamp())
     await _settle_logs(installation)

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from reconciler.controllers.builds import looks
+from reconciler.controllers.repositories import follows, troubled
 from reconciler.installation import Installation
-from reconciler.passes import builds, deliveries, dispatch, jobs, retention, source
+from reconciler.passes import (
+    builds,
+    deliveries,
+    deployments,
+    dispatch,
+    gate,
+    jobs,
+    pipeline_calls,
+    pipelines,
+    repositories,
+    requests,
+    retention,
+    source,
+)
 
 
 async def run(installation: Installation, name: str) -> datetime | None:
     """One pass of one name; gives the time at which to look again."""
-    if name == "source":
-        return await source.run(installation)
-    if name == "dispatch":
-        await dispatch.run(installation)
-    elif name == "jobs":
-        await jobs.run_all(installation)
-    elif name == jobs.LIMITS:
-        return await jobs.run_limits(installation)
-    elif name == deliveries.NAME:
-        await deliveries.run(installation)
-    elif name == "resync":
-        return await _resync(installation)
-    elif name == "retention":
-        due = await retention.run(installation)
-        read_queue_whole(installation)
-        return due
-    elif name.startswith("job/"):
-        return await jobs.run(installation, int(name.removeprefix("job/")))
-    elif name.startswith("Build/"):
-        return await builds.run(installation, name)
+    if name in _NAMES:
+        return await _NAMES[name](installation)
+    for prefix, work in _PREFIXES.items():
+        if name.startswith(prefix):
+            return await work(installation, name)
     return None
 
 
@@ -43,9 +43,59 @@ def read_queue_whole(installation: Installation) -> None:
 async def _resync(installation: Installation) -> datetime:
     """The slow net under all wake-ups: everything is looked at."""
     for key, resource in installation.snapshot.current.resources.items():
-        if looks(resource):
+        if looks(resource) or follows(resource) or troubled(resource):
             installation.wake(key)
     read_queue_whole(installation)
-    for name in ("source", "jobs", deliveries.NAME):
+    await deployments.wake_all(installation)
+    await requests.wake_all(installation)
+    for name in ("source", "jobs", deliveries.NAME, gate.NAME, pipelines.ALL):
         installation.wake(name)
     return installation.now() + timedelta(seconds=installation.settings.resync_seconds)
+
+
+async def _retention(installation: Installation) -> datetime | None:
+    due = await retention.run(installation)
+    read_queue_whole(installation)
+    return due
+
+
+async def _job(installation: Installation, name: str) -> datetime | None:
+    return await jobs.run(installation, int(name.removeprefix("job/")))
+
+
+async def _repository(installation: Installation, name: str) -> datetime | None:
+    return await repositories.run(installation, name)
+
+
+async def _deployment(installation: Installation, name: str) -> None:
+    await deployments.of_key(installation, name)
+
+
+async def _release(installation: Installation, name: str) -> None:
+    await deployments.of_release(installation, name)
+
+
+_NAMES: Mapping[str, Callable[[Installation], Awaitable[datetime | None]]] = {
+    "source": source.run,
+    "dispatch": dispatch.run,
+    "jobs": jobs.run_all,
+    jobs.LIMITS: jobs.run_limits,
+    gate.NAME: gate.run,
+    deliveries.NAME: deliveries.run,
+    pipelines.ALL: pipelines.run_all,
+    requests.ALL: requests.take_up,
+    "resync": _resync,
+    "retention": _retention,
+}
+_PREFIXES: Mapping[str, Callable[[Installation, str], Awaitable[datetime | None]]] = {
+    "job/": _job,
+    "Build/": builds.run,
+    "Repository/": _repository,
+    "Deployment/": _deployment,
+    deployments.PREFIX: deployments.run,
+    deployments.RELEASES: _release,
+    "Pipeline/": pipelines.run,
+    pipelines.EXECUTION: pipelines.of_execution,
+    pipeline_calls.PREFIX: pipeline_calls.run,
+    requests.PREFIX: requests.run,
+}

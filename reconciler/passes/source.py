@@ -16,9 +16,11 @@ from reconciler.controllers import planner
 from reconciler.controllers.planner import Outcome
 from reconciler.errors import SteersmanError
 from reconciler.installation import Installation
+from reconciler.model import product as products
 from reconciler.model.event import SYSTEM, Actor
 from reconciler.model.status import Condition, Sync, with_condition
-from reconciler.passes import builds
+from reconciler.model.told import Told
+from reconciler.passes import builds, commits
 from reconciler.source.desired import Desired, Reader
 from reconciler.source.watch import local_path
 from reconciler.source.webhook import normalise_url
@@ -30,6 +32,8 @@ from specs.tree import Tree
 
 log = structlog.get_logger(__name__)
 _MUCH = 200
+_NOTED = products.KINDS | {"Application", "ApprovalRuleset"}
+"""Kinds of which a history is kept that says who changed them, and what they were called before."""
 
 
 async def run(installation: Installation, actor: Actor = SYSTEM) -> datetime | None:
@@ -90,7 +94,8 @@ async def apply_revision(installation: Installation, head: str, actor: Actor = S
     if _nothing(installation, outcome, source):
         installation.desired = replace(desired, parsed={})
         return outcome
-    await carry_out(installation, desired, outcome, source, actor)
+    told = await _told(installation, outcome, head)
+    await carry_out(installation, desired, outcome, source, actor, told)
     installation.followers = None  # found again from the specifications now in force
     builds.wake_followers(installation, frozenset({source_url(installation)}))
     installation.confirmed -= confirmed  # what came meanwhile is for the next pass
@@ -159,6 +164,16 @@ def source_url(installation: Installation) -> str:
     """The spec repository's normalised URL; code may live in it, too."""
     path = local_path(installation.settings.repo)
     return normalise_url(str(path.absolute()) if path is not None else installation.settings.repo)
+
+
+async def _told(installation: Installation, outcome: Outcome, head: str) -> tuple[Told, ...]:
+    """What the commits up to this one say, where that is noted."""
+    changed = {resource.kind for resource in outcome.upserts}
+    changed |= {key.partition("/")[0] for key in outcome.removals}
+    if not changed & _NOTED:
+        return ()
+    last = installation.snapshot.current.source
+    return await commits.told(installation, last.applied if last else None, head)
 
 
 def _nothing(installation: Installation, outcome: Outcome, source: Source) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from reconciler.access import Caller
 from reconciler.controllers.places import Cause
 from reconciler.errors import NotFound
 from reconciler.installation import Installation
-from reconciler.model.job import Job, Script, State, Task, Trial
+from reconciler.model.job import CONFIGURATION, Job, Script, State, Task, Trial
 from reconciler.model.rights import Scope
 from reconciler.passes.dispatch import offers
-from reconciler.store import attachments, grants
+from reconciler.store import attachments, grants, holds
 from reconciler.store import jobs as rows
 from reconciler.store.jobs import Sight
 from specs.meta import SCOPES
@@ -31,7 +32,7 @@ async def page(
 ) -> dict[str, Any]:
     """Newest first; `next` is the number to give as `after`."""
     found = await installation.database.read(
-        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after, sight=_sight(caller))
+        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after, sight=sight(caller))
     )
     items = found[:limit]
     return {
@@ -60,9 +61,13 @@ async def load(installation: Installation, caller: Caller, number: int) -> Job:
 
 
 async def get(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
-    """One job with its tasks, trials and scripts."""
+    """One job with its tasks, trials and scripts; of a deploy that the gate holds, `hold` tells why."""
     job = await load(installation, caller, number)
-    return detail(job, waits_of(installation, [job]))
+    shown = detail(job, waits_of(installation, [job]))
+    if job.held:
+        found = await installation.database.read(lambda c: holds.of_jobs(c, [number]))
+        shown["hold"] = [dict(cause) for hold in found.values() for cause in hold.causes]
+    return shown
 
 
 async def attachments_of(
@@ -121,7 +126,8 @@ def waits_of(installation: Installation, found: Iterable[Job]) -> dict[str, Caus
 
 def detail(job: Job, waits: Mapping[str, Cause]) -> dict[str, Any]:
     """A job with all below it."""
-    return summary(job) | {"tasks": [_task(task, waits) for task in job.tasks]}
+    issues = list(job.specification.get("issues") or ())
+    return summary(job) | {"issues": issues, "tasks": [_task(task, waits) for task in job.tasks]}
 
 
 def _task(task: Task, waits: Mapping[str, Cause]) -> dict[str, Any]:
@@ -154,18 +160,21 @@ def _script(script: Script) -> dict[str, Any]:
     return {"name": script.name, "state": script.state.value, "exit_status": script.exit_status}
 
 
-def _sight(caller: Caller) -> Sight | None:
+def sight(caller: Caller) -> Sight | None:
     """What a caller sees of all jobs; a script, its own. Those that belong to somebody, an administrator sees too."""
     if caller.administrator:
         return None
-    prefixes = [f"{kind}/" for kind in SCOPES] if caller.sees_all else map(_prefix, caller.rights.roles)
+    everywhere = [f"{kind}/" for kind in (*SCOPES, CONFIGURATION)]
+    prefixes = everywhere if caller.sees_all else chain.from_iterable(map(_prefixes, caller.rights.roles))
     return Sight(tuple(prefixes), caller.job, caller.subject if caller.holds_grants else None)
 
 
-def _prefix(scope: Scope) -> str:
-    """What the KEYs of all Builds of a scope begin with."""
-    parts = ("Build", scope.project, scope.environment)
-    return "".join(f"{part}/" for part in parts if part is not None)
+def _prefixes(scope: Scope) -> Iterator[str]:
+    """What the KEYs of all runs of a scope begin with."""
+    for kind in ("Build", "Deployment"):
+        yield "".join(f"{part}/" for part in (kind, scope.project, scope.environment) if part is not None)
+    if scope.environment is None:
+        yield f"{CONFIGURATION}/{scope.project}/"
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -196,11 +196,11 @@ def _lay_out(runs: Runs, view: View) -> Text:
     parts: list[Part] = []
     position, opened = 0, False
     for script in view.scripts:
-        folder = _folder(runs, script)
+        folder = folder_of(runs, script)
         if folder is None and not script.ended:
             return Text(tuple(parts), False)
         head = _head(script, folder, plain=view.plain and not parts, opened=opened)
-        part = Part(script, folder, head, position, 0 if folder is None else _length(script, folder))
+        part = Part(script, folder, head, position, 0 if folder is None else length_of(script, folder))
         parts.append(part)
         if not script.ended:
             return Text(tuple(parts), False)
@@ -218,13 +218,13 @@ def _since(text: Text, moment: datetime) -> int:
     return text.size
 
 
-def _folder(runs: Runs, script: LogScript) -> Path | None:
+def folder_of(runs: Runs, script: LogScript) -> Path | None:
     """Where its log is, if there is one."""
     folder = runs.log_folder(script.run) if script.run is not None else None
     return folder if folder is not None and files.exists(folder) else None
 
 
-def _length(script: LogScript, folder: Path) -> int:
+def length_of(script: LogScript, folder: Path) -> int:
     """Bytes of its log, without what something left behind wrote after the end."""
     size = files.size_of(folder)
     return size if script.log_size is None else min(size, script.log_size)
@@ -238,7 +238,7 @@ def _is_open(folder: Path, size: int) -> bool:
 def _head(script: LogScript, folder: Path | None, *, plain: bool, opened: bool) -> bytes:
     before = "\n" if opened else ""
     line = "" if plain else f"{before}==> {script.task} #{script.trial} {script.name} <==\n"
-    return line.encode() + (_note(script) if folder is None else b"")
+    return line.encode() + (note_of(script) if folder is None else b"")
 
 
 def _is_plain(
@@ -372,15 +372,15 @@ class _Cursor:
 
     async def _leave(self, script: LogScript, path: Path) -> None:
         """Stand behind a script, wherever the offset lies."""
-        size = await asyncio.to_thread(_length, script, path)
+        size = await asyncio.to_thread(length_of, script, path)
         self._position += size
         self._open = await asyncio.to_thread(_is_open, path, size)
 
     def _path(self, script: LogScript) -> Path | None:
-        return _folder(self._runs, script)
+        return folder_of(self._runs, script)
 
 
-def _note(script: LogScript) -> bytes:
+def note_of(script: LogScript) -> bytes:
     """Why a script that ended has no log: one line, which does not change any more."""
     reason = (script.reason or "").replace("-", " ")
     error = " ".join((script.error or "").split())

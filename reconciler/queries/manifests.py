@@ -17,8 +17,9 @@ from reconciler.installation import Installation
 from reconciler.model.job import Job, Trial, manifest_key
 from reconciler.model.owners import owner_name
 from reconciler.queries import jobs
-from reconciler.store import attachments, job_lists
+from reconciler.store import attachments, deliveries, job_lists
 from reconciler.store import jobs as rows
+from reconciler.store.job_lists import Own
 from specs.manifest_work import artifact_file
 
 _PER_JOB = 1_000_000
@@ -48,12 +49,12 @@ class Artifact:
 
 
 async def own(installation: Installation, caller: Caller, start: int | None, limit: int) -> Page:
-    """Jobs of manifests that belong to the caller. A script owns none."""
+    """Jobs of manifests that belong to the caller, and those it made of project configurations. A script owns none."""
     if caller.running:
         return Page((), None, 0)
-    key = manifest_key(owner_name(caller.subject))
+    mine = Own(manifest_key(owner_name(caller.subject)), caller.subject, jobs.sight(caller))
     found, total = await installation.database.read(
-        lambda c: (job_lists.page(c, key, start=start, limit=limit + 1), job_lists.total(c, key))
+        lambda c: (job_lists.page(c, mine, start=start, limit=limit + 1), job_lists.total(c, mine))
     )
     after = found[limit].number if len(found) > limit else None
     return Page(tuple(found[:limit]), after, total)
@@ -62,6 +63,13 @@ async def own(installation: Installation, caller: Caller, start: int | None, lim
 async def artifacts(installation: Installation, caller: Caller, number: int) -> list[Artifact]:
     """What the newest trials of a job keep, in the order of its manifest."""
     return await _kept(installation, await jobs.load(installation, caller, number))
+
+
+async def notices(installation: Installation, caller: Caller, job: Job) -> list[deliveries.Delivery]:
+    """What was sent when a job had ended, and what came of it: its owner's to know, and administrators'."""
+    if not (caller.administrator or (caller.holds_grants and job.actor == caller.subject)):
+        return []
+    return await installation.database.read(lambda c: deliveries.of(c, job.number))
 
 
 async def artifact(installation: Installation, number: int, mark: str, name: str) -> tuple[Artifact, Path]:

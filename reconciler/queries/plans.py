@@ -10,6 +10,7 @@ from reconciler.access import Caller
 from reconciler.errors import NotFound
 from reconciler.installation import Installation
 from reconciler.passes import source
+from reconciler.queries import foreseen
 from reconciler.source.desired import Desired, from_texts
 from reconciler.source.watch import local_path
 
@@ -28,21 +29,26 @@ async def of_ref(installation: Installation, caller: Caller, ref: str) -> dict[s
     if commit is None:
         raise NotFound("NoSuchRef", f"{installation.settings.repo} has no branch, tag or commit {ref!r}")
     desired = await source.read(installation, commit, installation.desired)
-    return {"revision": commit} | await _plan(installation, caller, desired)
+    return {"revision": commit} | await _plan(installation, caller, desired, commit)
 
 
 async def of_files(installation: Installation, caller: Caller, files: Mapping[str, str]) -> dict[str, Any]:
     """What these files, as the whole of the specs, would do."""
     contents = {path: text.encode("utf-8", "surrogatepass") for path, text in files.items()}
     desired = await asyncio.to_thread(from_texts, contents, installation.settings.file_bytes)
-    return {"revision": None} | await _plan(installation, caller, desired)
+    return {"revision": None} | await _plan(installation, caller, desired, None)
 
 
-async def _plan(installation: Installation, caller: Caller, desired: Desired) -> dict[str, Any]:
+async def _plan(
+    installation: Installation, caller: Caller, desired: Desired, commit: str | None
+) -> dict[str, Any]:
     """What of it the caller may see; the digest is of the whole."""
     keys = frozenset(desired.tree.declared) | installation.snapshot.current.resources.keys()
     outcome = await source.decide(installation, desired, keys)
-    shown = outcome.plan.to_dict()
+    deploys = await foreseen.deploys(installation, outcome, commit)
+    shown = outcome.plan.to_dict() | {
+        "deploys": [each.to_dict() for each in deploys if caller.sees_all or caller.sees(each.key)]
+    }
     if caller.sees_all:
         return shown
     return shown | {

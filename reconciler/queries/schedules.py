@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from reconciler.access import Caller
 from reconciler.installation import Installation
+from reconciler.model.resource import Resource
 from reconciler.store import timers
 from specs.schedule import next_due
 
@@ -19,7 +21,7 @@ async def upcoming(installation: Installation, caller: Caller) -> dict[str, Any]
     resources = installation.snapshot.current.resources
     for key, timer in await installation.database.read(timers.upcoming):
         resource = resources.get(key)
-        triggers = (resource.spec or {}).get("triggers") or () if resource else ()
+        triggers = _scheduled(resource) if resource else ()
         if resource is None or timer.position >= len(triggers) or not caller.sees(key):
             continue
         trigger = {**triggers[timer.position]}
@@ -36,9 +38,15 @@ async def upcoming(installation: Installation, caller: Caller) -> dict[str, Any]
                 "cron": trigger.get("cron"),
                 "interval_seconds": trigger.get("interval_seconds"),
                 "timezone": trigger.get("timezone"),
-                "missed": trigger.get("missed"),
+                "missed": trigger.get("missed") or ("once" if resource.kind == "Pipeline" else None),
                 "last_due": timer.last_due.isoformat() if timer.last_due else None,
                 "next": [moment.isoformat() for moment in times],
             }
         )
     return {"items": items}
+
+
+def _scheduled(resource: Resource) -> Sequence[Mapping[str, Any]]:
+    """What the positions of its timers count."""
+    spec = resource.spec or {}
+    return spec.get("schedules" if resource.kind == "Pipeline" else "triggers") or ()

@@ -76,20 +76,20 @@ async def _schedules(installation: Installation, caller: Caller) -> tuple[int, d
 
 
 async def health(installation: Installation) -> dict[str, Any]:
-    """`GET /health`: `unavailable` without the store, `degraded` while something is wrong, else `ok`."""
+    """`GET /health`: `unavailable` without the store or before the first look at the source, `degraded` while something
+    is wrong, else `ok`. What is invalid in the specs, `status` tells.
+    """
     source = installation.snapshot.current.source
     checks = {
         "database": await _database(installation),
         "source": _source(installation),
-        "specs": "ok"
-        if not (source and source.errors)
-        else f"{len(source.errors)} errors, see /reconciler/status",
+        "spec": "invalid" if source and source.errors else "ok",
         "loop": _loop(installation),
         "trials": _trials(installation),
         "disk": _disk(installation),
     }
     word = "ok" if all(text == "ok" for text in checks.values()) else "degraded"
-    if checks["database"] != "ok":
+    if checks["database"] != "ok" or source is None:
         word = "unavailable"
     return {"status": word, "revision": source.applied if source else None, "checks": checks}
 

@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.access import Caller, missing
+from reconciler.controllers.deployment_causes import causes_of_deployment
 from reconciler.controllers.follows import awaited
+from reconciler.controllers.pipeline_causes import causes_of_runs
 from reconciler.controllers.why import Question, causes
 from reconciler.installation import Installation
+from reconciler.model import deployment as state_of
 from reconciler.model.job import Job
 from reconciler.passes import builds
 from reconciler.queries.jobs import waits_of
-from reconciler.store import jobs, timers
+from reconciler.store import deployments, holds, jobs, pipelines, timers
 from reconciler.store.database import Connection
 
 _NEVER = datetime.max.replace(tzinfo=UTC)  # a trigger that was not seen yet: nothing has passed since
@@ -36,7 +39,20 @@ async def why(installation: Installation, caller: Caller, key: str) -> dict[str,
         waits=waits_of(installation, live),
         awaits=awaits,
     )
-    items = [{"reason": c.reason, "message": c.message, "where": c.where} for c in causes(question)]
+    found = list(causes(question))
+    if resource.kind == "Pipeline":
+        runs, newest = await installation.database.read(
+            lambda c: (pipelines.live(c, key), pipelines.latest(c, key))
+        )
+        found += causes_of_runs(resource, runs, newest)
+    elif resource.kind == "Deployment":
+        place = state_of.of(key)
+        row, held = await installation.database.read(
+            lambda c: (deployments.load(c, installation.keys, place), holds.of_key(c, key))
+        )
+        state = row.state if row is not None else state_of.empty(resource.name)
+        found += causes_of_deployment(resource, state, live, latest, held)
+    items = [{"reason": c.reason, "message": c.message, "where": c.where} for c in found]
     return {"key": key, "sync": resource.sync.value, "health": resource.health.value, "causes": items}
 
 

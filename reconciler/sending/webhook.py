@@ -11,7 +11,7 @@ import base64
 import ipaddress
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -27,19 +27,27 @@ _SHOWN = 2048
 _PURPOSE = "webhook-signature"
 
 
-async def post(keys: Keys, url: str, body: bytes, *, private: bool) -> tuple[int, bytes]:
-    """Status and the beginning of the answer. Refused: not to that address; Transient: no answer."""
-    nonce = secrets.token_hex(8).encode()
+async def post(
+    keys: Keys,
+    url: str,
+    body: bytes,
+    *,
+    private: bool,
+    seconds: float = SECONDS,
+    more: Mapping[str, str] | None = None,
+) -> tuple[int, bytes]:
+    """Status and the beginning of the answer. Refused: not to that address; Transient: no answer in this time.
+
+    `more` are further headers.
+    """
     headers = [
-        (b"Content-Type", b"application/json"),
-        (b"User-Agent", b"steersman"),
-        (b"X-Payload-Nonce", nonce),
-        (b"X-Payload-Signature", base64.b64encode(_key(keys).sign(body + nonce))),
+        *signed(keys, body),
+        *((name.encode(), value.encode()) for name, value in (more or {}).items()),
     ]
     try:
         async with (
-            asyncio.timeout(SECONDS),
-            httpcore.AsyncConnectionPool(network_backend=_Backend(private=private)) as pool,
+            asyncio.timeout(seconds),
+            httpcore.AsyncConnectionPool(network_backend=Backend(private=private)) as pool,
             pool.stream("POST", url, headers=headers, content=body) as answer,
         ):
             shown = b""
@@ -49,9 +57,20 @@ async def post(keys: Keys, url: str, body: bytes, *, private: bool) -> tuple[int
                     break
             return answer.status, shown[:_SHOWN]
     except TimeoutError as error:
-        raise Transient("NoAnswer", f"{url} did not answer within {SECONDS:.0f} s") from error
+        raise Transient("NoAnswer", f"{url} did not answer within {seconds:.0f} s") from error
     except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
         raise Transient("NoAnswer", f"{url} could not be reached: {error or type(error).__name__}") from error
+
+
+def signed(keys: Keys, body: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers that each body is sent with: what it is, from whom, and the proof of that."""
+    nonce = secrets.token_hex(8).encode()
+    return [
+        (b"Content-Type", b"application/json"),
+        (b"User-Agent", b"steersman"),
+        (b"X-Payload-Nonce", nonce),
+        (b"X-Payload-Signature", base64.b64encode(_key(keys).sign(body + nonce))),
+    ]
 
 
 def public_key(keys: Keys) -> str:
@@ -70,7 +89,7 @@ def _key(keys: Keys) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(keys.mac(_PURPOSE, "1")))
 
 
-class _Backend(httpcore.AnyIOBackend):
+class Backend(httpcore.AnyIOBackend):
     """Connections to addresses that have been looked at."""
 
     def __init__(self, *, private: bool) -> None:

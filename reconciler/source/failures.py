@@ -86,6 +86,12 @@ def is_corrupt(stderr: str) -> bool:
     return _CORRUPT.search(stderr) is not None
 
 
+def is_malformed_branch(stderr: str) -> bool:
+    """Whether the words speak of nothing but branches that are to be something else than a commit."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return bool(lines) and all("trying to write non-commit object" in line for line in lines)
+
+
 def explain(stderr: str, where: str, *secrets: str | None, done: str = "read") -> SteersmanError:
     """The error for a failed command on the repository `where` (a URL or a path) that was to be `done`."""
     shown, said = redact(where, *secrets), _said(redact(stderr, *secrets))

@@ -17,7 +17,7 @@ import os
 import shutil
 import signal
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import git
 
 from reconciler.errors import Stalled, SteersmanError, Transient, UnknownCommit
+from reconciler.model.history import Commit
 from reconciler.source import parse
 from reconciler.source.environment import (
     LOCAL,
@@ -36,7 +37,7 @@ from reconciler.source.environment import (
     forget_inherited,
     hardened,
 )
-from reconciler.source.failures import GitFailed, explain, is_corrupt
+from reconciler.source.failures import GitFailed, explain, is_corrupt, is_malformed_branch
 from reconciler.source.names import (
     check_branch,
     check_url,
@@ -240,6 +241,26 @@ class Mirror:
         """What the commit says about itself; None when it is unknown."""
         return await self._in_thread(lambda: self._repository.facts(commit))
 
+    async def known(self, commits: Collection[str]) -> set[str]:
+        """Those of the commit ids that are there."""
+        return await self._in_thread(lambda: self._repository.known(commits))
+
+    async def history(
+        self, heads: Collection[str], without: Collection[str] = (), *, portion: int = 2_500
+    ) -> AsyncGenerator[list[Commit], None]:
+        """The commits that lead to the heads and to none of the others, newest first, in portions.
+
+        All of these must be known. To be closed by who does not read to the end.
+        """
+        if not heads:
+            return
+        history = await self._in_thread(lambda: self._repository.history(heads, without))
+        try:
+            while found := await self._in_thread(lambda: history.portion(portion)):
+                yield found
+        finally:
+            history.close()
+
     async def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` contains `old`."""
         return await self._in_thread(lambda: self._repository.is_ancestor(old, new))
@@ -266,6 +287,13 @@ class Mirror:
         return Commands(
             git_dir, hardened(REMOTE, git_dir=git_dir, credentials=self._credentials, url=self.url)
         )
+
+    async def beside(self, work: Callable[[Callable[[Path], Commands]], T]) -> T:
+        """Run `work` in a thread, given what makes commands that speak to this one's URL from a private repository.
+
+        They do so as this mirror does, with its credentials or its private key, which is in memory meanwhile.
+        """
+        return await self._in_thread(lambda: self._with_key(work), self._checkouts)
 
     def redacted(self, text: str) -> str:
         """The text without this repository's credentials."""
@@ -389,6 +417,13 @@ class Mirror:
             self._network = self._speaking(self.place, self.place, Credentials(key_file=key_file))
             yield
 
+    def _with_key(self, work: Callable[[Callable[[Path], Commands]], T]) -> T:
+        if self._private_key is None:
+            return work(self.commands)
+        with self._private_key.lent() as key_file:
+            credentials = Credentials(key_file=key_file)
+            return work(lambda git_dir: self._speaking(git_dir, git_dir, credentials))
+
     def _fetch_mirror(self) -> None:
         if self._damaged or not self.place.is_dir():
             self._create()
@@ -422,7 +457,10 @@ class Mirror:
         output = self._network.run("ls-remote", *asked, timeout_seconds=self._timeout_seconds)
         symbolic, head, refs = parse.advertised(output)
         if refs != self._repository.raw_refs():
-            self._network.run(*_FETCH, "--", self.url, *_EVERYTHING, timeout_seconds=self._timeout_seconds)
+            with _without_malformed_branches():
+                self._network.run(
+                    *_FETCH, "--", self.url, *_EVERYTHING, timeout_seconds=self._timeout_seconds
+                )
         self._follow_head(symbolic or _branch_at(head, refs))
 
     def _follow_head(self, name: str | None) -> None:
@@ -456,6 +494,16 @@ class Mirror:
         except GitFailed as failure:
             if "not our ref" in failure.stderr or "no such remote ref" in failure.stderr:
                 raise UnknownCommit("UnknownCommit", f"Git does not have the commit {commit}") from failure
+            raise
+
+
+@contextlib.contextmanager
+def _without_malformed_branches() -> Iterator[None]:
+    """A fetch leaves out branches that are no commits, with all others brought up to date, and then fails."""
+    try:
+        yield
+    except GitFailed as failure:
+        if not is_malformed_branch(failure.stderr):
             raise
 
 

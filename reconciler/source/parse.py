@@ -7,14 +7,16 @@ rather than an error, since anybody can write one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
+from reconciler.model.history import Commit
 from reconciler.source.values import Change, CommitFacts, Entry
 
 _PERSON = re.compile(
     r"(?P<name>[^<]*?)\s*<(?P<email>[^>]*)>(?:.*?\s(?P<seconds>-?\d+)\s+(?P<zone>[+-]\d{4}))?\s*"
 )
+_PEOPLE = (b"author", b"committer")
 _ABSENT = "000000"
 
 
@@ -57,14 +59,19 @@ def commit(commit_id: str, raw: bytes) -> CommitFacts:
     head, _, body = raw.partition(b"\n\n")
     fields = [line.partition(b" ")[::2] for line in head.split(b"\n") if not line.startswith(b" ")]
     first = dict(reversed(fields))
-    name, email, date = _person(first.get(b"author", b"").decode("utf-8", "replace"))
+    author, committer = (_person(first.get(who, b"").decode("utf-8", "replace")) for who in _PEOPLE)
+    subject, rest = _message(body, first.get(b"encoding", b"utf-8").decode("ascii", "replace"))
     return CommitFacts(
         id=commit_id,
         tree=first.get(b"tree", b"").decode("ascii", "replace"),
-        author_name=name,
-        author_email=email,
-        author_date=date,
-        subject=_subject(body, first.get(b"encoding", b"utf-8").decode("ascii", "replace")),
+        author_name=author[0],
+        author_email=author[1],
+        author_date=author[2],
+        committer_name=committer[0],
+        committer_email=committer[1],
+        committer_date=committer[2],
+        subject=subject,
+        body=rest,
         parents=tuple(value.decode("ascii", "replace") for key, value in fields if key == b"parent"),
     )
 
@@ -85,14 +92,26 @@ def _date(seconds: str, zone: str) -> datetime:
         return datetime.fromtimestamp(0, UTC)
 
 
-def _subject(body: bytes, encoding: str) -> str:
-    """The first paragraph in one line, as `git log --format=%s` has it."""
+def _message(raw: bytes, encoding: str) -> tuple[str, str]:
+    """The first paragraph in one line, and what comes after it, as `git log` has them for %s and %b."""
     try:
-        message = body.decode(encoding, "replace")
+        message = raw.decode(encoding, "replace")
     except LookupError:
-        message = body.decode("utf-8", "replace")
-    paragraph = message.lstrip("\n").split("\n\n", 1)[0]
-    return " ".join(line.strip() for line in paragraph.split("\n") if line.strip())
+        message = raw.decode("utf-8", "replace")
+    paragraph, _, body = message.lstrip("\n").partition("\n\n")
+    subject = " ".join(line.strip() for line in paragraph.split("\n") if line.strip())
+    return subject, body.lstrip("\n")
+
+
+HISTORY_FORMAT = "%H %T %ct %P"
+
+
+def history(lines: Iterable[bytes]) -> Iterator[Commit]:
+    """Output of `rev-list` in the format of `HISTORY_FORMAT`, whose own lines are left out."""
+    for line in lines:
+        if not line.startswith(b"commit "):
+            commit_id, tree, seconds, *parents = text(line.rstrip(b"\n")).split(" ")
+            yield Commit(commit_id, tree, tuple(filter(None, parents)), _date(seconds or "0", "+0000"))
 
 
 def peeled_refs(raw: bytes) -> Iterator[tuple[str, str, str]]:

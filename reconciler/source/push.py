@@ -1,8 +1,8 @@
-"""One commit pushed to one branch, as a compare-and-swap, and what came of it.
+"""One commit pushed to one branch, or one tag, as a compare-and-swap, and what came of it.
 
-Called by `reconciler.source.commit` in its thread. The other side takes the commit only while the branch is
-where it is expected; what it says otherwise becomes an error that says what happens next. When its answer is
-lost, it is asked where the branch is now before anything is called failed. Never forces.
+Called by `reconciler.source.commit` and `.tagging` in their threads. The other side takes the commit only while the
+branch is where it is expected; what it says otherwise becomes an error that says what happens next. When its answer is
+lost, it is asked where the branch is now before anything is called failed. Never forces a branch.
 """
 
 from __future__ import annotations
@@ -52,16 +52,20 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A commit, the branch it shall be the head of, and where that branch must be (None: nowhere yet)."""
+    """A commit, the branch it shall be the head of, and where that branch must be (None: nowhere yet).
+
+    `kind`: `heads`; or `tags`, with the object of a tag in the place of the commit.
+    """
 
     commit: str
     branch: str
     expected: str | None
+    kind: str = "heads"
 
     @property
     def ref(self) -> str:
         """The branch's full name."""
-        return f"refs/heads/{self.branch}"
+        return f"refs/{self.kind}/{self.branch}"
 
 
 def send(mirror: Mirror, commands: Commands, push: Push) -> None:
@@ -87,7 +91,7 @@ def send(mirror: Mirror, commands: Commands, push: Push) -> None:
         if isinstance(error, Stalled) or _UNREACHED.search(said):
             raise error
         _find_out(mirror, commands, push, error)
-    elif answer[0] not in " *":
+    elif answer[0] not in " *+":
         raise _refusal(answer, said, mirror, push)
 
 
@@ -150,7 +154,8 @@ def _find_out(mirror: Mirror, commands: Commands, push: Push, error: SteersmanEr
         if head in (push.commit, push.expected):
             arrived = head == push.commit
         else:
-            arrived = head is not None and _contains(mirror, commands, push, seconds)
+            moved_on = head is not None and push.kind == "heads"
+            arrived = moved_on and _contains(mirror, commands, push, seconds)
     except (GitFailed, Transient):
         unknown = f"{error.message}; whether {push.commit} has arrived could not be found out"
         raise Transient(error.reason, unknown) from error

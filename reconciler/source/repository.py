@@ -8,7 +8,7 @@ only through the two functions it is given.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from subprocess import Popen
 from typing import Protocol, TypeVar
@@ -17,6 +17,7 @@ from reconciler.errors import UnknownCommit
 from reconciler.source import parse
 from reconciler.source.batch import Batch, Header
 from reconciler.source.failures import GitFailed
+from reconciler.source.history import ARGUMENTS, History
 from reconciler.source.names import check_branch, check_path, common_dir_of, is_object_id
 from reconciler.source.values import Change, CommitFacts, Entry
 
@@ -141,6 +142,18 @@ class Repository:
             return None
         content = self._contents([commit])[0]
         return parse.commit(commit, content) if content is not None else None
+
+    def known(self, commits: Collection[str]) -> set[str]:
+        """Those of the commits that are there."""
+        wanted = [commit for commit in dict.fromkeys(commits) if is_object_id(commit)]
+        headers = self._headers([f"{commit}^{{commit}}" for commit in wanted])
+        return {
+            commit for commit, header in zip(wanted, headers, strict=True) if header and header.id == commit
+        }
+
+    def history(self, heads: Collection[str], without: Collection[str]) -> History:
+        """The commits that lead to the heads, less those that lead to others; all of them must be known."""
+        return History(self._git.start(*ARGUMENTS), heads, without)
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` contains `old`; an `old` that is gone is in nothing."""

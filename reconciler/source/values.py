@@ -50,14 +50,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class CommitFacts:
-    """What a commit says about itself; names and subject are text of a stranger."""
+    """What a commit says about itself; names, subject and body are text of a stranger."""
 
     id: str
     tree: str
     author_name: str
     author_email: str
     author_date: datetime
+    committer_name: str
+    committer_email: str
+    committer_date: datetime
     subject: str
+    body: str
     parents: tuple[str, ...]
 
 

@@ -28,6 +28,9 @@ _SIGNATURES = (
     ("x-gogs-signature", True),
     ("x-gitlab-token", False),
 )
+SIGNED_BY = frozenset(name for name, _ in _SIGNATURES)
+"""Headers, in lower case, of which one is there where a body is signed."""
+
 _DELIVERIES = (
     "x-github-delivery",
     "x-forgejo-delivery",

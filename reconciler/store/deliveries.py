@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from reconciler.store.tables import deliveries
 
@@ -27,10 +27,12 @@ class Delivery:
 
 
 def add(connection: Connection, job: int, triggers: Sequence[Mapping[str, Any]]) -> None:
-    """To be sent, in this order."""
+    """To be sent, in this order, after what there is of the job already."""
+    known = select(func.count()).select_from(deliveries).where(deliveries.c.job == job)
+    first = connection.execute(known).scalar_one() if triggers else 0
     rows = [
         {"job": job, "position": position, "trigger": dict(trigger), "state": PENDING}
-        for position, trigger in enumerate(triggers)
+        for position, trigger in enumerate(triggers, first)
     ]
     if rows:
         connection.execute(insert(deliveries), rows)

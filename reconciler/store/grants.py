@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import ColumnElement, Connection, exists, insert, select
 
 from reconciler.model.rights import LEVELS, Level
 from reconciler.store.tables import grants
@@ -32,6 +32,6 @@ def all_of(connection: Connection, job: int) -> dict[str, Level]:
     return {row.subject: LEVELS[row.level] for row in connection.execute(query)}
 
 
-def jobs_of(subject: str) -> Select[tuple[int]]:
-    """Numbers of the jobs at which a subject was granted anything."""
-    return select(grants.c.job).where(grants.c.subject.in_([subject, EVERYBODY]))
+def granted(job: ColumnElement[int], subject: str) -> ColumnElement[bool]:
+    """Was a subject granted anything at the job of a row?"""
+    return exists().where(grants.c.job == job, grants.c.subject.in_([subject, EVERYBODY]))

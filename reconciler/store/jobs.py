@@ -6,7 +6,7 @@ says whether it changed a row. Claims are by epoch (design 15).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -14,16 +14,19 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
     Text,
     bindparam,
     case,
+    delete,
     func,
     insert,
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 
@@ -34,6 +37,7 @@ from reconciler.model.job import (
     TRIAL_MOVES,
     Checkout,
     Job,
+    Origin,
     Reason,
     Script,
     State,
@@ -47,7 +51,7 @@ from reconciler.store.database import Write
 from reconciler.store.prepared import Prepared
 from reconciler.store.rows import new_id, upsert
 from reconciler.store.tables import Instant, jobs, numbers, scripts, specifications, tasks, trials
-from specs.digest import canonical
+from specs.digest import canonical, tree_of_one
 
 NIL = UUID(int=0)
 MAIN = "run"  # the name of a task's own script; its services have theirs
@@ -72,7 +76,22 @@ _NEWEST = Prepared(
 )
 _BELOW = trials.join(tasks)
 _OF_JOB = tasks.c.job == bindparam("of")
-_TASKS = Prepared(
+_KEPT_OF_TRIAL = (  # all that a Trial has; its result, which may be large, is read alone
+    trials.c.id,
+    trials.c.task,
+    trials.c.number,
+    trials.c.state,
+    trials.c.reason,
+    trials.c.error,
+    trials.c.executor,
+    trials.c.epoch,
+    trials.c.created_at,
+    trials.c.started_at,
+    trials.c.finished_at,
+    trials.c.outputs,
+    trials.c.actor,
+)
+_ALL_TASKS = (
     select(
         tasks.c.id.label("task_id"),
         tasks.c.job,
@@ -81,15 +100,16 @@ _TASKS = Prepared(
         tasks.c.state.label("task_state"),
         tasks.c.reason.label("task_reason"),
         tasks.c.policy,
-        trials,
+        tasks.c.specification,
+        *_KEPT_OF_TRIAL,
     )
     .select_from(tasks.outerjoin(trials))
-    .where(_OF_JOB)
     .order_by(tasks.c.position, trials.c.number)
 )
-_SCRIPTS = Prepared(
-    select(scripts).select_from(scripts.join(_BELOW)).where(_OF_JOB).order_by(scripts.c.position)
-)
+_TASKS = Prepared(_ALL_TASKS.where(_OF_JOB))
+_KEPT_OF_SCRIPT = [column for column in scripts.c if column.name != "result"]  # which may be large
+_ALL_SCRIPTS = select(*_KEPT_OF_SCRIPT).select_from(scripts.join(_BELOW)).order_by(scripts.c.position)
+_SCRIPTS = Prepared(_ALL_SCRIPTS.where(_OF_JOB))
 _OF_TRIAL = (
     trials.c.id.label("trial"),
     trials.c.number.label("attempt"),
@@ -98,7 +118,7 @@ _OF_TRIAL = (
     trials.c.executor,
     trials.c.worker,
     tasks.c.job,
-    tasks.c.name,
+    tasks.c.name.label("task_name"),
     tasks.c.policy,
 )
 _ALL_LIVE_TRIALS = (
@@ -202,17 +222,23 @@ class NewJob:
     actor: str
     retry_of: int | None = None
     held: bool = False
+    reason: Reason | None = None
     grants: Mapping[str, Level] = field(default_factory=dict)
+    origin: Origin = Origin.DECLARED
+    name: str | None = None
 
 
 def create(connection: Connection, new: NewJob, now: datetime, version: int) -> int:
-    """Insert a job with its tasks; gives its number."""
-    number = _next_number(connection)
-    name = f"{new.key}#{number}"
-    data = dict(new.specification) | {"key": name, "name": name, "number": number}
+    """Insert a job with its tasks; gives its number. Of a project configuration, its specification is kept as it is."""
+    number = next_number(connection, "job")
+    data = dict(new.specification)
+    if new.origin is not Origin.CONFIGURATION:
+        name = f"{new.key}#{number}"
+        data |= {"key": name, "name": name, "number": number}
     if new.checkout.secret is not None:
         data[_CHECKOUT_SECRET] = new.checkout.secret
-    uuid = str(uuid5(NIL, canonical(data).decode()))
+    text = canonical(data)
+    uuid = str(uuid5(NIL, text.decode()))
     upsert(connection, specifications, [{"uuid": uuid, "data": data}], ["uuid"])
     job_id = new_id()
     connection.execute(
@@ -220,12 +246,14 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
             number=number,
             id=job_id,
             key=new.key,
-            origin="declared",
+            origin=new.origin.value,
+            project=new.key.partition("/")[2].partition("/")[0] or None,
+            name=new.name,
             specification=uuid,
             work_digest=new.work_digest,
             url=new.checkout.url,
             commit=new.checkout.commit,
-            tree=new.checkout.tree,
+            tree=new.checkout.tree or tree_of_one("specification.json", text),
             branch=new.checkout.branch,
             tag=new.checkout.tag,
             trigger=dict(new.trigger),
@@ -233,6 +261,7 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
             actor=new.actor,
             state=State.PENDING.value,
             held=new.held,
+            reason=new.reason,
             retry_of=new.retry_of,
             created_at=now,
             version=version,
@@ -245,16 +274,43 @@ def create(connection: Connection, new: NewJob, now: datetime, version: int) -> 
     return number
 
 
-def let_go(connection: Connection, number: int, version: int) -> bool:
-    """A held job may start; False: it is not held, or has ended."""
-    query = update(jobs).where(jobs.c.number == number, jobs.c.held, _LIVE_JOB)
-    return connection.execute(query.values(held=False, version=version)).rowcount == 1
+def let_go(connection: Connection, number: int, version: int, reason: Reason | None = None) -> bool:
+    """A job that is held for this reason may start; False: it is not, or has ended."""
+    held = update(jobs).where(jobs.c.number == number, jobs.c.held, jobs.c.reason == reason, _LIVE_JOB)
+    return connection.execute(held.values(held=False, reason=None, version=version)).rowcount == 1
+
+
+def hold_again(connection: Connection, number: int, reason: Reason, version: int) -> bool:
+    """One that has not begun waits again, and its trials with it; False: it has begun, or ended."""
+    pending = jobs.c.state == State.PENDING.value
+    query = update(jobs).where(jobs.c.number == number, pending, ~jobs.c.held, jobs.c.started_at.is_(None))
+    if connection.execute(query.values(held=True, reason=reason, version=version)).rowcount != 1:
+        return False
+    own = select(tasks.c.id).where(tasks.c.job == number)
+    waiting = trials.c.state == State.PENDING.value
+    connection.execute(delete(trials).where(trials.c.task.in_(own), waiting))
+    return True
 
 
 def load(connection: Connection, number: int, *, scripts: bool = True) -> Job | None:
     """One job, with its tasks and their trials, with the trials' scripts."""
     row = _JOB.one_or_none(connection, of=number)
     return None if row is None else _job(row, _tasks_of(connection, number, scripts))
+
+
+def result_of(connection: Connection, trial: str) -> Any:
+    """What a trial left as its result: any JSON value; None also where it left none."""
+    return connection.execute(select(trials.c.result).where(trials.c.id == trial)).scalar()
+
+
+def load_many(connection: Connection, numbers: Sequence[int]) -> list[Job]:
+    """Whole jobs in this order, as far as they are there; a few hundred at most."""
+    known = {row.number: row for row in connection.execute(_JOBS.where(jobs.c.number.in_(numbers)))}
+    below = _tasks_by_job(
+        connection.execute(_ALL_SCRIPTS.where(tasks.c.job.in_(numbers))),
+        connection.execute(_ALL_TASKS.where(tasks.c.job.in_(numbers))),
+    )
+    return [_job(known[number], below.get(number, ())) for number in numbers if number in known]
 
 
 def by_id(connection: Connection, job_id: str) -> int | None:
@@ -269,6 +325,16 @@ class Sight:
     prefixes: Sequence[str] = ()
     own: int | None = None
     subject: str | None = None
+
+
+def within(sight: Sight | None) -> ColumnElement[bool]:
+    """Only jobs that are seen; no `sight`: all are."""
+    if sight is None:
+        return true()
+    seen = [func.substr(jobs.c.key, 1, len(prefix)) == prefix for prefix in sight.prefixes]
+    if sight.subject is not None:
+        seen.append(grants.granted(jobs.c.number, sight.subject))
+    return or_(jobs.c.number == sight.own, *seen)
 
 
 def page(
@@ -288,12 +354,35 @@ def page(
         query = query.where(jobs.c.state == state)
     if after is not None:
         query = query.where(jobs.c.number < after)
-    if sight is not None:
-        seen = [func.substr(jobs.c.key, 1, len(p)) == p for p in sight.prefixes]
-        if sight.subject is not None:
-            seen.append(jobs.c.number.in_(grants.jobs_of(sight.subject)))
-        query = query.where(or_(jobs.c.number == sight.own, *seen))
+    query = query.where(within(sight))
     return [_job(row, ()) for row in connection.execute(query)]
+
+
+def configured(
+    connection: Connection, project: str, tree: str, key: str, name: str | None = None
+) -> Job | None:
+    """The job of a project configuration that a tree has of a KEY, or of a name, without its tasks."""
+    same = jobs.c.key == key if name is None else or_(jobs.c.key == key, jobs.c.name == name)
+    query = _JOBS.where(
+        jobs.c.origin == Origin.CONFIGURATION.value, jobs.c.project == project, jobs.c.tree == tree, same
+    )
+    row = connection.execute(query.order_by(jobs.c.number).limit(1)).first()
+    return None if row is None else _job(row, ())
+
+
+def configured_of(connection: Connection, project: str, tree: str) -> list[Job]:
+    """All jobs of the configuration of a tree, oldest first, without their tasks."""
+    query = _JOBS.where(
+        jobs.c.origin == Origin.CONFIGURATION.value, jobs.c.project == project, jobs.c.tree == tree
+    )
+    return [_job(row, ()) for row in connection.execute(query.order_by(jobs.c.number))]
+
+
+def replace_configured(connection: Connection, number: int, version: int) -> bool:
+    """A finished job makes room for another one of its tree and key; False: it has not finished."""
+    query = update(jobs).where(jobs.c.number == number, jobs.c.finished_at.is_not(None))
+    values = {"origin": Origin.REPLACED.value, "version": version}
+    return connection.execute(query.values(**values)).rowcount == 1
 
 
 def key_of(connection: Connection, number: int) -> str | None:
@@ -441,23 +530,40 @@ def add_trial(
         created_at=now,
     )
     names = [script["name"] for script in policy.get("scripts") or ()]
-    names = names or [service["name"] for service in policy.get("services") or ()] + [MAIN]
+    if not names and "stages" not in policy:
+        names = [service["name"] for service in policy.get("services") or ()] + [MAIN]
     rows = [
         {"id": new_id(), "trial": trial, "position": i, "name": name, "state": State.PENDING.value}
         for i, name in enumerate(names)
     ]
-    _NEW_SCRIPT.run_many(connection, rows)
+    if rows:
+        _NEW_SCRIPT.run_many(connection, rows)
     return trial
+
+
+def reopen(connection: Connection, task: str) -> None:
+    """A task that has ended is to be decided anew."""
+    values = {"state": State.PENDING.value, "reason": None}
+    connection.execute(update(tasks).where(tasks.c.id == task).values(**values))
+
+
+def note_resumed(connection: Connection, number: int, actor: str, now: datetime) -> None:
+    """Who asked for it, and when."""
+    connection.execute(update(jobs).where(jobs.c.number == number).values(resumed_by=actor, resumed_at=now))
 
 
 def again(connection: Connection, job: Job, task: Task, actor: str, now: datetime, version: int) -> str:
     """One more attempt by hand, whatever the task is: the job goes on, or begins anew. The trial."""
     trial = add_trial(connection, task.id, len(task.trials) + 1, task.policy, now)
     connection.execute(update(trials).where(trials.c.id == trial).values(actor=actor))
-    connection.execute(
-        update(tasks).where(tasks.c.id == task.id).values(state=State.PENDING.value, reason=None)
-    )
-    fresh = {"state": State.PENDING.value, "reason": None, "started_at": None, "finished_at": None}
+    reopen(connection, task.id)
+    fresh = {
+        "state": State.PENDING.value,
+        "reason": None,
+        "held": False,
+        "started_at": None,
+        "finished_at": None,
+    }
     values = fresh if job.state.finished else {}
     connection.execute(update(jobs).where(jobs.c.number == job.number).values(version=version, **values))
     return trial
@@ -539,7 +645,7 @@ def _begin_rest(connection: Connection, trial: str, run: str | None, now: dateti
 class Ending:
     """How a trial ended, in one piece: its own state, and its scripts'.
 
-    `services`: log sizes in bytes by name of service; `failed`: the service that was not ready.
+    `services`: log sizes in bytes by name of service; `failed`: the service that was not ready; `result`: any JSON.
     """
 
     state: State
@@ -550,6 +656,7 @@ class Ending:
     services: Mapping[str, int] = field(default_factory=dict)
     failed: str | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
+    result: Any = None
 
 
 def scripts_of_trial(connection: Connection, trial: str) -> list[Script]:
@@ -583,6 +690,31 @@ def move_script(
     return changed == 1
 
 
+def begin_script(write: Write, trial: LiveTrial, name: str, position: int, run: str) -> Script:
+    """A script of a run of a release begins, for the first time or in another folder."""
+    values = {"state": State.EXECUTING.value, "started_at": write.now, "run": run}
+    where = scripts.c.trial == trial.id, scripts.c.name == name
+    if write.connection.execute(update(scripts).where(*where).values(**values)).rowcount == 0:
+        row = {"id": new_id(), "trial": trial.id, "position": position, "name": name}
+        write.connection.execute(insert(scripts).values(**row, **values))
+    return _script(write.connection.execute(select(scripts).where(*where)).one())
+
+
+def end_script(write: Write, trial: LiveTrial, name: str, ending: Ending, result: Any) -> Script:
+    """It has ended, and this is what came of it."""
+    where = scripts.c.trial == trial.id, scripts.c.name == name
+    values = {
+        "state": ending.state.value,
+        "reason": ending.reason,
+        "exit_status": ending.exit_status,
+        "log_offset": ending.log_size,
+        "result": result,
+        "finished_at": write.now,
+    }
+    write.connection.execute(update(scripts).where(*where).values(**values))
+    return _script(write.connection.execute(select(scripts).where(*where)).one())
+
+
 def is_claimed(connection: Connection, trial: LiveTrial) -> bool:
     """Is the claim still the one that counts?"""
     query = select(trials.c.id).where(trials.c.id == trial.id, trials.c.epoch == trial.epoch, _LIVE_TRIAL)
@@ -605,6 +737,8 @@ def finish(
     more: dict[str, Any] = {"error": ending.error}
     if ending.outputs:
         more["outputs"] = dict(ending.outputs)
+    if ending.result is not None:
+        more["result"] = ending.result
     if not move(connection, "trial", trial, state, reason, now, **more):
         raise RuntimeError(f"trial {trial} cannot go from {row.state} to {state}")
     if several:
@@ -647,7 +781,17 @@ class LiveTrial:
     @property
     def several(self) -> bool:
         """Has it scripts that wait for each other, and none of its own?"""
-        return bool(self.policy.get("scripts"))
+        return bool(self.policy.get("scripts")) or self.staged
+
+    @property
+    def staged(self) -> bool:
+        """Is it a run of a release, whose scripts are known only as it goes on?"""
+        return "stages" in self.policy
+
+    @property
+    def handed(self) -> bool:
+        """Does an external worker run it?"""
+        return bool((self.policy.get("stages") or {}).get("worker"))
 
 
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
@@ -671,7 +815,7 @@ def _live_trial(row: Any) -> LiveTrial:
         id=row.trial,
         number=row.attempt,
         job=row.job,
-        task=row.name,
+        task=row.task_name,
         state=State(row.trial_state),
         epoch=row.epoch,
         executor=row.executor,
@@ -771,22 +915,30 @@ def _log_script(row: Any) -> LogScript:
     )
 
 
-def _next_number(connection: Connection) -> int:
+def next_number(connection: Connection, space: str) -> int:
+    """One more than the last number of a kind of thing; never the same again."""
+    return next_numbers(connection, space, 1)
+
+
+def next_numbers(connection: Connection, space: str, count: int) -> int:
+    """So many more numbers of a kind of thing, up to this one."""
     changed = connection.execute(
         update(numbers)
-        .where(numbers.c.space == "job", numbers.c.name == "last")
-        .values(number=numbers.c.number + 1)
+        .where(numbers.c.space == space, numbers.c.name == "last")
+        .values(number=numbers.c.number + count)
         .returning(numbers.c.number)
     ).scalar()
     if changed is None:
-        connection.execute(insert(numbers).values(space="job", name="last", number=1))
-        return 1
+        connection.execute(insert(numbers).values(space=space, name="last", number=count))
+        return count
     return int(changed)
 
 
 def _task_row(job_id: str, number: int, position: int, policy: Mapping[str, Any]) -> dict[str, Any]:
+    specification = str(uuid5(NIL, canonical(policy).decode()))
     return {
-        "id": str(uuid5(UUID(job_id), policy["name"])),
+        "id": str(uuid5(UUID(job_id), specification)),
+        "specification": specification,
         "job": number,
         "position": position,
         "name": policy["name"],
@@ -796,27 +948,36 @@ def _task_row(job_id: str, number: int, position: int, policy: Mapping[str, Any]
 
 
 def _tasks_of(connection: Connection, number: int, with_scripts: bool) -> tuple[Task, ...]:
+    of_scripts = _SCRIPTS.all(connection, of=number) if with_scripts else ()
+    return _tasks_by_job(of_scripts, _TASKS.all(connection, of=number)).get(number, ())
+
+
+def _tasks_by_job(of_scripts: Iterable[Any], of_tasks: Iterable[Any]) -> dict[int, tuple[Task, ...]]:
+    """Tasks with all below them from the rows of both statements, by the numbers of their jobs."""
     of_task: dict[str, tuple[Any, list[Trial]]] = {}
     of_trial: dict[str, list[Script]] = {}
-    for row in _SCRIPTS.all(connection, of=number) if with_scripts else ():
+    for row in of_scripts:
         of_trial.setdefault(row.trial, []).append(_script(row))
-    for row in _TASKS.all(connection, of=number):
+    for row in of_tasks:
         _, below = of_task.setdefault(row.task_id, (row, []))
         if row.id is not None:
             below.append(_trial(row, of_trial.get(row.id, [])))
-    return tuple(
-        Task(
-            task,
-            row.job,
-            row.position,
-            row.name,
-            State(row.task_state),
-            row.task_reason,
-            row.policy,
-            tuple(below),
+    found: dict[int, list[Task]] = {}
+    for task, (row, trials_of_task) in of_task.items():
+        found.setdefault(row.job, []).append(
+            Task(
+                task,
+                row.job,
+                row.position,
+                row.name,
+                State(row.task_state),
+                row.task_reason,
+                row.policy,
+                tuple(trials_of_task),
+                row.specification,
+            )
         )
-        for task, (row, below) in of_task.items()
-    )
+    return {number: tuple(items) for number, items in found.items()}
 
 
 def _job(row: Row[Any], items: tuple[Task, ...]) -> Job:
@@ -838,6 +999,15 @@ def _job(row: Row[Any], items: tuple[Task, ...]) -> Job:
         finished_at=row.finished_at,
         retry_of=row.retry_of,
         tasks=items,
+        origin=Origin(row.origin),
+        project=row.project,
+        name=row.name,
+        group=row.group,
+        aborted_by=row.aborted_by,
+        aborted_at=row.aborted_at,
+        resumed_by=row.resumed_by,
+        resumed_at=row.resumed_at,
+        specification_id=row.specification,
     )
 
 
@@ -872,4 +1042,5 @@ def _script(row: Row[Any]) -> Script:
         started_at=row.started_at,
         finished_at=row.finished_at,
         run=row.run,
+        result=getattr(row, "result", None),
     )

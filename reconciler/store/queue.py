@@ -7,9 +7,10 @@ versions, so nothing at or below the highest version seen can come later. Reads 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from reconciler.model.job import State
 from reconciler.model.queue import Changes, Need, QueuedJob, QueuedTrial, units
@@ -64,6 +65,18 @@ def changed(connection: Connection, since: int, writing: int | None = None) -> C
     return Changes(since, version, _queued(rows, trials))
 
 
+def last_starts(connection: Connection, since: datetime) -> dict[str, datetime]:
+    """When each executor was given something last, of what has not ended or not before a moment."""
+    recent = or_(jobs.c.finished_at.is_(None), jobs.c.finished_at >= since)
+    query = (
+        select(trials.c.executor, func.max(trials.c.started_at).label("at"))
+        .select_from(jobs.join(tasks).join(trials))
+        .where(recent, trials.c.started_at.is_not(None), trials.c.executor.is_not(None))
+        .group_by(trials.c.executor)
+    )
+    return {row.executor: row.at for row in connection.execute(query)}
+
+
 def _queued(rows: Sequence[Any], below: Sequence[Any]) -> dict[int, QueuedJob | None]:
     of_job: dict[int, list[Any]] = {}
     for trial in below:
@@ -94,6 +107,7 @@ def _trial(row: Any, url: str | None) -> QueuedTrial:
         images=tuple(images),
         url=url,
         locks=frozenset(policy.get("exclusive") or ()),
+        delay=float(policy.get("dispatch_storm_delay_seconds") or 0),
     )
     executor = None if row.state == State.PENDING.value else row.executor or ""
     return QueuedTrial(row.id, row.position, int(policy.get("priority") or 0), need, executor)

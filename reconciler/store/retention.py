@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, exists, func, or_, select
 
+from reconciler.store import releases
 from reconciler.store.tables import attachments, jobs, resources, scripts, specifications, tasks, trials
 
 _CHUNK = 500
@@ -44,7 +45,8 @@ def forget(connection: Connection, numbers: Sequence[int]) -> None:
     connection.execute(delete(trials).where(trials.c.task.in_(of_jobs)))
     connection.execute(delete(tasks).where(tasks.c.job.in_(select(jobs.c.number).where(finished))))
     orphans = connection.execute(delete(jobs).where(finished).returning(jobs.c.specification)).scalars()
-    connection.execute(delete(specifications).where(specifications.c.uuid.in_(list(orphans))))
+    used = exists().where(jobs.c.specification == specifications.c.uuid)  # equal ones are one
+    connection.execute(delete(specifications).where(specifications.c.uuid.in_(list(orphans)), ~used))
 
 
 def drop_attachments(connection: Connection, now: datetime, before: datetime) -> bool:
@@ -65,14 +67,15 @@ def drop_attachments(connection: Connection, now: datetime, before: datetime) ->
 
 
 def referred(connection: Connection, digests: Sequence[str]) -> set[str]:
-    """Those of the digests that an attachment refers to."""
-    return {
+    """Those of the digests that an attachment refers to, or that are packages of releases."""
+    kept = {
         digest
         for chunk in _chunks(digests)
         for digest in connection.execute(
             select(attachments.c.digest).where(attachments.c.digest.in_(chunk)).distinct()
         ).scalars()
     }
+    return kept | releases.packages(connection, digests)
 
 
 def with_logs(connection: Connection, among: Sequence[str], before: datetime) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -34,15 +35,21 @@ def upsert(
         connection.execute(statement, list(rows[start : start + size]))
 
 
+_IDS = Lock()
+_last = [0]
+
+
 def new_id() -> str:
-    """A UUIDv7: unique, and ascending with time."""
-    millis = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
+    """A UUIDv7: unique, and ascending. Milliseconds, 12 bits of their fraction, and never below the one before."""
+    millis, rest = divmod(time.time_ns(), 1_000_000)
+    with _IDS:
+        tick = max(millis << 12 | rest * 4096 // 1_000_000, _last[0] + 1)
+        _last[0] = tick
     value = (
-        (millis & (1 << 48) - 1) << 80
+        (tick >> 12 & (1 << 48) - 1) << 80
         | 0x7 << 76
-        | (random >> 68 & 0xFFF) << 64
+        | (tick & 0xFFF) << 64
         | 0b10 << 62
-        | random & (1 << 62) - 1
+        | int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
     )
     return str(UUID(int=value))

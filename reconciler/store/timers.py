@@ -1,4 +1,7 @@
-"""Rows of `timers` and `seen_tags`: due times of schedule triggers, and tags that were there before a Build."""
+"""Rows of `timers` and `seen_tags`: due times of schedule triggers, and tags that were there before a Build.
+
+A Repository's manifests are submitted for new heads of branches: those it has seen are kept here as well, by branch.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,12 @@ def summary(connection: Connection) -> tuple[int, datetime | None]:
 def load_tags(connection: Connection, key: str) -> dict[str, str]:
     """Tags that were seen before, with the commit they named."""
     return {row.tag: row.commit for row in _TAGS.all(connection, of=key)}
+
+
+def drop_tags(connection: Connection, key: str, tags: Sequence[str]) -> None:
+    """Forget tags that are no more."""
+    for tag in tags:
+        connection.execute(delete(seen_tags).where(seen_tags.c.key == key, seen_tags.c.tag == tag))
 
 
 def save_tags(connection: Connection, key: str, tags: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -51,6 +52,8 @@ TABLE = {
     "DELETE /reconciler/resources/{key:path}": f"{CLOSED} 404 404 403 200 200 200",
     "GET /reconciler/secrets/key": f"{CLOSED} 200 200 200 200 200 200",
     "POST /reconciler/secrets/reseal": f"{CLOSED} 403 403 403 403 403 200",
+    "GET /reconciler/calendar": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/calendar.ics": f"{CLOSED} 200 200 200 200 200 200",
     "GET /reconciler/schedules": f"{CLOSED} 200 200 200 200 200 200",
     "GET /reconciler/status": f"{CLOSED} 200 200 200 200 200 200",
     "POST /reconciler/sign-out": f"{CLOSED} 409 409 409 409 409 409",
@@ -60,6 +63,13 @@ TABLE = {
     "POST /reconciler/tokens": f"{CLOSED} 403 201 201 201 201 201",
     "DELETE /reconciler/tokens/{token:str}": f"{CLOSED} 404 404 404 404 404 404",
     "GET /reconciler/whoami": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/approvals": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/approvals": f"{CLOSED} 404 404 409 409 409 409",
+    "GET /reconciler/freezes": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/freezes": f"{CLOSED} 404 404 403 403 201 409",
+    "GET /reconciler/pass": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /reconciler/pass": f"{CLOSED} 404 404 409 409 409 409",
+    "GET /reconciler/when/{key:path}": f"{CLOSED} 404 404 422 422 422 422",
     "GET /reconciler/why/{key:path}": f"{CLOSED} 404 404 200 200 200 200",
 }
 # Bodies are missing, and `If-Match` names what was never there, so that nothing of it changes anything.
@@ -100,6 +110,48 @@ TABLE |= {
     "PUT /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 404 403 403 400 400",
     "DELETE /api/v1/state/{project:str}/repositories/{name:str}": CLOSED + " 404 404 403 403 404 404",
 }
+TABLE |= (
+    {
+        "GET /api/v1/state/{project:str}/can-manage-subscriptions": CLOSED + " 404 404 200 200 200 200",
+        "GET /api/v1/state/{project:str}/rbac/valid-roles": CLOSED + " 404 404 200 200 200 200",
+        "GET /api/v1/state/{project:str}/logo": CLOSED + " 404 404 404 404 404 404",  # there is none
+        "POST /api/v1/state/{project:str}/import-environments": CLOSED + " 404 404 403 400 400 400",
+        "GET /api/v1/deployment-jobs": CLOSED + " 200 200 200 200 200 200",
+        "GET /api/v1/deployment-jobs/by-project/{project:str}": CLOSED + " 404 404 200 200 200 200",
+        "POST /api/v1/deployment-jobs/by-project/{project:str}/add": CLOSED + " 404 404 403 400 400 400",
+        "GET /api/v1/deployment-jobs/executions": CLOSED + " 200 200 200 200 200 200",
+        "GET /api/v1/deployment-jobs/by-project/{project:str}/executions": CLOSED
+        + " 404 404 200 200 200 200",
+    }
+    | {
+        f"{method} /api/v1/{root}{path}": f"{CLOSED} {seen}"
+        for root, rows in {
+            "deployment-jobs/by-project/{project:str}/by-environment/{environment:str}": {
+                "GET ": "404 404 200 200 200 200",
+                "GET /by-name/{deployment:str}": "404 404 200 200 200 200",
+                "PUT /by-name/{deployment:str}": "404 404 403 400 400 400",
+                "DELETE /by-name/{deployment:str}": "404 404 403 412 412 412",
+                "POST /by-name/{deployment:str}/trigger": "404 404 403 400 400 400",  # no version is declared
+                "POST /by-name/{deployment:str}/trigger/destroy": "404 404 403 409 409 409",
+                "POST /by-name/{deployment:str}/trigger/errand": "404 404 403 400 400 400",
+                "POST /by-name/{deployment:str}/trigger/smoke": "404 404 403 409 409 409",
+                "GET /by-name/{deployment:str}/executions": "404 404 200 200 200 200",
+                "GET /by-name/{deployment:str}/executions/{execution:str}": "404 404 404 404 404 404",  # there is none
+                "POST /by-name/{deployment:str}/executions/{execution:str}/cancel": "404 404 404 404 404 404",
+                "POST /by-name/{deployment:str}/executions/{execution:str}/retry": "404 404 404 404 404 404",
+            },
+            "state/{project:str}/environments/{environment:str}": {
+                "GET /deployments": "404 404 200 200 200 200",
+                "POST /deployments": "404 404 403 400 400 400",
+                "PUT /deployments": "404 404 403 400 400 400",
+                "DELETE /deployments": "404 404 403 404 404 404",  # there is none of that name
+                "GET /providers": "404 404 200 200 200 200",
+            },
+        }.items()
+        for route, seen in rows.items()
+        for method, path in [route.split(" ")]
+    }
+)
 # Job 1 is of a Build: whoever may read its project sees it, and nobody starts it. A body is missing.
 TABLE |= {
     "POST /api/jobs": f"{CLOSED} 403 400 400 400 400 400",
@@ -109,16 +161,221 @@ TABLE |= {
     "GET /api/jobs/{job:str}/manifest": f"{CLOSED} 404 404 200 200 200 200",
     "POST /api/jobs/{job:str}/start": f"{CLOSED} 403 404 401 400 400 400",
     "POST /api/jobs/{job:str}/cancel": f"{CLOSED} 403 404 401 200 200 200",
+    "POST /api/job-group": f"{CLOSED} 403 400 400 400 400 400",
+    "GET /api/job-group/{group:str}": f"{CLOSED} 404 404 404 404 404 404",  # there is none
+    "POST /api/job-group/{group:str}/start": f"{CLOSED} 403 404 404 404 404 404",
+    "POST /api/job-group/{group:str}/cancel": f"{CLOSED} 403 404 404 404 404 404",
+    "GET /{owner:str}/job/{job:str}": f"{CLOSED} 404 404 200 200 200 200",
     "GET /logs/{job:str}/log": f"{CLOSED} 404 404 404 404 404 404",  # it has no set-up …
     "GET /logs/{job:str}/log/log": f"{CLOSED} 404 404 404 404 404 404",  # … and no script called log
     "GET /logs/{job:str}/{task:str}/log": f"{CLOSED} 404 404 200 200 200 200",
 }
+# The same job with its ids; a body is missing, and a file is neither there nor removed.
+TABLE |= {
+    f"GET /cider-ci/api{path}": f"{CLOSED} {seen}"
+    for seen, paths in {
+        "200 200 200 200 200 200": ("/jobs", "/tasks", "/commits"),
+        "302 302 302 302 302 302": ("",),
+        "404 404 200 200 200 200": (
+            "/jobs/{job:str}",
+            "/jobs/{job:str}/stats",
+            "/job/{job:str}/stats",
+            "/jobs/{job:str}/tasks",
+            "/jobs/{job:str}/attachments",
+            "/jobs/{job:str}/tree-attachments",
+            "/tasks/{task:str}",
+            "/tasks/{task:str}/trials",
+            "/trials/{trial:str}",
+            "/trials/{trial:str}/scripts",
+            "/trials/{trial:str}/trial-attachments",
+            "/scripts/{script:str}",
+            "/trial-attachments/{attachment:str}",
+            "/job-specifications/{specification:str}",
+        ),
+        "404 404 404 404 404 404": (
+            "/tree-attachments/{attachment:str}",
+            "/task-specifications/{specification:str}",
+            "/commits/{commit:str}",
+        ),
+    }.items()
+    for path in paths
+}
+TABLE |= {
+    "POST /cider-ci/api/jobs/create": f"{CLOSED} 403 422 422 422 422 422",
+    "POST /cider-ci/api/jobs/{job:str}/abort": f"{CLOSED} 403 404 403 202 202 202",
+    "POST /cider-ci/api/jobs/{job:str}/retry-and-resume": f"{CLOSED} 403 404 403 202 202 202",
+    "POST /cider-ci/dispatcher/jobs/{job:str}/abort": f"{CLOSED} 403 404 403 202 202 202",
+    "POST /cider-ci/dispatcher/jobs/{job:str}/retry-and-resume": f"{CLOSED} 403 404 403 202 202 202",
+    "POST /cider-ci/api/tasks/{task:str}/trials/retry": f"{CLOSED} 403 404 403 200 200 200",
+    "GET /cider-ci/repositories/projects": f"{CLOSED} 200 200 200 200 200 200",
+    "POST /cider-ci/repositories/projects": f"{CLOSED} 403 403 403 403 403 403",
+    "GET /cider-ci/repositories/projects/{repository:str}": f"{CLOSED} 404 404 404 404 404 404",
+    "PATCH /cider-ci/repositories/projects/{repository:str}": f"{CLOSED} 403 403 403 403 403 403",
+    "DELETE /cider-ci/repositories/projects/{repository:str}": f"{CLOSED} 403 403 403 403 403 403",
+    "GET /cider-ci/storage/tree-attachments/{tree_id:str}/{path:path}": f"{CLOSED} 404 404 404 404 404 404",
+    "DELETE /cider-ci/storage/tree-attachments/{tree_id:str}/{path:path}": CLOSED
+    + " 403 404 404 404 404 404",
+    "PUT /cider-ci/storage/tree-attachments/{tree_id:str}/{path:path}": f"{CLOSED} 403 403 403 204 204 204",
+    "GET /cider-ci/storage/trial-attachments/{trial_id:str}/{path:path}": f"{CLOSED} 404 404 200 200 200 200",
+    "PUT /cider-ci/storage/trial-attachments/{trial_id:str}/{path:path}": f"{CLOSED} 403 404 403 204 204 204",
+    "DELETE /cider-ci/storage/trial-attachments/{trial_id:str}/{path:path}": CLOSED
+    + " 403 404 403 204 404 404",
+}
+# Of the executions none has this id.
+TABLE |= {"GET /reconciler/releases": CLOSED + " 200 200 200 200 200 200"}
+TABLE |= {
+    f"{method} /api/v1/{path}": f"{CLOSED} {seen}"
+    for path, rows in {
+        "builds/executions": {"GET": "200 200 200 200 200 200"},
+        "state/{project:str}/builds/executions": {"GET": "404 404 200 200 200 200"},
+        "state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}/executions": {
+            "GET": "404 404 200 200 200 200"
+        },
+        "state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}/trigger-build": {
+            "POST": "404 404 403 200 200 200"
+        },
+    }.items()
+    for method, seen in rows.items()
+}
+TABLE |= {
+    f"{method} /api/v1/{root}/executions/{{execution:str}}{path}": CLOSED + " 404 404 404 404 404 404"
+    for root, rows in {
+        "state/{project:str}/environments/{environment:str}/builds/by-name/{build:str}": (
+            "GET ",
+            "POST /cancel",
+            "PUT /commit",
+            "POST /retry",
+        ),
+        "state/{project:str}/environments/{environment:str}/builds/by-name/{name:str}": (
+            "GET /logs",
+            "POST /logs",
+            "GET /logs_ws",
+        ),
+        "deployment-jobs/by-project/{project:str}/by-environment/{environment:str}/by-name/{name:str}": (
+            "GET /logs",
+            "POST /logs",
+            "GET /logs_ws",
+        ),
+    }.items()
+    for method, path in (row.split(" ") for row in rows)
+}
+# A pipeline without phases; of its runs none has this id.
+ONE_PIPELINE = "/api/v1/pipelines/by-project/{project:str}/by-name/{pipeline:str}"
+TABLE |= {
+    "GET /api/v1/pipelines": CLOSED + " 200 200 200 200 200 200",
+    "GET /api/v1/pipelines/executions": CLOSED + " 200 200 200 200 200 200",
+    "GET /api/v1/pipelines/by-project/{project:str}": CLOSED + " 404 404 200 200 200 200",
+    "GET /api/v1/pipelines/by-project/{project:str}/executions": CLOSED + " 404 404 200 200 200 200",
+    "POST /api/v1/pipelines/by-project/{project:str}/add": CLOSED + " 404 404 403 400 400 400",
+    f"GET {ONE_PIPELINE}": CLOSED + " 404 404 200 200 200 200",
+    f"PUT {ONE_PIPELINE}": CLOSED + " 404 404 403 400 400 400",
+    f"DELETE {ONE_PIPELINE}": CLOSED + " 404 404 403 412 412 412",
+    f"POST {ONE_PIPELINE}/trigger": CLOSED + " 404 404 403 200 200 200",
+    f"GET {ONE_PIPELINE}/executions": CLOSED + " 404 404 200 200 200 200",
+    f"GET {ONE_PIPELINE}/executions/{{execution:str}}": CLOSED + " 404 404 404 404 404 404",
+    f"POST {ONE_PIPELINE}/executions/{{execution:str}}/cancel": CLOSED + " 404 404 404 404 404 404",
+    f"POST {ONE_PIPELINE}/executions/{{execution:str}}/retry": CLOSED + " 404 404 404 404 404 404",
+} | {
+    f"{method} {ONE_PIPELINE}/executions/{{execution:str}}/confirmation/{{code:str}}/{verb}": CLOSED
+    + " 404 404 404 404 404 404"
+    for method in ("GET", "POST")
+    for verb in ("approve", "disapprove")
+}
+# There are none of these; a body is missing. Releases are registered by whoever may write anything, the rest is for
+# those who may write everything. What is not allowed is 401, and it is told before what is not there.
+TABLE |= {
+    f"{route}": f"{CLOSED} {seen}"
+    for seen, routes in {
+        "401 200 200 200 200 200": (
+            "GET /v1/applications",
+            "GET /v1/approval-rulesets",
+            "GET /v1/application-approval-ruleset-bindings",
+            "GET /v1/releases",
+            "GET /v1/organization",
+        ),
+        "401 404 404 404 404 404": (
+            "GET /v1/applications/{application:str}/approval-ruleset-bindings",
+            "GET /v1/applications/{application:str}/releases",
+            "GET /v1/applications/{application:str}/releases/{id:str}",
+            "PATCH /v1/applications/{application:str}/releases/{id:str}",
+            "GET /v1/applications/{application:str}/releases/{id:str}/events",
+            "GET /v1/applications/{application:str}/releases/{id:str}/manual-approvals",
+            "POST /v1/applications/{application:str}/releases/{id:str}/manual-approvals",
+        ),
+        "400 400 400 400 400 400": ("POST /v1/applications/{application:str}/releases",),
+        "401 401 401 401 401 400": (
+            "POST /v1/applications",
+            "POST /v1/approval-rulesets",
+            "PATCH /v1/organization",
+        ),
+        "401 401 401 401 401 401": ("GET /v1/organizations/{id:str}", "PATCH /v1/organizations/{id:str}"),
+        "401 401 401 401 401 404": (
+            "POST /v1/application-approval-ruleset-bindings/{application:str}/{ruleset:str}",
+        ),
+    }.items()
+    for route in routes
+} | {
+    f"{method} /v1/{one}{path}": f"{CLOSED} {seen}"
+    for one in (
+        "applications/{application:str}",
+        "approval-rulesets/{ruleset:str}",
+        "application-approval-ruleset-bindings/{application:str}/{ruleset:str}",
+    )
+    for path, seen, methods in (
+        ("", "401 404 404 404 404 404", ("GET",)),
+        ("", "401 401 401 401 401 404", ("PATCH",)),
+        ("/versions", "401 404 404 404 404 404", ("GET",)),
+        ("/versions/{version_number:str}", "401 404 404 404 404 404", ("GET",)),
+        ("/proposals", "401 404 404 404 404 404", ("GET",)),
+        ("/proposals/{version_id:str}", "401 404 404 404 404 404", ("GET",)),
+        ("/proposals/{version_id:str}", "401 401 401 401 401 404", ("PATCH", "DELETE")),
+        ("/proposals/{version_id:str}/state", "401 401 401 401 401 404", ("PUT",)),
+    )
+    for method in methods
+}
+PDC = "/rest_api/v1"
+
+
+def _of_pdc(paths: list[str], *answers: str, scripts: bool = False) -> dict[str, str]:
+    """What GET, POST, PUT, PATCH and DELETE say to who has the right; who may not write hears that before a 405.
+
+    `scripts`: whoever is somebody has it.
+    """
+    methods = zip(("GET", "POST", "PUT", "PATCH", "DELETE"), answers, strict=True)
+    rows = {
+        method: [said] * 6 if scripts else ["403", *([said] * 5 if method == "GET" else ["403"] * 4 + [said])]
+        for method, said in methods
+    }
+    return {
+        f"{method} {PDC}{path}": f"{CLOSED} {' '.join(row)}" for path in paths for method, row in rows.items()
+    }
+
+
+TABLE |= (
+    _of_pdc(["/release-schedules", "/component-sla-types"], "200", "400", "200", "400", "400")
+    | _of_pdc(["/releases", "/product-versions", "/products"], "200", "400", "200", "400", "405")
+    | _of_pdc(["/base-products"], "200", "400", "400", "400", "405")
+    | _of_pdc([f"/{name}/{{ident:str}}" for name in ("release-schedules", "component-sla-types")],
+              "404", "405", "404", "400", "404")
+    | _of_pdc([f"/{name}/{{ident:str}}" for name in ("releases", "product-versions", "products")],
+              "404", "405", "404", "400", "405")
+    | _of_pdc(["/base-products/{ident:str}"], "404", "405", "404", "404", "405")
+    | _of_pdc(["", "/changesets", "/release-types", "/release-variants"], "200", "405", "405", "405", "405")
+    | _of_pdc(["/changesets/{ident:str}"], "404", "405", "405", "405", "405")
+    | _of_pdc(["/rpc/release/clone"], "405", "400", "405", "405", "405")
+    | _of_pdc(["/auth/current-user", "/auth/resource-permissions"], "200", "405", "405", "405", "405", scripts=True)
+    | _of_pdc(["/auth/token/obtain"], "200", "200", "405", "405", "405", scripts=True)
+    | _of_pdc(["/auth/token/refresh"], "406", "405", "406", "405", "405", scripts=True)
+)  # fmt: skip
 SPEC = {"tasks": [{"name": "main", "run": "echo data >a.txt", "attachments": ["a.txt"]}]}
 BODIES = {
     "POST /reconciler/plan": {"files": {}},
     "POST /reconciler/tokens": {"name": "more"},
     "POST /reconciler/trigger": {"key": "Build/shop/_/ok"},
     "PUT /reconciler/resources/{key:path}": {"spec": SPEC},
+    "POST /reconciler/approvals": {"key": "Deployment/shop/dev/main", "decision": "approved"},
+    "POST /reconciler/freezes": {"name": "f", "reason": "r", "project": "shop", "seconds": 60},
+    "POST /reconciler/pass": {"key": "Deployment/shop/dev/main", "comment": "c"},
 }
 
 
@@ -157,6 +414,32 @@ class World:
         """The token of an identity."""
         return self._secrets.get(identity)
 
+    @cached_property
+    def ids(self) -> dict[str, str]:
+        """Of job 1 and what is below it, as Cider-CI shows them."""
+        api = "/cider-ci/api"
+        with self.running.client() as client:
+
+            def first(path: str, key: str) -> str:
+                return str(client.get(f"{api}{path}").raise_for_status().json()[key][0]["id"])
+
+            job = client.get("/reconciler/jobs/1").raise_for_status().json()["id"]
+            found = client.get(f"{api}/jobs/{job}").raise_for_status().json()
+            task = first(f"/jobs/{job}/tasks/", "tasks")
+            trial = first(f"/tasks/{task}/trials/", "trials")
+            return {
+                "job:str": job,
+                "task:str": task,
+                "trial:str": trial,
+                "trial_id:str": trial,
+                "tree_id:str": found["tree_id"],
+                "specification:str": found["job_specification_id"],
+                "script:str": first(f"/trials/{trial}/scripts/", "scripts"),
+                "attachment:str": first(f"/trials/{trial}/trial-attachments/", "trial_attachments"),
+                "commit:str": "0" * 40,
+                "repository:str": "x",
+            }
+
     def ask(self, identity: str, route: str) -> httpx.Response:
         """One request; streams are left after their first bytes."""
         method, path = route.split(" ")
@@ -170,16 +453,37 @@ class World:
             "project:str": "shop",
             "environment:str": "dev",
             "build:str": "main",
+            "deployment:str": "main",
+            "pipeline:str": "main",
+            "execution:str": "0" * 26,
+            "code:str": "x" * 43,
             "name:str": "nobody",
             "job:str": "1",
             "task:str": "run",
+            "group:str": "1",
+            "owner:str": "~admin",
+            "ident:str": "0",
+            "application:str": "x",
+            "ruleset:str": "x",
+            "id:str": "1",
+            "version_number:str": "1",
+            "version_id:str": "1",
         }
+        if path.startswith("/cider-ci"):
+            samples |= self.ids
+        path += "/" if path.startswith(PDC) else ""
         address = re.sub(r"\{([^}]+)\}", lambda found: samples[found[1]], path)
         secret = self._secrets.get(identity)
         headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
         headers |= {"If-Match": "never"} if address.startswith("/api/v1") else {}
+        headers |= (
+            {"Accept": "text/none"} if path.endswith("/token/refresh/") else {}
+        )  # else it would be no more
         body = {"json": BODIES[route]} if route in BODIES else {}
         params = {"q": "data"} if address.endswith("search") else {}
+        params |= (
+            {"deployment": "nothing"} if method in ("PUT", "DELETE") and "/deployments" in address else {}
+        )
         with (
             httpx.Client(base_url=self.running.url, headers=headers, timeout=60) as client,
             client.stream(method, address, params=params, **body) as answer,
@@ -199,6 +503,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     inside = (
         "apiVersion: steersman/v1\nkind: Environment\nmetadata: {name: dev, project: shop}\nspec: {}\n---\n"
         + build("main", TASKS).replace("project: shop", "project: shop, environment: dev")
+        + "---\napiVersion: steersman/v1\nkind: Deployment\nmetadata: {name: main, project: shop, environment: dev}\n"
+        "spec: {release: shop/main, reconcile: manual}\n"
+        "---\napiVersion: steersman/v1\nkind: Pipeline\nmetadata: {name: main, project: shop}\nspec: {}\n"
     )
     files = {
         "i.yaml": inside,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -11,6 +13,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, status_c
 from tests.api.test_identities import IDENTITIES, World, world  # noqa: F401  (a fixture)
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance)
+TURNS = 5
 FEW = settings(
     max_examples=2,
     deadline=None,
@@ -26,17 +29,19 @@ def document(world: World) -> schemathesis.BaseSchema:  # noqa: F811
     """As the daemon serves it; streams do not end, so they are left out."""
     headers = {"Authorization": f"Bearer {world.running.token}"}
     found = schemathesis.openapi.from_url(f"{world.running.url}/schema/openapi.json", headers=headers)
-    return found.exclude(path_regex="stream")
+    return found.exclude(path_regex="stream|token/refresh")
 
 
 @pytest.mark.parametrize("identity", IDENTITIES)
 def test_every_answer_is_declared(world: World, document: schemathesis.BaseSchema, identity: str) -> None:  # noqa: F811
-    """Whatever is asked, by whomever."""
+    """Whatever is asked, by whomever: each operation by a fifth of the identities, who take turns."""
     secret = world.secret(identity)
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
     asked = 0
     for found in document.get_all_operations():
         operation = found.ok()
+        if (zlib.crc32(operation.label.encode()) + IDENTITIES.index(identity)) % TURNS:
+            continue
 
         @given(case=operation.as_strategy())
         @FEW
@@ -46,4 +51,4 @@ def test_every_answer_is_declared(world: World, document: schemathesis.BaseSchem
             case.call_and_validate(headers=headers, checks=CHECKS)
 
         ask()
-    assert asked > 100
+    assert asked > 30

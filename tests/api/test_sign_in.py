@@ -819,7 +819,7 @@ def test_an_address_of_the_provider_must_be_safe(name: str, url: Any) -> None:
 
 def test_a_provider_that_hangs_or_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """503 after ten seconds, or at once; for a while after it is not asked again, so that nobody waits in a queue."""
-    monkeypatch.setattr(identity_provider, "TIMEOUT", 0.3)
+    monkeypatch.setattr(identity_provider, "TIMEOUT", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         provider = provider_of(f"http://127.0.0.1:{silent.getsockname()[1]}")
 
@@ -828,7 +828,7 @@ def test_a_provider_that_hangs_or_is_not_there(monkeypatch: pytest.MonkeyPatch) 
 
         begun = time.monotonic()
         found = asyncio.run(thrice())
-        assert time.monotonic() - begun < 0.9
+        assert time.monotonic() - begun < 2.9
     assert {(error.status, "not answered" in error.message) for error in found} == {(503, True)}
     with pytest.raises(SignInError, match="cannot be reached") as refused:
         asyncio.run(_address(provider_of("http://127.0.0.1:9")))
@@ -922,7 +922,7 @@ KEYS = sealing.Keys((sealing.Identity.generate(),))
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.text(), st.integers(0, 400), st.text(max_size=1))
 def test_a_voucher_that_was_changed_is_none(value: str, at: int, put: str) -> None:
     """Whatever character becomes whatever; as it was issued, it is read until its end."""
@@ -935,7 +935,7 @@ def test_a_voucher_that_was_changed_is_none(value: str, at: int, put: str) -> No
     assert changed == made or vouchers.read(KEYS, "test", changed, THEN) is None
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.text())
 def test_what_was_never_a_voucher_is_none(text: str) -> None:
     """Never an error."""

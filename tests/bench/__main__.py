@@ -20,9 +20,10 @@ from httpx_sse import connect_sse
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import baselines, scripts, specs
+from tests.bench import baselines, deployments, dialects, gate, scripts, specs, states
+from tests.bench.fresh import start
 from tests.bench.row import Row
-from tests.support import Process, start, stop
+from tests.support import Process, stop
 
 MANY = 10_000
 REPEAT = 7
@@ -255,6 +256,10 @@ MEASURES: dict[str, Callable[[Path], list[Row]]] = {
     "thousand": measure_thousand,
     "schedules": measure_schedules,
     **scripts.MEASURES,
+    **dialects.MEASURES,
+    **states.MEASURES,
+    **deployments.MEASURES,
+    **gate.MEASURES,
 }
 
 

@@ -14,8 +14,9 @@ import httpx
 from httpx_sse import connect_sse
 
 from tests.bench import baselines
+from tests.bench.fresh import start
 from tests.bench.row import Row
-from tests.support import Process, SpecRepository, start, stop
+from tests.support import Process, SpecRepository, stop
 
 _PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
 _JOBS = 1_000

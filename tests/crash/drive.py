@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 
-from tests.crash import launcher, points
+from tests.crash import launcher, points, pushed, released
 from tests.crash.launcher import Order
 from tests.crash.points import Kill, Point
-from tests.crash.scenario import TOKEN, World
+from tests.crash.scenario import TOKEN, WEBHOOK_SECRET, World
 from tests.support import end_scripts
 
 PATIENCE_SECONDS = 60.0
@@ -29,7 +29,7 @@ FINAL = frozenset({"passed", "failed", "defective", "aborted", "skipped"})
 JOBS = {
     "wide": 1, "code": 1, "failing": 2, "loud": 1, "endless": 2, "after": 1, "served": 1, "many": 2, "greet": 1,
     "build": 1,
-}  # fmt: skip
+} | pushed.ALL_JOBS | released.JOBS  # fmt: skip
 """Jobs that there are in the end, by Build."""
 
 
@@ -153,11 +153,11 @@ class Drive:
                 self._alive()
                 self._patiently(f"an answer to {path}")
 
-    def post(self, path: str, body: Any, happened: Callable[[], bool]) -> None:
+    def post(self, path: str, body: Any, happened: Callable[[], bool], **headers: str) -> None:
         """A call that must have its effect once."""
         while not happened():
             try:
-                self._client.post(path, json=body).raise_for_status()
+                self._client.post(path, json=body, headers=headers).raise_for_status()
             except httpx.TransportError:
                 self._alive()
                 self._patiently(f"an answer to {path}")
@@ -175,7 +175,7 @@ class Drive:
         counts: Counter[str] = Counter()
         found = []
         for item in sorted(items, key=lambda item: item["number"]):
-            build = item["key"].rpartition("/")[2]
+            build = _build(item)
             counts[build] += 1
             found.append(Job(build, counts[build], item["number"], item["state"], item))
         return found
@@ -187,13 +187,22 @@ class Drive:
 
     def has(self, **counts: int) -> bool:
         """Are there so many jobs of these Builds?"""
-        there = Counter(job.build for job in self.jobs())
-        return all(there[build] >= count for build, count in counts.items())
+        return _has(self.jobs(), counts)
 
     def applied(self, revision: str) -> bool:
         """Is this the commit that was applied last?"""
         source = self.get("/reconciler/status").json()["source"]
         return bool(source["last_applied_revision"] == revision == source["last_attempted_revision"])
+
+
+def _build(item: Mapping[str, Any]) -> str:
+    """The name of a job's Build, or what is one for it: a manifest's job has the name of whoever submitted it."""
+    return "pushed" if "path" in item["trigger"] else str(item["key"]).rpartition("/")[2]
+
+
+def _has(jobs: Sequence[Job], counts: Mapping[str, int]) -> bool:
+    there = Counter(job.build for job in jobs)
+    return all(there[build] >= count for build, count in counts.items())
 
 
 @contextmanager
@@ -219,6 +228,7 @@ def play(drive: Drive) -> None:
     drive.post("/api/jobs", {"manifest": world.manifest}, lambda: drive.has(build=1))
     _commit(drive, world.third)
     _retry(drive)
+    _push(drive)
     _commit(drive, world.fourth, many=2)
     drive.until(f"the jobs {JOBS}, all ended", lambda: _all_ended(drive))
     drive.until("an empty plan and no trouble", lambda: _settled(drive))
@@ -251,6 +261,21 @@ def _commit(drive: Drive, commit: Callable[[], str], **counts: int) -> None:
     drive.until(f"jobs {counts}", lambda: drive.has(**counts))
 
 
+def _push(drive: Drive) -> None:
+    """A second time, once all that the first push asks for is there; the forge tells of it."""
+    drive.until("the jobs of the first push", lambda: drive.has(**pushed.FIRST_JOBS))
+    drive.until("a bad configuration is told of", lambda: _told(drive))
+    drive.world.pushed.second()
+    body = {"project": {"url": str(drive.world.pushed.code.path)}}
+    signed = {"X-Gitlab-Token": WEBHOOK_SECRET}
+    drive.post("/reconciler/webhook", body, lambda: drive.has(**pushed.ALL_JOBS), **signed)
+
+
+def _told(drive: Drive) -> bool:
+    events = drive.get("/reconciler/events", limit=1000).json()["items"]
+    return any(event["kind"] == "tree-issue" for event in events)
+
+
 def _retry(drive: Drive) -> None:
     def ended() -> bool:
         job = drive.job("failing", 1)
@@ -263,8 +288,9 @@ def _retry(drive: Drive) -> None:
 
 
 def _all_ended(drive: Drive) -> bool:
+    """All in one look: a job that comes between two would be in one of them only."""
     jobs = drive.jobs()
-    return drive.has(**JOBS) and all(job.ended for job in jobs)
+    return _has(jobs, JOBS) and all(job.ended for job in jobs)
 
 
 def _settled(drive: Drive) -> bool:

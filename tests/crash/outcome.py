@@ -1,7 +1,7 @@
 """What came of a run, as far as it is the same in each undisturbed one; and what a disturbed one did differently.
 
-`collect` asks the daemon as a user would, `left_behind` looks at the machine after it has ended; both are called by
-`tests.crash.sweep`. Numbers, ids and times are not part of an outcome.
+`collect` asks the daemon as a user would and looks into its tables, `left_behind` looks at the machine after it has
+ended; both are called by `tests.crash.sweep`. Numbers, ids and times are not part of an outcome.
 """
 
 from __future__ import annotations
@@ -25,12 +25,39 @@ from tests.crash.scenario import World
 
 Script = tuple[str, int, str, int, str]
 """Build, ordinal of the job, task, attempt, name of the script."""
+_EVENTS = ("job-", "tree-issue", "release-", "deployed", "pipeline-")
+_ROWS = {
+    "commits": "SELECT repository, name(id), name(tree) FROM commits",
+    "arcs": "SELECT repository, name(parent), name(child) FROM arcs",
+    "branches": 'SELECT repository, name, folded, name("commit"), name(tree), name(judged) FROM branches',
+    "seen_tags": 'SELECT key, tag, name("commit") FROM seen_tags',
+    "jobs": "SELECT origin, key, name, name(tree), name(\"commit\") FROM jobs WHERE name(tree) != ''",
+    "results": """
+        SELECT key, name(tree), tasks.name, trials.number, trials.result
+        FROM trials JOIN tasks ON tasks.id = trials.task JOIN jobs ON jobs.number = tasks.job
+        WHERE name(tree) != ''""",
+    "attachments": """
+        SELECT path, digest, size, content_type, owner_kind, tasks.name, trials.number, key, name(tree),
+            CASE owner_kind WHEN 'tree' THEN name(substr(owner, instr(owner, '/') + 1)) ELSE '' END
+        FROM attachments LEFT JOIN trials ON owner_kind = 'trial' AND trials.id = owner
+            LEFT JOIN tasks ON tasks.id = trials.task LEFT JOIN jobs ON jobs.number = tasks.job""",
+    "releases": "SELECT namespace, application, version, digest, size, overwritten FROM releases",
+    "tags": "SELECT namespace, application, tag, version FROM release_tags",
+    "reservations": "SELECT version FROM reservations",
+    "deployments": """
+        SELECT project, environment, name, release, tried, provides, json_extract(summary, '$.stages.build.version'),
+            json_extract(summary, '$.stages.build.status.status'), json_extract(summary, '$.stages.deploy.version'),
+            json_extract(summary, '$.stages.deploy.status.status'), json_extract(deployed, '$.version')
+        FROM deployments""",
+    "runs": "SELECT key, number, state, reason FROM pipeline_runs",
+}
+"""What the tables hold, by queries in which `name` is what a commit or tree of the repository is called in each run."""
 _KEPT = frozenset({"log", "log.zst", "index", "start", "exit", "end", "services", "scripts"})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Jobs by (build, ordinal), logs by script, start lines and events as often as they are there."""
+    """Jobs by (build, ordinal), logs by script; start lines, events and rows of tables as often as they are there."""
 
     jobs: Mapping[tuple[str, int], Any]
     logs: Mapping[Script, bytes]
@@ -39,6 +66,7 @@ class Outcome:
     events: Mapping[tuple[str, str], int]
     resources: Mapping[str, Any]
     plan: Any
+    rows: Mapping[tuple[str, ...], int]
 
 
 @dataclass(slots=True)
@@ -73,10 +101,13 @@ def collect(drive: Drive) -> Outcome:
         logs={place: text for job in jobs for place, text in _logs(drive, job, details[job.number])},
         starts=Counter(_place(places, line) for line in drive.world.starts()),
         trials=Counter(line[-1] for line in drive.world.starts()),
-        events=Counter((event["kind"], event["key"]) for event in events if event["kind"].startswith("job-")),
+        events=Counter(
+            (event["kind"], event["key"]) for event in events if event["kind"].startswith(_EVENTS)
+        ),
         resources={item["key"]: [item[n] for n in ("sync", "health", "generation")] for item in resources},
         plan={name: plan[name] for name in ("actions", "held", "errors")}
         | {"audit": drive.get("/reconciler/audit").json()},
+        rows=Counter(_rows(drive.world)),
     )
 
 
@@ -91,6 +122,7 @@ def compare(expected: Outcome, actual: Outcome) -> Faults:
     faults.doubled += [f"job {place} is one too many" for place in actual.jobs.keys() - expected.jobs.keys()]
     _count(faults, "start line", expected.starts, actual.starts)
     _count(faults, "event", expected.events, actual.events)
+    _count(faults, "row", expected.rows, actual.rows)
     faults.doubled += [f"trial {trial} started {n} times" for trial, n in actual.trials.items() if n != 1]
     for script, text in expected.logs.items():
         got = actual.logs.get(script, b"")
@@ -127,6 +159,7 @@ def _shape(drive: Drive, job: Job, detail: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "state": [detail["state"], detail["reason"]],
         "trigger": detail["trigger"]["type"],
+        "commit": drive.world.pushed.name(detail["commit"]),
         "inputs": detail["inputs"],
         "tasks": [_task(task) for task in detail["tasks"]],
         "attachments": sorted([i["task"], i["trial"], i["path"], i["size"], i["digest"]] for i in kept),
@@ -150,6 +183,13 @@ def _logs(drive: Drive, job: Job, detail: Mapping[str, Any]) -> Iterator[tuple[S
                 answer = drive.get(f"/reconciler/jobs/{job.number}/log", **query)
                 text = answer.content if answer.status_code == 200 else answer.text.encode()
                 yield (job.build, job.ordinal, task["name"], trial["number"], script["name"]), text
+
+
+def _rows(world: World) -> Iterator[tuple[str, ...]]:
+    with closing(sqlite3.connect(world.data / "steersman.db")) as connection:
+        connection.create_function("name", 1, world.pushed.name)
+        for table, query in _ROWS.items():
+            yield from ((table, *map(str, row)) for row in connection.execute(query))
 
 
 def _place(jobs: Mapping[str, Job], line: list[str]) -> tuple[str, int, str, str]:

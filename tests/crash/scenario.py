@@ -7,13 +7,16 @@ does anything else, and prints a known text; nothing in it depends on time, on l
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support import PROJECT, SpecRepository
+from tests.crash import released
+from tests.crash.pushed import Pushed
+from tests.support import SpecRepository
 
 TOKEN = "stm_this-secret-is-masked-in-every-log"
+WEBHOOK_SECRET = "what-the-forge-knows"
 GRACE_SECONDS = 0.3
 STARTS = "starts"
 _MARK = (
@@ -155,6 +158,7 @@ class World:
         self.specs = SpecRepository(folder / "specs")
         self.code = SpecRepository(folder / "code")
         self.code.commit({"main.c": "int main(void) { return 0; }\n"})
+        self.pushed = Pushed(folder / "web", _MARK, self.marks)
         self._heads: dict[str, str] = {}
         self.first()
 
@@ -166,6 +170,7 @@ class World:
             "STEERSMAN_DATA": str(self.data),
             "STEERSMAN_PORT": "0",
             "STEERSMAN_ADMIN_TOKEN": TOKEN,
+            "STEERSMAN_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "STEERSMAN_STOP_GRACE_SECONDS": str(GRACE_SECONDS),
             "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1",
             "STEERSMAN_ALLOW_UNSANDBOXED": "1",
@@ -186,8 +191,10 @@ class World:
         change = _build("code", _CODE, self.marks, repo=str(self.code.path), branch="main")
         change["spec"]["triggers"] = [{"type": "poll", "interval_seconds": 3600}]
         after = [{"type": "build", "builds": ["wide", "loud"]}]
-        documents = {
+        documents: dict[str, Sequence[Mapping[str, Any]]] = {
             "executors.yaml": _executors(self.marks),
+            "pushed.yaml": self.pushed.declared(),
+            "released.yaml": released.declared(str(self.code.path), _MARK, self.marks),
             "wide.yaml": [_build("wide", _WIDE, self.marks)],
             "code.yaml": [change],
             "failing.yaml": [_build("failing", _FAILING, self.marks)],
@@ -196,7 +203,7 @@ class World:
             "after.yaml": [_build("after", _AFTER, self.marks, triggers=after)],
             "gone.yaml": [_build("gone", _AFTER, self.marks, triggers=[])],
         }
-        return self._commit("first", {"project.yaml": PROJECT} | _texts(documents))
+        return self._commit("first", {"project.yaml": released.PROJECT} | _texts(documents))
 
     def second(self) -> str:
         """More is declared, one Build is changed, one removed."""
@@ -226,7 +233,7 @@ class World:
         return self._heads[name]
 
 
-def _texts(documents: Mapping[str, list[dict[str, Any]]]) -> dict[str, str]:
+def _texts(documents: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
     """As YAML, of which JSON is a part."""
     return {
         name: "".join(f"---\n{json.dumps(document, indent=1)}\n" for document in found)

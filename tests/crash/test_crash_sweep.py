@@ -15,8 +15,8 @@ from tests.crash.points import AFTER, BEFORE
 from tests.crash.sweep import again, dry_run, sample, sweep
 
 POINTS_AT_LEAST = 200
-ONCE = 9
-TWICE = 3
+ONCE = 4
+TWICE = 1
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ OUTCOME = Outcome(
     events={("job-created", "Build/shop/_/work"): 1},
     resources={"Build/shop/_/work": ["Synced", "Healthy", 1]},
     plan={"actions": [], "held": [], "errors": [], "audit": {"sound": True}},
+    rows={("commits", "one"): 1},
 )
 
 
@@ -98,6 +99,8 @@ def test_equal_outcomes_have_no_faults() -> None:
         ({"jobs": {}}, "lost"),
         ({"jobs": {("work", 1): {"state": ["defective", "lost"]}}}, "lost"),
         ({"starts": {}}, "lost"),
+        ({"rows": {}}, "lost"),
+        ({"rows": {("commits", "one"): 2}}, "doubled"),
         ({"events": {}}, "lost"),
         ({"jobs": {("work", 1): SHAPE, ("work", 2): SHAPE}}, "doubled"),
         ({"starts": {("work", 1, "test", "1"): 2}}, "doubled"),

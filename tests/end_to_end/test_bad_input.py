@@ -145,7 +145,7 @@ class Site:
         assert (beside["spec"]["tasks"][0]["run"], beside["sync"]) == (mark, "Synced")
         health = self.get("/health")
         assert (health["status"], health["revision"]) == ("degraded", self.repo.head())
-        assert "error" in health["checks"]["specs"]
+        assert health["checks"]["spec"] == "invalid"
         return errors
 
 

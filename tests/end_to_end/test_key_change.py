@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -100,6 +101,38 @@ def test_a_new_key_takes_over(tmp_path: Path) -> None:
         code, out, _ = command(running, "reseal", "--output", "json")
         assert (code, json.loads(out)["resealed"], json.loads(out)["commit"]) == (1, [], None)
         assert repo.head() == head
+
+
+def test_states_of_deployments_outlive_the_old_key(tmp_path: Path) -> None:
+    """Locked anew, they open without it."""
+    data, repo = tmp_path / "data", SpecRepository(tmp_path / "specs")
+    environment = (
+        "apiVersion: steersman/v1\nkind: Environment\nmetadata: {name: dev, project: shop}\nspec: {}\n"
+    )
+    repo.commit({"project.yaml": PROJECT, "dev.yaml": environment})
+    url = "/api/v1/state/shop/environments/dev/deployments/?deployment=web"
+    stage = {"version": "1.0", "inputs": {"password": "correct-horse"}}
+    body = {"path": "web", "root_stage": "", "state": {"stages": {"deploy": stage}}}
+
+    def read(running: Process) -> dict[str, Any]:
+        running.wait_for(lambda c: c.get("/reconciler/status").json()["resources"]["total"] == 2)
+        with running.client() as client:
+            found: dict[str, Any] = client.get(url).raise_for_status().json()
+        return dict(found["stages"]["deploy"]["inputs"])
+
+    with process(repo.path, data) as running:
+        running.wait_for(lambda c: c.get("/reconciler/status").json()["resources"]["total"] == 2)
+        with running.client() as client:
+            client.put(url, json=body).raise_for_status()
+    assert CliRunner().invoke(app, ["secret", "new-key", str(data / "server.key")]).exit_code == 0
+    with process(repo.path, data) as running:
+        assert read(running) == stage["inputs"]
+        code, out, _ = command(running, "reseal")
+        assert (code, out) == (0, "0 secrets sealed anew\nstates of deployments locked anew: 1\n")
+    lines = (data / "server.key").read_text().splitlines(keepends=True)
+    (data / "server.key").write_text("".join(lines[:2]))
+    with process(repo.path, data) as running:
+        assert read(running) == stage["inputs"]
 
 
 def test_a_file_that_is_no_key_file_stays_as_it_is(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import forked
+from tests.api.conftest import steersman as command_line
 from tests.support import PROJECT, Process, SpecRepository, process, start, stop
 
 BARE = {"STEERSMAN_ALLOW_UNSANDBOXED": "1", "STEERSMAN_POLL_SECONDS": "1"}
@@ -226,20 +228,16 @@ def test_a_locked_database_holds_things_up_and_loses_nothing(
 
 def serve(repo: Path, data: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """`steersman serve`, which is expected to end by itself."""
-    command = [sys.executable, "-c", "from api.cli import main; main()", "serve"]
-    return subprocess.run(
-        [*command, "--repo", str(repo), "--data", str(data), *more],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")},
-    )
+    words = ["serve", "--repo", str(repo), "--data", str(data), *more]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")}
+    errors = repo.parent / f"errors-{time.monotonic_ns()}"
+    code = forked.daemon(words, environment, errors).wait(60)
+    return subprocess.CompletedProcess(words, code, "", errors.read_text(encoding="utf-8"))
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
     """What a failed start says: exit 1, one line, no traceback."""
     assert done.returncode == 1
-    assert done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if line.startswith("steersman: ")]
     assert len(lines) == 1, done.stderr
     assert "Traceback" not in done.stderr
@@ -364,10 +362,8 @@ def test_a_held_removal_is_confirmed_on_the_command_line(running: Process, repo:
     applied(running, _six(repo))
     applied(running, repo.commit({f"b{i}.yaml": None for i in range(6)}))
 
-    def steersman(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"STEERSMAN_SERVER": running.url, "STEERSMAN_TOKEN": running.token}
-        command = [sys.executable, "-c", "from api.cli import main; main()", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    def steersman(*words: str) -> subprocess.CompletedProcess[str]:
+        return command_line(*words, STEERSMAN_SERVER=running.url, STEERSMAN_TOKEN=running.token)
 
     planned = steersman("plan")
     assert planned.returncode == 2

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -19,7 +20,9 @@ from api.cli import app
 from api.cli.starter import write_starter
 from reconciler.execution import sandbox
 from specs.schema import file_schema
-from tests.support import SpecRepository, process
+from tests.examples.containers import IMAGE, need_image
+from tests.roots import CONTAINER_ARGUMENTS
+from tests.support import Process, SpecRepository, process
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -156,9 +159,8 @@ def test_the_pipeline_runs_whole(tmp_path: Path):
     specs = SpecRepository(tmp_path / "specs")
     shutil.copytree(EXAMPLES / "05-pipeline" / "specs", specs.path, dirs_exist_ok=True)
     specs.commit()
-    bare = {} if sandbox.bubblewrap() else {"STEERSMAN_ALLOW_UNSANDBOXED": "1"}
 
-    with process(specs.path, tmp_path / "data", **bare) as running:
+    with process(specs.path, tmp_path / "data", **bare()) as running:
         first, second = (
             running.job(number, "passed", "failed", "defective", seconds=60) for number in (1, 2)
         )
@@ -189,6 +191,109 @@ def test_the_pipeline_runs_whole(tmp_path: Path):
     ]
     assert (second["key"], second["state"]) == ("Build/weather/_/publish", "passed"), second
     assert "told on the channel automatic, started by build" in told
+
+
+def of_jo(running: Process) -> httpx.Client:
+    """A client with a token as the README of an example has it."""
+    asked = {"name": "curl", "subject": "User/jo", "level": "write"}
+    running.wait_for(
+        lambda client: client.get("/reconciler/status").json()["source"]["last_applied_revision"]
+    )
+    with running.client() as client:
+        token = client.post("/reconciler/tokens", json=asked).raise_for_status().json()["token"]
+    return httpx.Client(base_url=running.url, headers={"Authorization": f"token {token}"}, timeout=30)
+
+
+def bare() -> dict[str, str]:
+    """What a daemon needs where scripts cannot be isolated."""
+    return {} if sandbox.bubblewrap() else {"STEERSMAN_ALLOW_UNSANDBOXED": "1"}
+
+
+def code_of(example: str, path: Path) -> SpecRepository:
+    """The repository that an example looks after."""
+    code = SpecRepository(path)
+    shutil.copytree(EXAMPLES / example / "code", path, dirs_exist_ok=True)
+    code.commit()
+    return code
+
+
+def specs_of(module, example: str, path: Path, values: dict[str, str]) -> SpecRepository:
+    """Its specifications, with what differs between machines put in."""
+    specs = SpecRepository(path)
+    module("repositories").put(example, path, values)
+    if sandbox.bubblewrap() is None and (path / "executor.yaml").exists():
+        text = (path / "executor.yaml").read_text(encoding="utf-8")
+        specs.write({"executor.yaml": text.replace("spec:\n", "spec:\n  sandbox: off\n", 1)})
+    specs.commit()
+    return specs
+
+
+def test_manifests_run_whole(module, tmp_path: Path):
+    code = code_of("06-manifests", tmp_path / "greeter")
+    specs = specs_of(module, "06-manifests", tmp_path / "specs", {"/srv/git/greeter": str(code.path)})
+    text = (code.path / ".build.yml").read_text(encoding="utf-8")
+
+    with process(specs.path, tmp_path / "data", **bare()) as running, of_jo(running) as jo:
+        pushed = running.job(1, "passed", "failed", "defective", seconds=60)
+        submitted = jo.post("/api/jobs", data={"manifest": text}).raise_for_status().json()["id"]
+        running.job(submitted, "passed", "failed", "defective", seconds=60)
+        shown = [jo.get(f"/api/jobs/{number}").raise_for_status().json() for number in (1, submitted)]
+        kept = jo.get(f"/api/jobs/{submitted}/artifacts").json()["results"]
+        greetings = jo.get(kept[0]["url"]).text
+        set_up = jo.get(shown[1]["setup_log"]).text
+
+    assert pushed["state"] == "passed", pushed
+    assert [job["status"] for job in shown] == ["success", "success"]
+    assert [task["status"] for task in shown[0]["tasks"]] == ["success"] * 4
+    assert greetings == "Good morning, Ada\nGood morning, Grace\n"
+    assert "packages are not installed" in set_up
+
+
+def test_manifests_run_in_containers(module, tmp_path: Path):
+    need_image()
+    installs = (
+        """[sh, -c, 'apt-get -q update && apt-get -qy --no-install-recommends install "$@"', install]"""
+    )
+    ours = f"[/bin/add]\n      arguments: {json.dumps(CONTAINER_ARGUMENTS)}"
+    values = {"docker.io/library/debian:stable": IMAGE, installs: ours}
+    specs = specs_of(module, "07-manifests-podman", tmp_path / "specs", values)
+    assert IMAGE in (specs.path / "executor.yaml").read_text(encoding="utf-8")
+    manifest = (EXAMPLES / "07-manifests-podman" / "hello.yml").read_text(encoding="utf-8")
+
+    with process(specs.path, tmp_path / "data", **bare()) as running, of_jo(running) as jo:
+        number = jo.post("/api/jobs", data={"manifest": manifest}).raise_for_status().json()["id"]
+        job = running.job(number, "passed", "failed", "defective", seconds=90)
+        kept = jo.get(f"/api/jobs/{number}/artifacts").json()["results"]
+        hello = jo.get(kept[0]["url"]).text
+
+    assert job["state"] == "passed", job
+    assert hello == f"Hello from job {number}\n"
+
+
+def test_project_configurations_run_whole(module, tmp_path: Path):
+    code = code_of("08-project-configurations", tmp_path / "leaflets")
+    values = {"/srv/git/leaflets": str(code.path)}
+    specs = specs_of(module, "08-project-configurations", tmp_path / "specs", values)
+    tree = code.git("rev-parse", "HEAD^{tree}")
+
+    with process(specs.path, tmp_path / "data", **bare()) as running, of_jo(running) as jo:
+        first, second = (
+            running.job(number, "passed", "failed", "defective", seconds=60) for number in (1, 2)
+        )
+        asked = {"tree_id": tree, "key": "proof-read"}
+        made = jo.post("/cider-ci/api/jobs/create", json=asked)
+        again = jo.post("/cider-ci/api/jobs/create", json=asked)
+        running.job(3, "passed", "failed", "defective", seconds=60)
+        heads = jo.get("/cider-ci/api/jobs/?branch_head=main").json()["jobs"]
+        result = jo.get(f"/cider-ci/api/jobs/{second['id']}").json()
+        with running.client() as client:
+            printed = client.get("/reconciler/jobs/2/attachments/out/leaflet.txt").text
+
+    assert [job["state"] for job in (first, second)] == ["passed", "passed"], (first, second)
+    assert (result["key"], result["name"], result["result"]) == ("print", "Print", {"copies": 1})
+    assert printed == "| Steersman\n| keeps it true\n"
+    assert (made.status_code, again.status_code) == (201, 422)
+    assert len(heads) == 3
 
 
 @pytest.mark.slow

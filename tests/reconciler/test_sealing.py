@@ -119,6 +119,42 @@ def test_marks_differ_by_purpose_text_and_server_and_outlive_a_rotation() -> Non
     assert not KEYS.is_mac("execution", "7", "ä")
 
 
+# -- what the store keeps
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=2000))
+def test_what_is_locked_is_unlocked_under_its_name_only(value: bytes) -> None:
+    """Any bytes; the same ones are locked differently each time."""
+    locked = KEYS.lock(value, "shop/prod/web")
+    assert KEYS.unlock(locked, "shop/prod/web") == value
+    assert KEYS.lock(value, "shop/prod/web") != locked
+    with pytest.raises(SealingError, match=r"^what is stored of shop/dev/web is damaged, or belongs to"):
+        KEYS.unlock(locked, "shop/dev/web")
+
+
+def test_what_is_locked_may_be_larger_than_a_secret_and_outlives_a_rotation() -> None:
+    """It is unlocked by each identity of the file, and none other."""
+    value = b"x" * (4 * sealing.LARGEST)
+    newer = Keys((Identity.generate(), *KEYS.identities))
+    locked = KEYS.lock(value, "a")
+    assert newer.unlock(locked, "a") == value
+    assert not newer.is_locked_anew(locked)
+    assert newer.is_locked_anew(newer.lock(value, "a"))
+    with pytest.raises(SealingError, match=r"^a was stored with a key that is not in this server's key file"):
+        KEYS.unlock(newer.lock(value, "a"), "a")
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 12, 20, -1])
+def test_a_damaged_store_is_noticed(cut: int) -> None:
+    """Cut off anywhere, or with another bit."""
+    locked = KEYS.lock(b"value", "a")
+    with pytest.raises(SealingError):
+        KEYS.unlock(locked[:cut], "a")
+    with pytest.raises(SealingError):
+        KEYS.unlock(locked[:-1] + bytes([locked[-1] ^ 1]), "a")
+
+
 # -- the file
 
 

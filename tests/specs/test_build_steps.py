@@ -231,7 +231,9 @@ def test_a_step_has_every_flag(effective: Effective) -> None:
             "ignore_file_changes": [], "providers": {}, "variables": {}, "scripts": None,
         }
     ]  # fmt: skip
-    assert (spec["tasks"], effective_tasks(spec)) == ([], [])
+    (task,) = effective_tasks(spec)
+    assert (spec["tasks"], task["name"], task["lost_retries"]) == ([], "build", 0)
+    assert task["stages"]["steps"] == spec["steps"]
 
 
 def test_a_full_build_with_steps_is_valid(effective: Effective) -> None:

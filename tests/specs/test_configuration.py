@@ -251,11 +251,12 @@ VALID = [
     (TASK, "{body: x, aggregate_state: satisfy-last, max_trials: 5, eager_trials: 2, priority: 3, load: 0.1}"),
     (TASK, "{body: x, traits: {linux: true, mac: false}, exclusive_global_resources: {db: true}}"),
     (TASK, "{body: x, environment_variables: {A: b, c: null, D_1: ''}}"),
-    (TASK, "{body: x, git_options: {submodules: {include_match: .}}}"),
-    (TASK, "{body: x, git_options: {submodules: {exclude_match: .}}}"),
     (TASK, "{body: x, dispatch_storm_delay_duration: 500 milliseconds}"),
     (TASK, "{body: x, trial_attachments: {l: {include_match: log, exclude_match: old, content_type: text/x}}}"),
+    (TASK, "{body: x, dispatch_storm_delay_duration: 1 hour}"),
     (TASK, "{body: x, tree_attachments: {l: {include_match: log, content_type: text/plain}}}"),
+    (TASK, "{body: x, tree_attachments: {l: {include_match: l, content_type: text/html; charset=utf-8}}}"),
+    (TASK, "{body: x, tree_attachments: {l: {include_match: l, content_type: application/vnd.a+json}}}"),
     (SCRIPT, "make"),
     (SCRIPT, "{body: make, key: k, name: n, description: d, timeout: 3 minutes}"),
     (SCRIPT, "{body: x, start_when: {a: {script_key: gone}, b: {script_key: y, states: [executing]}}}"),
@@ -329,12 +330,15 @@ INVALID = [
     (TASK, "{body: x, environment_variables: {A: '{{A}}{{A}}'}}", "is replaced"),
     (TASK, "{body: x, ports: {P: {min: 1, max: 2}}}", "`ports` is not yet carried out by this version"),
     (TASK, "{body: x, templates: {t: {src: a, dest: b}}}", "`templates` is not yet carried out"),
-    (TASK, "{body: x, git_options: {submodules: {}}}", "needs `include_match` or `exclude_match`"),
-    (TASK, "{body: x, git_options: {clone: {}}}", 'git_options: unknown key "clone"'),
+    (TASK, "{body: x, git_options: {submodules: {}}}", "submodules are not checked out by this server"),
+    (JOB, "{task_defaults: {git_options: {}}, task: x}", "git_options: submodules are not checked out"),
+    (TASK, "{body: x, dispatch_storm_delay_duration: 61 minutes}", "must be at most 3600 seconds"),
     (TASK, "{body: x, dispatch_storm_delay_duration: 5}", "must be a text with a unit"),
     (TASK, "{body: x, trial_attachments: {l: {include_match: a}}}", "l: `content_type` is missing"),
-    (TASK, "{body: x, tree_attachments: {l: {content_type: a}}}", "l: `include_match` is missing"),
-    (TASK, "{body: x, trial_attachments: {l: {include_match: '(', content_type: a}}}", "unclosed group"),
+    (TASK, "{body: x, tree_attachments: {l: {content_type: a/b}}}", "l: `include_match` is missing"),
+    (TASK, "{body: x, trial_attachments: {l: {include_match: '(', content_type: a/b}}}", "unclosed group"),
+    (TASK, "{body: x, trial_attachments: {l: {include_match: a, content_type: text}}}", "must be a media type"),
+    (TASK, '{body: x, trial_attachments: {l: {include_match: a, content_type: "a/b\\nX: y"}}}', "must be a media"),
     (SCRIPT, "[]", "main: must be a text or a map, not a list"),
     (SCRIPT, "{}", "main: `body` is missing"),
     (SCRIPT, "{body: ' '}", "body: must not be empty"),
@@ -394,8 +398,49 @@ def test_case_18_a_misspelt_aggregate_state_spoils_its_job_only() -> None:
 
 
 def test_long_and_unprintable_keys_are_cut_in_messages() -> None:
-    value: dict[str, Any] = {"jobs": {"a\x1bb" + "x" * 500: 5}}
-    found = read({"cider-ci.json": json.dumps(value).encode()}.get)
-    (job,) = found.jobs.values()
-    assert all("\x1b" not in str(fault) and len(str(fault)) < 300 for fault in job.faults)
-    assert len(job.faults) == 2
+    told = refusal(json.dumps({"jobs": {"a\x1bb" + "x" * 500: 5}}))
+    assert all("\x1b" not in fault and len(fault) < 300 for fault in told)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("a\0b", "jobs → a?b: must be one line of 1 to 500 characters"),
+        ("a\nb", "jobs → a?b: must be one line of 1 to 500 characters"),
+        ("\ufeffa", "jobs → ?a: must be one line of 1 to 500 characters"),
+        ("", 'jobs → "": must be one line of 1 to 500 characters'),
+        ("✓" * 201, f"jobs → {'✓' * 100}…: must have at most 600 bytes in UTF-8"),
+    ],
+    ids=["nul", "two lines", "a mark", "empty", "too long"],
+)
+def test_a_key_that_no_job_can_be_kept_by_spoils_the_configuration(key: str, sentence: str) -> None:
+    """A faulty job is made as defective; this one could not even be that."""
+    good = "✓" * 200
+    assert list(reading(json.dumps({"jobs": {good: {"task": "x"}}}, ensure_ascii=False)).jobs) == [good]
+    value = {"jobs": {key: {"task": "x"}, good: {"task": "x"}}}
+    assert refusal(json.dumps(value, ensure_ascii=False)) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "names"),
+    [
+        ({"a": "x", "b": "x"}, {"a": "x", "b": "b!"}),
+        ({"a": "b", "b": None}, {"a": "a!", "b": "b"}),
+        ({"a": "b", "b": "a"}, {"a": "b", "b": "a"}),
+        ({"c": "x", "b": "a", "a": "x"}, {"c": "x", "b": "b!", "a": "a!"}),
+        ({"a": "x", "b": 5, "c": "b"}, {"a": "x", "b": "b!", "c": "c!"}),
+    ],
+)
+def test_of_jobs_with_one_name_the_later_one_is_faulty(jobs: dict[str, Any], names: dict[str, str]) -> None:
+    """It goes by its key, so that both can be made."""
+    given = {key: {"task": "x"} | ({"name": name} if name else {}) for key, name in jobs.items()}
+    found = reading(json.dumps({"jobs": given})).jobs
+    assert names == {key: job.name + ("!" if job.faults else "") for key, job in found.items()}
+
+
+def test_jobs_with_one_name_are_told() -> None:
+    text = '{"jobs": {"a": {"name": "x", "task": "y"}, "b": {"name": "x", "task": "y"}}}'
+    assert job_faults(text, "b") == [
+        'jobs → b → name: the jobs a and b have the same name "x"; choose another one'
+    ]

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from specs.configuration_conditions import (
     CRON_WINDOW,
     BranchCondition,
+    Condition,
     CronCondition,
     JobCondition,
+    condition,
     cron_fault,
     due_by_cron,
     may_rerun,
+    next_by_cron,
     triggered_by_branch,
     triggered_by_job,
     unfulfilled,
@@ -144,3 +147,18 @@ def test_cron_texts_of_five_fields(text: str) -> None:
 )  # fmt: skip
 def test_other_cron_texts_are_refused(text: str) -> None:
     assert cron_fault(text)
+
+
+def test_the_next_due_time_is_that_of_any_condition_that_fits() -> None:
+    """Of cron conditions, for the branch; `?` is `*`."""
+    at = datetime(2030, 4, 1, 3, tzinfo=UTC)
+
+    def cron(name: str, value: str, branch: str) -> Condition:
+        return condition(name, {"type": "cron", "value": value, "branch_include_match": branch})
+
+    late, early = cron("late", "0 5 ? ? *", "main"), cron("early", "0 4 * * *", "next")
+    push = condition("push", {"type": "branch", "include_match": True})
+    assert next_by_cron([late, early, push], "main", at) == at + timedelta(hours=2)
+    assert next_by_cron([late, early, push], "main-and-next", at) == at + timedelta(hours=1)
+    assert next_by_cron([late, early, push], "other", at) is None
+    assert next_by_cron([late], "main", at, "Europe/Amsterdam") == at + timedelta(hours=24)

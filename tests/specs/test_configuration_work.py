@@ -84,7 +84,7 @@ def test_the_smallest_job_has_all_defaults() -> None:
                 "attachments": [],
                 "trial_attachments": [],
                 "tree_attachments": [],
-                "git_options": {},
+                "result": "result.json",
             }
         ],
         "timeout_seconds": None,
@@ -111,7 +111,6 @@ def test_every_field_of_a_task_arrives() -> None:
           load: 2
           traits: {linux: true, mac: false, jvm: true}
           exclusive_global_resources: {db: true, gpu: false}
-          git_options: {submodules: {exclude_match: ^vendor/}}
           dispatch_storm_delay_duration: 2 seconds
           trial_attachments:
             logs: {include_match: '\\.log$', exclude_match: ^old/, content_type: text/plain}
@@ -129,7 +128,6 @@ def test_every_field_of_a_task_arrives() -> None:
         "load": 2.0,
         "traits": ["linux", "jvm"],
         "exclusive": ["db"],
-        "git_options": {"submodules": {"include_match": None, "exclude_match": "^vendor/"}},
         "dispatch_storm_delay_seconds": 2,
         "trial_attachments": [
             {"include_match": "\\.log$", "exclude_match": "^old/", "content_type": "text/plain"}
@@ -246,7 +244,7 @@ def test_defaults_go_from_outer_to_inner() -> None:
             [script["timeout_seconds"] for script in task["scripts"]],
         )
 
-    assert list(found) == ["outer", "inner", "own", "beside"]
+    assert list(found) == ["beside", "inner", "outer", "own"]
     assert seen("outer") == (2, 9, ["linux", "jvm"], [60])
     assert seen("inner") == (3, 3, ["linux"], [120])
     assert seen("own") == (2, 3, ["linux"], [180, 240])
@@ -295,7 +293,12 @@ def test_equal_names_get_their_contexts() -> None:
         contexts:
           ruby: {name: Ruby 3, tasks: {test: x}, contexts: {jit: {tasks: {test: x, only: x}}}}
     """)
-    assert list(found) == ["test", "lint", "Ruby 3 » test", "Ruby 3 » jit » test", "only"]
+    assert set(found) == {"test", "lint", "Ruby 3 » test", "Ruby 3 » jit » test", "only"}
+
+
+def test_tasks_are_in_the_order_of_their_names() -> None:
+    """Those of one job are tried in this order (5.7)."""
+    assert list(tasks("tasks: {b: x, a: x, C: x}")) == ["C", "a", "b"]
 
 
 def test_names_that_stay_equal_are_refused() -> None:
@@ -351,12 +354,12 @@ def test_tasks_of_the_same_name_are_merged_over_generated_ones() -> None:
         "spec/b_spec.rb": 4,
         "lint": 1,
     }
-    variables = [task["scripts"][0]["environment_variables"] for task in found.values()]
-    assert variables == [
-        {"CIDER_CI_TASK_FILE": "spec/a_spec.rb", "MORE": "1"},
-        {"CIDER_CI_TASK_FILE": "spec/b_spec.rb"},
-        {},
-    ]
+    variables = {name: task["scripts"][0]["environment_variables"] for name, task in found.items()}
+    assert variables == {
+        "spec/a_spec.rb": {"CIDER_CI_TASK_FILE": "spec/a_spec.rb", "MORE": "1"},
+        "spec/b_spec.rb": {"CIDER_CI_TASK_FILE": "spec/b_spec.rb"},
+        "lint": {},
+    }
 
 
 def test_generated_tasks_are_the_same_whatever_the_order_of_files() -> None:
@@ -515,8 +518,8 @@ def test_a_configuration_as_teams_have_it() -> None:
     found = read({path: text.encode() for path, text in files.items()}.get)
     assert [str(fault) for job in found.jobs.values() for fault in job.faults] == []
     of_tests = {task["name"]: task for task in work(found.jobs["tests"], paths)["tasks"]}
-    assert list(of_tests) == ["spec/models/a_spec.rb", "features/slow.feature", "features/a.feature"]
-    assert [(task["max_trials"], task["load"]) for task in of_tests.values()] == [(3, 1), (5, 2), (3, 2)]
+    assert list(of_tests) == ["features/a.feature", "features/slow.feature", "spec/models/a_spec.rb"]
+    assert [(task["max_trials"], task["load"]) for task in of_tests.values()] == [(3, 2), (5, 2), (3, 1)]
     create, test, drop = of_tests["features/slow.feature"]["scripts"]
     assert (test["run"], test["timeout_seconds"]) == ("bundle exec cucumber $CIDER_CI_TASK_FILE", 3600)
     assert (
@@ -536,3 +539,12 @@ def test_a_configuration_as_teams_have_it() -> None:
     assert [(task["traits"], task["exclusive"]) for task in work(found.jobs["nightly"])["tasks"]] == [
         (["deploy"], ["staging"])
     ]
+
+
+def test_a_name_that_no_index_takes() -> None:
+    """Of a task with all contexts around it."""
+    text = f"{{tasks: {{{'t' * 490}: 'true'}}}}"
+    for letter in "abcd":
+        text = f"{{contexts: {{{letter * 490}: {text}, twin {letter}: {{tasks: {{{'t' * 490}: 'true'}}}}}}}}"
+    fault = refusal(text)[0]
+    assert "has a name of more than 2000 bytes" in fault

@@ -82,10 +82,6 @@ def test_null_means_the_built_in(grow: Grow) -> None:
         ("{defaults: {Build: {disabled: 'no'}}}", 'p.yaml:4:37: disabled must be true or false, not "no"'),
         ("{defaults: {Build: {timeout_seconds: 1}}}", "p.yaml:4:44: timeout_seconds must be at least 10"),
         (
-            "{defaults: {Environment: {approval_ruleset_bindings: []}}}",
-            "p.yaml:4:33: `approval_ruleset_bindings` is not yet carried out by this version; remove it",
-        ),
-        (
             "{defaults: {Build: {services: []}}}",
             "p.yaml:4:27: `services` is a field of a task, not of a build; move it to a task or to task_defaults",
         ),

@@ -318,7 +318,7 @@ def test_what_is_read_afterwards_is_what_was_wanted(dumps: list[str]) -> None:
 
     edited = 0
 
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=150, deadline=None, database=None)
     @given(SEEDS, st.sampled_from([0.02, 0.05, 0.15, 0.4]))
     def holds(seed: int, part: float) -> None:
         nonlocal edited
@@ -341,7 +341,7 @@ def test_what_is_read_afterwards_is_what_was_wanted(dumps: list[str]) -> None:
     assert len(dumps) < 0.05 * edited
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SEEDS, st.sampled_from([0.05, 0.3]))
 def test_a_difference_makes_the_old_the_new(seed: int, part: float) -> None:
     """And of equal values there is none."""
@@ -351,7 +351,7 @@ def test_a_difference_makes_the_old_the_new(seed: int, part: float) -> None:
     assert len(case.changes) == 0 or not same(case.old, case.new)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS)
 def test_a_new_document_is_read_as_it_was_given(seed: int) -> None:
     """At the end of any file, whose text stays; and in a new one."""
@@ -367,7 +367,7 @@ def test_a_new_document_is_read_as_it_was_given(seed: int) -> None:
         assert after.startswith(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS)
 def test_the_documents_that_are_not_removed_stay(seed: int) -> None:
     """Line by line; the last one takes the file with it."""
@@ -381,7 +381,7 @@ def test_the_documents_that_are_not_removed_stay(seed: int) -> None:
     assert is_part(after.removeprefix("\ufeff").splitlines(), case.text.removeprefix("\ufeff").splitlines())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(max_size=30) | st.sampled_from(TEXTS), st.booleans())
 def test_any_text_is_read_as_it_was_written(value: str, inside: bool) -> None:
     """Quoted or not, in flow and in block style."""

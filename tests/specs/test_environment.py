@@ -26,8 +26,8 @@ CASES = [
     ),
     ('{inputs: {a: §["\\0"]}}', "§inputs.a must not hold a NUL character"),
     (
-        "{§approval_ruleset_bindings: []}",
-        "§`approval_ruleset_bindings` is not yet carried out by this version; remove it",
+        "{approval_ruleset_bindings: [{approval_ruleset: §none}]}",
+        "§ApprovalRuleset/none is not declared",
     ),
     ("{§inputt: {}}", '§unknown field "inputt"; did you mean "inputs"?'),
 ]

@@ -17,7 +17,6 @@ Grow = Callable[..., Tree]
 
 TASK = "  tasks: [{name: a, run: make}]\n"
 REPO = "  repo: web\n"
-NOT_YET = "is not yet carried out by this version; remove it"
 
 CASES: list[tuple[str, str]] = [
     # spec of a Build -> the error, without its path
@@ -262,11 +261,6 @@ def test_any_other_address_is_refused(url: str) -> None:
             "4:17: org_url must be an address that begins with https://",
         ),
         ("Project", "{description: 1}", '4:21: description must be a quoted string: write "1"'),
-        (
-            "Environment",
-            "{approval_ruleset_bindings: []}",
-            f"4:8: `approval_ruleset_bindings` {NOT_YET}",
-        ),
         ("Repository", "{}", "url is missing"),
         (
             "Repository",
@@ -274,7 +268,37 @@ def test_any_other_address_is_refused(url: str) -> None:
             "4:34: neither Secret/shop/_/k nor Secret/_/_/k is declared",
         ),
         ("Repository", "{url: /x, private_key: k}", "`private_key` is never written in Git"),
-        ("Repository", "{url: /x, srht: {}}", f"`srht` {NOT_YET}"),
+        ("Repository", "{url: /x, srht: {}}", "srht.submit_as is missing"),
+        ("Repository", "{url: /x, srht: {submit_as: jo}}", "4:35: User/jo is not declared"),
+        ("Repository", "{url: /x, srht: {submit_as: admin}}", '"admin" is built in'),
+        ("Repository", "{url: /x, srht: {submit_as: jo, manifests: []}}", "must have at least 1 item"),
+        (
+            "Repository",
+            "{url: /x, srht: {submit_as: jo, manifests: [a.yml, a.yml]}}",
+            '"a.yml" stands in manifests twice',
+        ),
+        ("Repository", "{url: /x, fetch_interval_seconds: 9}", "fetch_interval_seconds must be at least 10"),
+        (
+            "Repository",
+            "{url: /x, cider_ci: {branch_include_match: '('}}",
+            "cider_ci.branch_include_match must be a regular expression",
+        ),
+        (
+            "Repository",
+            "{url: /x, cider_ci: {branch_include_match: 3}}",
+            "cider_ci.branch_include_match must be true or false, not 3",
+        ),
+        (
+            "Repository",
+            "{url: /x, cider_ci: {branch_exclude_match: ''}}",
+            "cider_ci.branch_exclude_match must not be empty",
+        ),
+        (
+            "Repository",
+            "{url: /x, cider_ci: {attachment_days: {trial: 0}}}",
+            "cider_ci.attachment_days.trial must be more than 0",
+        ),
+        ("Repository", "{url: /x, cider_ci: {enable: true}}", 'did you mean "enabled"?'),
         ("Repository", "{url: 'https://u:p@e.org/x'}", "url must not hold credentials; consider them leaked"),
     ],
 )
@@ -299,3 +323,27 @@ def test_refused_fields_are_in_no_model() -> None:
         if not row.where:
             assert not set(row.fields) & set(KINDS[row.kind].model.model_fields)
     assert set(KINDS) == set(SCOPES)
+
+
+def test_what_a_repository_leaves_out_of_its_dialects(grow: Grow) -> None:
+    """Everything but who submits manifests has a built-in value."""
+    text = (
+        "apiVersion: steersman/v1\nkind: Repository\nmetadata: {name: web, project: shop}\n"
+        "spec: {url: 'https://e.org/x', cider_ci: {}, srht: {submit_as: jo}}\n"
+        "---\napiVersion: steersman/v1\nkind: User\nmetadata: {name: jo}\nspec: {}\n"
+        "---\napiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\nspec: {}\n"
+    )
+    tree = grow({"x.yaml": text})
+    assert tree.errors == ()
+    spec = tree.declared["Repository/shop/web"].spec
+    assert spec is not None
+    assert spec["fetch_interval_seconds"] == 60
+    assert spec["cider_ci"] == {
+        "enabled": True,
+        "branch_include_match": True,
+        "branch_exclude_match": None,
+        "max_head_age_seconds": 43_200,
+        "cron": False,
+        "attachment_days": {"trial": 10, "tree": 90},
+    }
+    assert spec["srht"] == {"manifests": [".build.yml", ".builds/*.yml"], "submit_as": "jo"}

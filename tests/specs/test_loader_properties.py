@@ -100,7 +100,7 @@ def test_generated_documents_are_read_as_ruamel_reads_them(
 PLAIN = st.text(st.sampled_from("0123456789+-.eExXoOabfnNtTrRuUlLsS~"), min_size=1, max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PLAIN | WORDS)
 def test_plain_scalars_mean_what_they_mean_to_ruamel(text: str) -> None:
     """Words and numbers without quotes; where ruamel goes beyond the core schema (dates, 0b, _), ours is text."""
@@ -120,7 +120,7 @@ def test_plain_scalars_mean_what_they_mean_to_ruamel(text: str) -> None:
     assert (type(theirs), theirs) == (type(ours), ours)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     """Whatever comes, documents or faults come back, and survive the cache."""
@@ -128,7 +128,7 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
     assert parsed == ParsedFile.from_json(parsed.to_json())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from("ab: -[]{}&*!|>'\"#\n,?%~<0"), max_size=80))
 def test_no_text_that_looks_like_yaml_makes_it_raise(text: str) -> None:
     """The same with the characters that mean something."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jsonschema
 import pytest
 
+from specs import schema as schemas
 from specs.kinds import KINDS
 from specs.refused import REFUSED
-from specs.schema import file_schema, kind_schema
+
+file_schema, kind_schema = cache(schemas.file_schema), cache(schemas.kind_schema)
 
 
 def document(kind: str, spec: Any, **metadata: str) -> dict[str, Any]:

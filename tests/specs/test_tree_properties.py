@@ -98,7 +98,7 @@ GOOD: dict[str, dict[str, Any]] = {
 IN_FORCE = st.sets(st.sampled_from(sorted(GOOD))).map(lambda keys: {key: GOOD[key] for key in keys})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(STEPS, IN_FORCE)
 def test_an_updated_tree_equals_a_fresh_one(
     steps: list[tuple[dict[str, str | None], dict[str, str | None]]], in_force: dict[str, dict[str, Any]]

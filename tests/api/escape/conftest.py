@@ -56,8 +56,10 @@ FILES = {
             document(
                 "Environment",
                 "name: prod, project: shop",
-                "{description: Live, protected: true, inputs: {region: eu-west-1}}",
+                "{description: Live, protected: true, inputs: {region: eu-west-1}, "
+                "approval_ruleset_bindings: [{approval_ruleset: everything}]}",
             ),
+            document("ApprovalRuleset", "name: everything"),
         ]
     ),
     "web.yaml": WEB_YAML,

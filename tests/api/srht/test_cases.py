@@ -285,7 +285,7 @@ def test_case_19_what_is_not_there(world: World) -> None:
         f"/api/jobs/{'9' * 30}",
         f"/api/jobs/{number}/nope",
         f"/api/jobs/{number}/manifest/x",
-        "/api/job-group",
+        "/api/job-group/x",
         "/logs",
         "/logs/1",
         f"/logs/{number}/log",

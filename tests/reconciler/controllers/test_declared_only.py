@@ -11,8 +11,9 @@ from reconciler.controllers.declared_only import declared_only
     ("kind", "spec", "told"),
     [
         ("Build", {"tasks": [{}]}, None),
-        ("Build", {"steps": [{}]}, "a Build with `steps`"),
-        ("Build", {"tasks": [{}], "release": {"namespace": "shop"}}, "`release`: declared"),
+        ("Build", {"steps": [{}]}, None),
+        ("Build", {"tasks": [{}], "release": {"namespace": "shop"}}, None),
+        ("Build", {"repo": "web", "steps": [{}], "remote_escape_worker_url": "https://w.example"}, None),
         ("Repository", {"url": "https://x.example/r.git", "private_key_ref": None}, None),
         ("Repository", {"url": "ssh://git@x.example/r.git", "private_key_ref": "a"}, None),
         (
@@ -27,7 +28,9 @@ from reconciler.controllers.declared_only import declared_only
             {"url": "/srv/r.git", "private_key_ref": "a"},
             "an SSH key is of no use for /srv/r.git",
         ),
-        ("Deployment", {}, "does not deploy yet"),
+        ("Deployment", {"version": "1.4.12", "follow": "dev", "check": {"every_seconds": 10}}, None),
+        ("Pipeline", {"phases": []}, None),
+        ("Freeze", {"reason": "Peak"}, None),
         ("Secret", {}, None),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from math import inf
 from random import Random
 
 from hypothesis import given
@@ -51,6 +53,7 @@ needs = st.builds(
     images=st.sampled_from([(None,), ("debian",), (None, "postgres")]),
     url=st.sampled_from([None, "https://a/x", "https://b/x"]),
     locks=st.frozensets(st.sampled_from(LOCKS)),
+    delay=st.sampled_from([0.0, 0.0, 1.0]),
 )
 
 
@@ -99,6 +102,7 @@ place_sets = st.lists(
             }
         ),
         closed=st.sampled_from([None, None, ("DiskNearlyFull", "the disk is full")]),
+        idle=st.sampled_from([inf, 0.5, 1.0]),
     ),
     unique_by=lambda found: found.key,
 )
@@ -426,3 +430,114 @@ def test_a_long_queue_costs_what_can_start() -> None:
     made = queue(*(job(n, Need(url="https://a/x"), project=f"project-{n % 50}") for n in range(10_000)))
     assert started(made.decide([Counted("Executor/a", {"max_load": 1})])) == [0]
     assert asked["times"] == 1
+
+
+def idle(seconds: float, key: str = "Executor/a", load: float = 9) -> Place:
+    """A place that was given something so long ago."""
+    return replace(place(key, load), idle=seconds)
+
+
+SLOW = Need(delay=1.0)
+
+
+def test_a_start_waits_until_the_place_was_left_alone_long_enough() -> None:
+    """It is told why, and when it may go on; what asks for no delay does not wait."""
+    made = queue(job(1, SLOW), job(2))
+    assert started(made.decide([idle(0.25)])) == [2]
+    assert made.later == 1.0  # since job 2 was started there just now
+    made = queue(job(1, SLOW))
+    assert made.decide([idle(0.25)]) == ()
+    assert made.later == 0.75
+    assert (cause := made.cause("00001-0", [idle(0.25)])) is not None
+    assert (cause.reason, cause.message) == ("Delay", "Executor/a: 1 s are to pass after each start there")
+    assert started(made.decide([idle(1.0)])) == [1]
+
+
+def test_a_place_that_was_never_given_anything_is_open_at_once() -> None:
+    made = queue(job(1, SLOW))
+    assert started(made.decide([place()])) == [1]
+
+
+def test_of_those_that_keep_apart_one_starts_at_a_time_on_each_place() -> None:
+    made = queue(job(1, SLOW, SLOW, SLOW), job(2, replace(SLOW, delay=5.0)))
+    chosen = made.decide([idle(9), idle(9, "Executor/b")])
+    assert [(item.job, item.executor) for item in chosen] == [(1, "Executor/a"), (1, "Executor/b")]
+    assert made.later == 1.0
+    made = queue(job(1, SLOW))
+    assert [item.executor for item in made.decide([idle(0.5), idle(3, "Executor/b")])] == ["Executor/b"]
+
+
+def test_without_a_delay_there_is_nothing_to_wait_for() -> None:
+    made = queue(*(job(number) for number in range(1, 9)))
+    assert len(made.decide([idle(0.0)])) == 8
+    assert made.later is None
+
+
+def test_a_busy_place_is_left_alone_in_the_end() -> None:
+    """Others start there all the time; who waits for it to be left alone gets its turn all the same."""
+    made, since, number = queue(job(1, SLOW)), 0.0, 1
+    for _ in range(100):
+        number += 1
+        made.update(number, job(number))
+        chosen = made.decide([idle(since)])
+        if 1 in started(chosen):
+            return
+        since = 0.0 if chosen else since
+        for item in chosen:
+            made.update(item.job, None)
+        since += 0.3
+    raise AssertionError("it never started")
+
+
+def test_what_is_kept_for_it_goes_to_others_elsewhere() -> None:
+    made = queue(job(1, SLOW))
+    for number in range(2, 2 + PATIENCE):
+        made.update(number, job(number))
+        assert started(made.decide([idle(0.0)])) == [number]
+        made.update(number, None)
+    made.update(50, job(50))
+    assert made.decide([idle(0.5)]) == ()
+    assert (cause := made.cause("00050-0", [idle(0.5)])) is not None
+    assert cause.message == "Executor/a: room is kept for job 1, which waits longer"
+    assert [(i.job, i.executor) for i in made.decide([idle(0.5), idle(0.5, "Executor/b")])] == [
+        (50, "Executor/b")
+    ]
+    assert started(made.decide([idle(1.0)])) == [1, 50]
+
+
+def test_how_long_a_place_is_left_alone_is_remembered() -> None:
+    """By the clock, which may be set back: then it counts from there."""
+    made, at = queue(), datetime(2030, 1, 1, tzinfo=UTC)
+    assert made.idle("Executor/a", at) == inf
+    made.given(["Executor/a"], at)
+    assert made.idle("Executor/a", at + timedelta(seconds=3)) == 3
+    assert made.idle("Executor/b", at) == inf
+    assert made.idle("Executor/a", at - timedelta(hours=1)) == 0
+    assert made.idle("Executor/a", at - timedelta(minutes=59)) == 60
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.5, 2.0]), st.integers(1, 2)), max_size=12),
+    st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.integers(1, 4)), min_size=1, max_size=3),
+)
+def test_no_delay_is_ever_broken(wanted: list[tuple[float, int]], offered: list[tuple[float, int]]) -> None:
+    """Nor is anything left waiting that could start; and there is a later where something waits for one alone."""
+    found = [job(n, Need(load=load * UNIT, delay=d)) for n, (d, load) in enumerate(wanted, 1)]
+    offers = [idle(at, key, load) for key, (at, load) in zip(PLACES, offered, strict=False)]
+    made = queue(*found)
+    left = {offer.key: offer.idle for offer in offers}
+    room = {offer.key: offer.max_load for offer in offers}
+    by_number = {item.number: item.trials[0].need for item in found}
+    for item in made.decide(offers):
+        need = by_number.pop(item.job)
+        assert left[item.executor] >= need.delay
+        left[item.executor] = 0.0
+        room[item.executor] -= need.load
+    assert min(room.values()) >= 0
+    waits = [need for need in by_number.values() if any(need.load <= o.max_load for o in offers)]
+    for need in waits:
+        assert not any(room[key] >= need.load and left[key] >= need.delay for key in room)
+    most = {offer.key: offer.max_load for offer in offers}
+    pairs = [(need, key) for need in waits for key in left if need.load <= most[key]]
+    later = [need.delay - left[key] for need, key in pairs if left[key] < need.delay]
+    assert made.later == min(later, default=None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from reconciler.controllers.repositories import by_ssh, secret_of
+from reconciler.controllers.repositories import by_interest, by_ssh, secret_of, summary
 
 OF_PROJECT, OF_ALL = "Secret/shop/_/key", "Secret/_/_/key"
 
@@ -40,3 +42,14 @@ def test_the_nearest_secret_counts(declared: tuple[str, ...], found: str) -> Non
 def test_no_name_is_no_secret() -> None:
     """Whatever is declared."""
     assert secret_of("shop", None, (OF_PROJECT,)) is None
+
+
+def test_the_main_branch_and_new_heads_are_told_first() -> None:
+    """The condition has room for three, however the others are called."""
+    at = {
+        name: datetime(2030, 1, day, tzinfo=UTC) for name, day in (("a", 1), ("b", 3), ("main", 2), ("z", 4))
+    }
+    faults = {name: f"bad {name}" for name in ("a", "b", "gone", "main", "z")}
+    assert list(by_interest(faults, "main", at)) == ["main", "z", "b", "a", "gone"]
+    assert summary(by_interest(faults, "main", at)) == "bad main; bad z; bad b; and 2 more"
+    assert list(by_interest(faults, None, at)) == ["z", "b", "main", "a", "gone"]

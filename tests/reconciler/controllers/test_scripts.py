@@ -128,3 +128,11 @@ def test_what_is_ignored_and_what_was_not_needed_do_not_count() -> None:
     assert verdict(known, found) == (OK, None)
     alone = parts({"scripts": [script("b", ignore_state=True)]})
     assert verdict(alone, {"b": (OK, None)})[0] is D
+
+
+def test_who_was_chosen_starts_though_its_conditions_hold_no_more() -> None:
+    """It only waits for its turn; a stop still keeps it from starting."""
+    scripts = [script("a"), script("b", "a", states=("executing",))]
+    assert look(scripts, OK, W) == Step(start=("b",))
+    assert look(scripts, OK, P) == Step(skip=(("b", Reason.UNSATISFIABLE),))
+    assert look(scripts, OK, W, stopping=True) == Step(skip=(("b", Reason.NOT_REACHED),))

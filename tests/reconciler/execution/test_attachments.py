@@ -115,11 +115,11 @@ def test_endless_depth_is_not_followed(store, work):
 
 def test_a_script_racing_with_links_reads_nothing_outside(store, work, tmp_path):
     stop = threading.Event()
+    place, aside = work / "swap", work / "aside"
+    place.mkdir()
+    (place / "secret.txt").write_text("harmless")
 
     def race() -> None:
-        place, aside = work / "swap", work / "aside"
-        place.mkdir()
-        (place / "secret.txt").write_text("harmless")
         while not stop.is_set():
             place.rename(aside)
             place.symlink_to("../outside")
@@ -177,3 +177,24 @@ def test_half_copied_files_of_a_killed_daemon_are_cleared(store, tmp_path):
     os.utime(old, (0, 0))
     store.clear_unfinished()
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_chosen_files_are_kept_and_all_else_is_passed_over(store, work, tmp_path):
+    (work / "a").write_bytes(b"one")
+    (work / "b").write_bytes(b"two")
+    (work / "link").symlink_to(tmp_path / "secret.txt")
+    (work / "folder").symlink_to(tmp_path / "outside")
+    os.mkfifo(work / "pipe")
+    kept, complaints = store.keep_chosen(work, lambda path: path != "b")
+    assert kept == [Kept("a", _digest(b"one"), 3)]
+    assert complaints == []
+    assert store.keep_chosen(work, lambda _: False) == ([], [])
+
+
+def test_chosen_files_are_bounded_like_others(store, work):
+    (work / "big").write_bytes(b"x" * 100_001)
+    kept, complaints = store.keep_chosen(work, lambda _: True)
+    assert kept == []
+    assert complaints == [
+        "attachment 'big' was not kept: all of a trial's are larger than 100,000 bytes (attachment_bytes)"
+    ]

@@ -457,3 +457,170 @@ def test_a_script_that_never_began_has_no_place_in_the_log(tmp_path: Path, new_d
         assert text == "==> build #1 a <==\none\n==> build #1 c <==\ntwo\n"
 
     run(tmp_path, new_database, work)
+
+
+def test_who_comes_second_waits_also_where_both_begin_at_once(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """One at a time holds within one trial too (cider-ci 5.5)."""
+
+    async def work(running: Daemon) -> None:
+        text = "[ ! -e ~/in ]; touch ~/in; while [ ! -e ~/go ]; do sleep 0.02; done; rm ~/in"
+        both = [{"name": n, "run": text, "start_when": [], "exclusive": "port"} for n in ("a", "b")]
+        number = await submit(running, both)
+
+        async def one_waits() -> bool:
+            found = await scripts_of(running, number)
+            return {s.state for s in found.values()} == {State.EXECUTING, State.WAITING}
+
+        await eventually(one_waits)
+        home = await eventually(lambda: next((tmp_path / "data/workspaces").glob("*/home/in"), None))
+        (home.parent / "go").touch()
+        assert (await finished(running, number)).state is State.PASSED
+
+    run(tmp_path, new_database, work)
+
+
+def test_a_script_is_ended_once_all_conditions_hold_and_by_its_own_status(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """One of two is not enough; one that takes the end well has passed (cider-ci 5.5)."""
+
+    async def work(running: Daemon) -> None:
+        scripts = [
+            {
+                "name": "polite",
+                "run": "trap 'echo bye; exit 0' TERM; echo up >~/up; while :; do sleep 0.02; done",
+                "start_when": [],
+                "terminate_when": after("first", "second"),
+            },
+            {"name": "first", "run": "while [ ! -e ~/up ]; do sleep 0.02; done", "start_when": []},
+            {
+                "name": "second",
+                "run": "sleep 0.5; touch ~/late",
+                "start_when": after("first"),
+            },
+        ]
+        number = await submit(running, scripts)
+        job = await finished(running, number)
+        assert job.state is State.PASSED, job.tasks
+        assert (await text_of(running, number, script="polite")).endswith("bye\n")
+        found = {script.name: script for script in job.tasks[0].trials[0].scripts}
+        ends = found["polite"].finished_at, found["second"].finished_at
+        assert ends[0] is not None
+        assert ends[1] is not None
+        assert ends[0] >= ends[1]
+
+    run(tmp_path, new_database, work)
+
+
+def test_case_29_what_can_never_start_spoils_its_trial_unless_ignored(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """A condition on a script that is not there, or on itself, or on each other (cider-ci 5.4, 5.5)."""
+
+    async def work(running: Daemon) -> None:
+        fine = {"name": "fine", "run": "true", "start_when": []}
+        for lost in (
+            [{"name": "x", "run": "true", "start_when": after("gone")}],
+            [{"name": "x", "run": "true", "start_when": after("x")}],
+            [{"name": a, "run": "true", "start_when": after(b)} for a, b in (("x", "y"), ("y", "x"))],
+            [{"name": "x", "run": "true", "start_when": after("fine", states=("failed", "aborted"))}],
+        ):
+            job = await finished(running, await submit(running, [fine, *lost]))
+            assert (job.state, job.reason) == (State.DEFECTIVE, Reason.UNSATISFIABLE), lost
+            assert states(job)["x"] == (State.SKIPPED, Reason.UNSATISFIABLE)
+            ignored = [each | {"ignore_state": True} for each in lost]
+            job = await finished(running, await submit(running, [fine, *ignored]))
+            assert job.state is State.PASSED, lost
+
+    run(tmp_path, new_database, work)
+
+
+def test_a_script_may_start_by_the_skip_or_the_failure_of_another(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    async def work(running: Daemon) -> None:
+        scripts: list[dict[str, Any]] = [
+            {"name": "a", "run": "exit 1", "start_when": [], "ignore_state": True},
+            {"name": "b", "run": "true", "start_when": after("a"), "ignore_state": True},
+            {"name": "c", "run": "true", "start_when": after("a", states=("failed",))},
+        ]
+        scripts[-1]["start_when"] += after("b", states=("skipped",))
+        job = await finished(running, await submit(running, scripts))
+        assert job.state is State.PASSED, job.tasks
+        assert [state for state, _ in states(job).values()] == [State.FAILED, State.SKIPPED, State.PASSED]
+
+    run(tmp_path, new_database, work)
+
+
+def test_a_trial_is_judged_by_the_worst_that_counts(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Defective before failed; nothing that counts is defective (cider-ci 5.4)."""
+
+    async def work(running: Daemon) -> None:
+        fails = {"name": "fails", "run": "exit 1", "start_when": []}
+        slow = {"name": "slow", "run": "sleep 60", "start_when": [], "timeout_seconds": 0.3}
+        fine = {"name": "fine", "run": "true", "start_when": []}
+        for scripts, expected in (
+            ([fine, fails], State.FAILED),
+            ([fine, fails, slow], State.DEFECTIVE),
+            ([fine, fails | {"ignore_state": True}], State.PASSED),
+            ([fine | {"ignore_state": True}, fails | {"ignore_state": True}], State.DEFECTIVE),
+        ):
+            job = await finished(running, await submit(running, scripts))
+            assert job.tasks[0].trials[0].state is expected, scripts
+
+    run(tmp_path, new_database, work)
+
+
+def test_case_28_a_time_out_ends_the_whole_tree_of_processes(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """Also what went its own way, and what does not mind being asked."""
+
+    async def work(running: Daemon) -> None:
+        text = (
+            "trap '' TERM; (setsid sh -c 'trap \"\" TERM; while :; do date +%s%N >/workspace/beat; sleep 0.02; done' "
+            "</dev/null >/dev/null 2>&1 &); while :; do sleep 0.1; done"
+        )
+        slow = {"name": "slow", "run": text, "start_when": [], "timeout_seconds": 0.5, "ignore_abort": True}
+        look = {
+            "name": "look",
+            "run": "cat beat >a; sleep 0.3; cmp a beat",
+            "start_when": after("slow", states=("defective",)),
+        }
+        job = await finished(running, await submit(running, [slow, look]))
+        assert states(job) == {"slow": (State.DEFECTIVE, Reason.TIMEOUT), "look": (State.PASSED, None)}
+        trial = job.tasks[0].trials[0]
+        assert (trial.state, trial.error) == (State.DEFECTIVE, "slow: it took longer than timeout_seconds")
+
+    run(tmp_path, new_database, work)
+
+
+def test_a_cancel_does_not_start_what_waits_and_lets_pass_what_ignores_it(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """A trial whose scripts all pass has passed, though it was to be aborted (cider-ci 5.4)."""
+
+    async def work(running: Daemon) -> None:
+        text = "echo up; while [ ! -e ~/go ]; do sleep 0.02; done"
+        scripts = [
+            {"name": "a", "run": text, "start_when": [], "ignore_abort": True},
+            {"name": "b", "run": "true", "start_when": after("a"), "ignore_abort": True},
+        ]
+        number = await submit(running, scripts)
+
+        async def is_up() -> bool:
+            return (await scripts_of(running, number))["a"].state is State.EXECUTING
+
+        await eventually(is_up)
+        await commands.cancel(running.installation, ROOT, number)
+        await asyncio.sleep(0.3)
+        assert (await scripts_of(running, number))["a"].state is State.EXECUTING
+        home = await eventually(lambda: next((tmp_path / "data/workspaces").glob("*/home"), None))
+        (home / "go").touch()
+        job = await finished(running, number)
+        assert job.state is State.PASSED, job.tasks
+        assert job.tasks[0].trials[0].state is State.PASSED
+
+    run(tmp_path, new_database, work)

@@ -82,7 +82,7 @@ def run(
     async def work() -> tuple[list[Delivery], Daemon]:
         settings_ = settings_for(repo, tmp_path / "data", database=new_database(), **settings)
         async with daemon(settings_) as running:
-            running.installation.described["manifest"] = described
+            running.installation.describe_job = described
             job = await submit(running.installation, ROOT, Submission(parse(manifest), note=note))
 
             async def ended() -> list[Delivery] | None:
@@ -214,7 +214,7 @@ def test_what_was_not_sent_before_a_restart_is_sent_after_it(
 
     async def second() -> None:
         async with Daemon(settings) as running:
-            running.installation.described["manifest"] = described
+            running.installation.describe_job = described
 
             async def sent() -> bool:
                 return not await running.installation.database.read(deliveries.pending)

@@ -279,7 +279,7 @@ def test_a_cancelled_caller_leaves_a_writer_that_works(work: Any, bare: Path, tm
 
 
 def test_the_event_loop_is_never_held_up(work: Any, bare: Path, tmp_path: Path) -> None:
-    hook(bare, "pre-receive", "sleep 0.5")
+    hook(bare, "pre-receive", "sleep 3")
     base = head(work, bare)
 
     async def use(writer: Writer, _: Mirror) -> float:
@@ -292,7 +292,7 @@ def test_the_event_loop_is_never_held_up(work: Any, bare: Path, tmp_path: Path) 
         await task
         return longest
 
-    assert writing(bare, tmp_path, use) < 0.3
+    assert writing(bare, tmp_path, use) < 2
 
 
 def test_a_new_branch_is_pushed_instead(work: Any, bare: Path, tmp_path: Path) -> None:

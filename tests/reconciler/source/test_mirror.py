@@ -57,6 +57,21 @@ def test_a_mirror_follows_pushes_force_pushes_and_deletions(work: Any, tmp_path:
     mirrored(work.path, tmp_path / "m", use)
 
 
+def test_branches_that_are_no_commits_are_left_out(work: Any, tmp_path: Path) -> None:
+    async def use(mirror: Mirror) -> None:
+        first = await fetched_heads(mirror)
+        for name, what in (("a-file", "HEAD:a.yaml"), ("z-tree", "HEAD^{tree}")):
+            (work.path / ".git/refs/heads" / name).write_text(work.git("rev-parse", what) + "\n")
+        head = work.commit({"a.yaml": "a: 2\n"})
+        work.git("branch", "other")
+        assert await fetched_heads(mirror) == {"main": head, "other": head}
+        work.git("branch", "-D", "other")
+        assert await fetched_heads(mirror) == {"main": head}
+        assert first != {"main": head}
+
+    mirrored(work.path, tmp_path / "m", use)
+
+
 def test_the_default_branch_follows(work: Any, tmp_path: Path) -> None:
     async def use(mirror: Mirror) -> None:
         await mirror.fetch()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,9 +255,11 @@ def test_facts_are_those_of_the_commit(work: Any) -> None:
         "commit",
         "--allow-empty",
         "-qm",
-        "one\ntwo\n\nthree",
+        "one\ntwo\n\nthree\n\nfour",
         GIT_AUTHOR_NAME="Grace Höpper",
         GIT_AUTHOR_DATE="1700000000 -0530",
+        GIT_COMMITTER_NAME="Linus",
+        GIT_COMMITTER_DATE="1700000100 +0000",
     )
     commit = work.git("rev-parse", "HEAD")
     facts = reading(work.path, lambda mirror: mirror.facts(commit))
@@ -267,7 +269,11 @@ def test_facts_are_those_of_the_commit(work: Any) -> None:
         author_name="Grace Höpper",
         author_email="ada@example.org",
         author_date=datetime.fromtimestamp(1700000000, timezone(-timedelta(hours=5, minutes=30))),
+        committer_name="Linus",
+        committer_email="ada@example.org",
+        committer_date=datetime.fromtimestamp(1700000100, UTC),
         subject="one two",
+        body="three\n\nfour\n",
         parents=(parent,),
     )
 

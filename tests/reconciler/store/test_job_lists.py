@@ -7,8 +7,12 @@ import asyncio
 from reconciler.model.job import Checkout
 from reconciler.store import job_lists, jobs
 from reconciler.store.database import Write, connect
+from reconciler.store.job_lists import Own
 from reconciler.store.jobs import NewJob
 from tests.conftest import NewDatabase
+
+MINE = Own("mine", "User/ana", None)
+NONE = Own("none", "User/ana", None)
 
 
 def test_a_page_begins_where_it_is_asked_to(new_database: NewDatabase) -> None:
@@ -36,12 +40,12 @@ def test_a_page_begins_where_it_is_asked_to(new_database: NewDatabase) -> None:
                 (first - 1, 9, []),
             ):
                 found = await database.read(
-                    lambda c, s=start, n=limit: job_lists.page(c, "mine", start=s, limit=n)
+                    lambda c, s=start, n=limit: job_lists.page(c, MINE, start=s, limit=n)
                 )
                 assert [job.number for job in found] == expected
                 assert all([task.name for task in job.tasks] == ["a"] for job in found)
-            assert await database.read(lambda c: job_lists.total(c, "mine")) == 3
-            assert await database.read(lambda c: job_lists.total(c, "none")) == 0
+            assert await database.read(lambda c: job_lists.total(c, MINE)) == 3
+            assert await database.read(lambda c: job_lists.total(c, NONE)) == 0
         finally:
             await database.close()
 

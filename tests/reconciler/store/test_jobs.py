@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import Connection, event
 
 from reconciler.errors import Refused
-from reconciler.model.job import Checkout, Reason, State
+from reconciler.model.job import Checkout, Job, Reason, State
 from reconciler.store import jobs
 from reconciler.store.database import Database, Write, connect
 from reconciler.store.jobs import Ending, NewJob
@@ -174,6 +175,33 @@ def test_a_cancelled_trial_is_aborted_unless_it_passed(
         assert await database.write(lambda w: jobs.move(w.connection, "trial", trial, *aborting, w.now))
         ending = Ending(reported, None, None, 1, 0)
         assert await database.write(lambda w: jobs.finish(w.connection, trial, 1, ending, w.now)) is stored
+
+    with_database(new_database, work)
+
+
+def test_a_job_is_read_without_the_results_of_its_trials(new_database: NewDatabase) -> None:
+    """They may be large: each is read by itself."""
+    asked: list[str] = []
+
+    def look(connection: Connection, number: int) -> list[Job]:
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            asked.append(statement)
+
+        event.listen(connection, "before_cursor_execute", note)
+        return jobs.load_many(connection, [number])
+
+    async def work(database: Database) -> None:
+        number, trial = await with_trial(database)
+        await database.write(lambda w: jobs.claim(w.connection, trial, "Executor/local", "x"))
+        await database.write(lambda w: jobs.begin(w.connection, trial, 1, "run", w.now, 1))
+        ending = Ending(State.PASSED, None, None, 0, 0, result={"score": [7, None]})
+        await database.write(lambda w: jobs.finish(w.connection, trial, 1, ending, w.now))
+        (job,) = await database.read(lambda c: look(c, number))
+        assert job.tasks[0].trials[0].state is State.PASSED
+        assert any("FROM tasks" in statement for statement in asked)
+        assert not any("result" in statement for statement in asked)
+        assert await database.read(lambda c: jobs.result_of(c, trial)) == {"score": [7, None]}
+        assert await database.read(lambda c: jobs.result_of(c, "none")) is None
 
     with_database(new_database, work)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -54,6 +55,7 @@ def test_a_trial_is_read_with_all_that_its_place_depends_on(new_database: NewDat
         full = {
             "traits": ["linux"], "load": 0.3, "priority": 2, "image": "debian", "exclusive": ["db"],
             "services": [{"name": "pg", "image": "postgres"}, {"name": "own", "run": "./serve"}],
+            "dispatch_storm_delay_seconds": 0.5,
         }  # fmt: skip
         await database.write(lambda w: create(w, full, {}, tag="v1", priority=7, concurrency="allow"))
         job = await only(database)
@@ -61,7 +63,7 @@ def test_a_trial_is_read_with_all_that_its_place_depends_on(new_database: NewDat
         assert (job.priority, job.beside, job.stopping) == (7, True, False)
         url = "https://example.org/web.git"
         images = ("debian", "postgres")
-        first = Need(units(0.3), frozenset({"linux"}), images, url, frozenset({"db"}))
+        first = Need(units(0.3), frozenset({"linux"}), images, url, frozenset({"db"}), 0.5)
         assert [trial.need for trial in job.trials] == [first, Need(url=url)]
         assert [(t.position, t.priority, t.executor) for t in job.trials] == [(0, 2, None), (1, 0, None)]
 
@@ -146,3 +148,39 @@ def _move(write: Write, random: Random) -> None:
         jobs.finish(write.connection, chosen.id, chosen.epoch, Ending(state, None), write.now)
         jobs.touch(write.connection, chosen.job, write.version)
         apply.advance(write, chosen.job)
+
+
+def test_when_an_executor_was_given_something_last(new_database: NewDatabase) -> None:
+    """Of what runs, and of what has ended since a moment; what waits was given to nobody."""
+
+    async def work(database: Database) -> None:
+        def fill(write: Write) -> list[datetime]:
+            c, found = write.connection, []
+            for executor, minutes, finished in (
+                ("a", 1, True),
+                ("a", 5, False),
+                ("b", 2, True),
+                ("c", 9, False),
+            ):
+                job = jobs.load(c, create(write))
+                assert job is not None
+                trial = job.tasks[0].trials[0].id
+                at = write.now + timedelta(minutes=minutes)
+                jobs.claim(c, trial, f"Executor/{executor}", "w")
+                jobs.begin(c, trial, 1, f"{trial}/1", at, write.version)
+                if finished:
+                    jobs.finish(c, trial, 1, Ending(State.PASSED, None), at)
+                    assert jobs.move(c, "job", job.id, State.PASSED, None, at)
+                found.append(at)
+            create(write)
+            return found
+
+        one, five, two, nine = await database.write(fill)
+        starts = await database.read(lambda c: queue.last_starts(c, one))
+        assert starts == {"Executor/a": five, "Executor/b": two, "Executor/c": nine}
+        assert await database.read(lambda c: queue.last_starts(c, nine)) == {
+            "Executor/a": five,
+            "Executor/c": nine,
+        }
+
+    with_database(new_database, work)

@@ -16,11 +16,12 @@ from sqlalchemy import func, insert, select
 
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.caches import Caches
-from reconciler.model.job import Checkout, State
+from reconciler.model.job import Checkout, Origin, State
 from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
 from reconciler.passes import retention as retention_pass
 from reconciler.store import attachments, jobs, resources, retention
+from reconciler.store.attachments import File, of_tree, of_trial
 from reconciler.store.database import Connection, Database, Write, connect
 from reconciler.store.jobs import Ending, NewJob
 from reconciler.store.rows import new_id
@@ -261,7 +262,7 @@ def script_row(trial: str) -> dict[str, Any]:
 
 
 def save(connection: Connection, trial: str, digest: str, expires: datetime, path: str = "a") -> None:
-    attachments.save(connection, trial, [(path, digest, 1, False)], OLD, expires)
+    attachments.save(connection, of_trial(trial), [File(path, digest, 1)], OLD, expires)
 
 
 def test_attachments_go_at_their_time_or_with_an_old_job(new_database: NewDatabase) -> None:
@@ -420,5 +421,63 @@ def test_content_that_a_trial_keeps_again_meanwhile_stays(new_database: NewDatab
         place.store.delete = delete  # type: ignore[method-assign]
         await retention_pass.run(place.installation)
         assert there(place, [digest]) == [False]
+
+    with_database(new_database, work)
+
+
+def test_what_a_tree_keeps_outlives_its_jobs(new_database: NewDatabase, tmp_path: Path) -> None:
+    """For as long as it says, row and bytes; also where all of its jobs are forgotten."""
+
+    async def work(database: Database) -> None:
+        place = Place(database, tmp_path)
+        long, short, of_trial_too = place.keep(b"long"), place.keep(b"short"), place.keep(b"trial")
+        gone = "Configuration/shop/_/unit"
+
+        def fill(write: Write) -> int:
+            c = write.connection
+            number = make(c, key=gone)
+            tree = of_tree("shop", "t1")
+            attachments.save(c, tree, [File("long", long, 4)], OLD, NOW + timedelta(days=300))
+            attachments.save(c, tree, [File("short", short, 5)], OLD, NOW)
+            save(c, trial_of(c, number), of_trial_too, NOW + timedelta(days=300))
+            return number
+
+        number = await database.write(fill)
+        await retention_pass.run(place.installation)
+        assert await database.read(lambda c: jobs.load(c, number)) is None
+        left = await database.read(lambda c: attachments.page(c, of_tree("shop", "t1"), limit=9, offset=0))
+        assert [file.path for file in left] == ["long"]
+        assert there(place, [long, short, of_trial_too]) == [True, False, False]
+
+    with_database(new_database, work)
+
+
+def test_a_specification_stays_while_any_job_has_it(new_database: NewDatabase) -> None:
+    """Jobs of project configurations share equal ones."""
+
+    async def work(database: Database) -> None:
+        def fill(write: Write) -> list[int]:
+            c, found = write.connection, []
+            for tree, at in (("t1", OLD), ("t2", RECENT)):
+                checkout = Checkout("https://example.org/web.git", "c" * 40, tree, "main")
+                new = NewJob(
+                    "Configuration/shop/_/unit", {"tasks": []}, "w", checkout, {"type": "api"}, {}, "User/alice",
+                    origin=Origin.CONFIGURATION, name="unit",
+                )  # fmt: skip
+                number = jobs.create(c, new, at, 1)
+                job = jobs.load(c, number)
+                assert job is not None
+                assert jobs.move(c, "job", job.id, State.PASSED, None, at)
+                found.append(number)
+            return found
+
+        old, recent = await database.write(fill)
+        assert await forget_all(database) == [old]
+        job = await database.read(lambda c: jobs.load(c, recent))
+        assert job is not None
+        assert job.specification == {"tasks": []}
+        await database.write(lambda w: retention.forget(w.connection, [recent]))
+        count = select(func.count()).select_from(specifications)
+        assert await database.read(lambda c: c.execute(count).scalar()) == 0
 
     with_database(new_database, work)

@@ -1,0 +1,2 @@
+#!/bin/sh -e
+"$INPUT_python" ask.py GET "$OUTPUT_url/"

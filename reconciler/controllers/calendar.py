@@ -1,0 +1,197 @@
+"""One calendar of all that is declared with a time: freezes, hours of rulesets, last days of service, schedules (8.3).
+
+Called by the calendar's query with the resources that somebody sees. Pure: it knows no clock and decides nothing; what
+really holds a deploy says `controllers.gate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from heapq import merge
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from reconciler.controllers.gate import service_ends
+from reconciler.model.resource import Resource
+from specs import freeze as freezes
+from specs import periods
+from specs.periods import Span
+from specs.schedule import next_due
+
+KINDS = frozenset(
+    {"Freeze", "ApprovalRuleset", "Application", "Environment", "ProductRelease", "Build", "Pipeline"}
+)
+"""The kinds that are read."""
+
+MOST = 1_000
+"""So many entries are shown at most …"""
+
+MOST_STARTS = 100
+"""… and of one schedule so many starts."""
+
+_DAY = timedelta(days=1)
+_AROUND = timedelta(days=7)
+"""Periods that begin or end outside are shown whole, if they are no longer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something from one instant to another; the same ones for what is one moment.
+
+    `kind`: freeze, window (when a ruleset lets deploys through), service-end (a last day) or start (of a schedule).
+    """
+
+    start: datetime
+    end: datetime
+    kind: str
+    key: str
+    title: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Entries by their start. `cut`: there are more after the last one; `shortened`: KEYs with more starts."""
+
+    entries: tuple[Entry, ...]
+    cut: bool
+    shortened: tuple[str, ...]
+
+
+def calendar(resources: Iterable[Resource], start: datetime, end: datetime, timezone: str) -> Calendar:
+    """What there is from one instant to before another. `timezone`: of rules and schedules that name none."""
+    found = sorted(resources, key=lambda resource: resource.key)
+    bound = _modes(found)
+    sources: list[Iterator[Entry]] = []
+    shortened: list[str] = []
+    for resource in found:
+        zone = ZoneInfo((resource.spec or {}).get("timezone") or timezone)
+        if resource.kind == "Freeze":
+            sources += _of_freeze(resource, start, end, timezone)
+        elif resource.kind == "ApprovalRuleset" and resource.name in bound:
+            sources.append(_of_ruleset(resource, bound[resource.name], start, end, zone))
+        elif resource.kind == "ProductRelease":
+            sources.append(_of_product(resource))
+        elif resource.kind in ("Build", "Pipeline"):
+            for position, schedule in _schedules(resource):
+                starts = _starts(resource, position, schedule, start, timezone)
+                some = list(islice((entry for entry in _until(starts, end)), MOST_STARTS + 1))
+                if len(some) > MOST_STARTS:
+                    shortened.append(resource.key)
+                sources.append(iter(some[:MOST_STARTS]))
+    within = (entry for entry in merge(*sources, key=_order) if _overlaps(entry, start, end))
+    entries = list(islice(within, MOST + 1))
+    return Calendar(tuple(entries[:MOST]), len(entries) > MOST, tuple(dict.fromkeys(shortened)))
+
+
+def _order(entry: Entry) -> tuple[datetime, str]:
+    return entry.start, entry.key
+
+
+def _overlaps(entry: Entry, start: datetime, end: datetime) -> bool:
+    return entry.start < end and (entry.end > start or entry.start >= start)
+
+
+def _until(entries: Iterable[Entry], end: datetime) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.start >= end:
+            return
+        yield entry
+
+
+def _of_freeze(freeze: Resource, start: datetime, end: datetime, timezone: str) -> Iterator[Iterator[Entry]]:
+    """Its one period, and each of those that come again."""
+    spec = freeze.spec or {}
+    title = f"Freeze {freeze.name}: {spec['reason']}"
+    found: list[Iterator[Span]] = []
+    if spec["from"] is not None:
+        whole = tuple(freezes.moment(spec[field]).astimezone(UTC) for field in ("from", "until"))
+        found.append(iter([(whole[0], whole[1])]))
+    for rule in spec["recurrence"]:
+        zone = ZoneInfo(rule.get("timezone") or timezone)
+        found.append(periods.spans(rule, start - _AROUND, end + _AROUND, zone))
+    for spans in found:
+        yield (Entry(*span, "freeze", freeze.key, title, freeze.location) for span in spans)
+
+
+def _of_ruleset(
+    ruleset: Resource, mode: str, start: datetime, end: datetime, zone: ZoneInfo
+) -> Iterator[Entry]:
+    """When all its schedule rules hold; nothing for one that does not speak of times."""
+    spec = ruleset.spec or {}
+    rules = [rule for rule in spec["rules"] if rule["type"] == "schedule" and rule["enabled"]]
+    if not rules or not spec["enabled"]:
+        return
+    title = f"{spec['display_name'] or ruleset.name}: deploys may go"
+    title += "" if mode == "enforcing" else " (only recorded)"
+    each = [periods.spans(rule, start - _AROUND, end + _AROUND, zone) for rule in rules]
+    for span in reduce(_both, each):
+        yield Entry(*span, "window", ruleset.key, title, ruleset.location)
+
+
+def _both(some: Iterator[Span], others: Iterator[Span]) -> Iterator[Span]:
+    """Where both hold."""
+    one, other = next(some, None), next(others, None)
+    while one is not None and other is not None:
+        begin, end = max(one[0], other[0]), min(one[1], other[1])
+        if begin < end:
+            yield begin, end
+        if one[1] <= other[1]:
+            one = next(some, None)
+        else:
+            other = next(others, None)
+
+
+def _of_product(release: Resource) -> Iterator[Entry]:
+    """The last day of each service."""
+    spec = release.spec or {}
+    found = [
+        Entry(
+            end - _DAY,
+            end,
+            "service-end",
+            release.key,
+            f"{spec['display_name']}: last day of {sla}",
+            release.location,
+        )
+        for sla, end in service_ends(spec).items()
+    ]
+    return iter(sorted(found, key=_order))
+
+
+def _modes(resources: Iterable[Resource]) -> dict[str, str]:
+    """Rulesets that are bound anywhere; enforcing if they are anywhere."""
+    modes: dict[str, str] = {}
+    for resource in resources:
+        if resource.kind in ("Application", "Environment"):
+            for binding in (resource.spec or {})["approval_ruleset_bindings"]:
+                if binding["enabled"] and modes.get(binding["approval_ruleset"]) != "enforcing":
+                    modes[binding["approval_ruleset"]] = binding["mode"]
+    return modes
+
+
+def _schedules(resource: Resource) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The schedules of a Build or a Pipeline with their positions; of a disabled one there are none."""
+    spec = resource.spec or {}
+    if spec["disabled"]:
+        return
+    declared = spec["schedules"] if resource.kind == "Pipeline" else spec["triggers"]
+    for position, each in enumerate(declared):
+        if each.get("type", "schedule") == "schedule":
+            yield position, each
+
+
+def _starts(
+    resource: Resource, position: int, schedule: Mapping[str, Any], start: datetime, timezone: str
+) -> Iterator[Entry]:
+    """Each time that a schedule is due, on and on."""
+    trigger = {**schedule, "timezone": schedule.get("timezone") or timezone}
+    told = schedule.get("cron") or f"every {schedule.get('interval_seconds')} s"
+    due = next_due(trigger, start - timedelta(microseconds=1), f"{resource.key}#{position}")
+    while due is not None:
+        yield Entry(due, due, "start", resource.key, f"{resource.key} starts ({told})", resource.location)
+        due = next_due(trigger, due, f"{resource.key}#{position}")
