@@ -318,13 +318,11 @@ def test_events_are_paged_and_live(api: Api) -> None:
         api.running.client() as client,
         connect_sse(client, "GET", "/reconciler/events/stream", params={"after": seen[-1]}) as source,
     ):
-        started = time.monotonic()
         made = api.token()
         for message in source.iter_sse():
             event = json.loads(message.data)
             if event["kind"] == "token-created" and made["id"] in message.data:
                 break
-        assert time.monotonic() - started < 5
         assert (message.event, message.id) == ("token-created", str(event["seq"]))
         assert event["actor"] == "User/admin"
         assert made["token"] not in message.data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 import json
 import os
@@ -817,6 +818,17 @@ def test_an_address_of_the_provider_must_be_safe(name: str, url: Any) -> None:
             asyncio.run(_address(provider_of(rogue.issuer)))
 
 
+def connections(listener: socket.socket) -> int:
+    """How many were made to it and wait to be accepted."""
+    listener.setblocking(False)
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
+
+
 def test_a_provider_that_hangs_or_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """503 after ten seconds, or at once; for a while after it is not asked again, so that nobody waits in a queue."""
     monkeypatch.setattr(identity_provider, "TIMEOUT", 1.0)
@@ -826,9 +838,8 @@ def test_a_provider_that_hangs_or_is_not_there(monkeypatch: pytest.MonkeyPatch) 
         async def thrice() -> list[Any]:
             return await asyncio.gather(*(_address(provider) for _ in range(3)), return_exceptions=True)
 
-        begun = time.monotonic()
         found = asyncio.run(thrice())
-        assert time.monotonic() - begun < 2.9
+        assert connections(silent) == 1
     assert {(error.status, "not answered" in error.message) for error in found} == {(503, True)}
     with pytest.raises(SignInError, match="cannot be reached") as refused:
         asyncio.run(_address(provider_of("http://127.0.0.1:9")))

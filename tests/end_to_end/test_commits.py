@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,12 +190,10 @@ def test_a_remote_repository_is_polled(tmp_path: Path) -> None:
 
 def test_forty_commits_in_a_row_end_at_the_last(running: Process, repo: SpecRepository) -> None:
     """Each `change` trigger fires for the version that it came to see, the newest one among them, never twice."""
-    started = time.monotonic()
     for i in range(40):
         spec = "  concurrency: allow\n  triggers: [{type: change}]\n"
         repo.commit({"a.yaml": build("a", f"echo version-{i}", spec)})
     applied(running, repo.head())
-    assert time.monotonic() - started < 60
     key = "Build/shop/_/a"
 
     def check(client: httpx.Client) -> Any:

@@ -34,7 +34,7 @@ class StateClient:
         self._root = f"/api/v1/state/{project}/environments/{environment}/"
         self.state: dict[str, Any] = {}
         self.sent: list[tuple[str, str]] = []
-        self.milliseconds: list[float] = []
+        self.puts = 0
 
     def load(self) -> dict[str, Any]:
         """At the start of each command; what it cannot read, it refuses whole."""
@@ -103,9 +103,8 @@ class StateClient:
     def put(self, name: str, path: str, stage: str, state: dict[str, Any]) -> None:
         """One update, which must be answered by exactly 200."""
         body = {"path": path or name, "root_stage": stage if path else "", "state": _compact(state)}
-        begun = datetime.now(UTC)
         answer = self._ask("PUT", f"{self._root}deployments/?deployment={quote(name, safe='')}", body)
-        self.milliseconds.append((datetime.now(UTC) - begun).total_seconds() * 1000)
+        self.puts += 1
         assert answer == b""
         code = state["stages"].get("deploy" if path else stage, {}).get("status", {}).get("status", "")
         self.sent.append((body["path"], code))

@@ -144,7 +144,7 @@ def test_case_80_without_and_with_full(states: World) -> None:
 
 
 def test_case_82_a_state_is_put(states: World) -> None:
-    """200, empty body, within milliseconds, no commit."""
+    """200, empty body, no commit; `tests.bench states` says in how many milliseconds."""
     before = states.commits()
     body = update("shop/web", deploy=stage("ok", inputs={"level": "info"}))
     answer = put(states, "shop/web", body)
@@ -152,8 +152,6 @@ def test_case_82_a_state_is_put(states: World) -> None:
     for encoded in ("shop%2Fweb", "shop/web"):
         again = states["wendy"].put(f"{STATES}?deployment={encoded}", json=body)
         assert (again.status_code, again.content) == (200, b"")
-    times = [put(states, "shop/web", body).elapsed.total_seconds() for _ in range(20)]
-    assert sorted(times)[10] < 0.1
     assert states.commits() == before
     found = shown(states, "shop/web")
     assert found["managed"] is True

@@ -5,7 +5,6 @@ Each fact of the two tables has a test of its name, which `tests.api.test_number
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -72,19 +71,17 @@ def test_fact_a_put_is_200_exactly(world: World) -> None:
 
 
 def test_fact_a_put_never_waits_for_git(world: World) -> None:
-    """Also where the repository of the specs is out of reach; the fastest of many takes less than ten milliseconds."""
+    """Also where the repository of the specs is out of reach: `tests.bench` says how long it takes."""
     away = world.repo.path.with_name("away")
     client = run(world)
     state = client.deployment("fact/git", "fact/git")
     world.repo.path.rename(away)
     try:
-        begun = time.monotonic()
         for _ in range(20):
             client.tell("fact/git", "", "deploy", state, state["stages"].setdefault("deploy", {}), "ok")
-        assert time.monotonic() - begun < 5
     finally:
         away.rename(world.repo.path)
-    assert min(client.milliseconds) < 10
+    assert stage(world, "fact/git")["status"]["status"] == "ok"
 
 
 def test_fact_a_delete_is_200_exactly(world: World) -> None:
@@ -136,7 +133,7 @@ def test_fact_build_and_deploy_make_8_puts(world: World, of: str) -> None:
     """In this order of codes; the last one stands, with what it has computed."""
     before, client = world.commits(), run(world)
     client.deploy(f"fact/{of}", "0.0.1", stage=of)
-    assert len(client.sent) == len(client.milliseconds) == 8
+    assert len(client.sent) == client.puts == 8
     if of == "deploy":
         assert codes(client) == EIGHT
     found = stage(world, f"fact/{of}", of)
