@@ -20,6 +20,8 @@ from api.auth import Authentication, Credentials
 from api.cider import cors
 from api.cider import errors as cider_errors
 from api.cider import routes as cider
+from api.dashboard import routes as dashboard
+from api.dashboard import shell
 from api.escape import errors as escape_errors
 from api.escape import routes as escape
 from api.idempotency import Idempotency, no_turns
@@ -28,7 +30,6 @@ from api.native import (
     declare,
     events,
     gate,
-    home,
     jobs,
     logs,
     metrics,
@@ -56,7 +57,6 @@ from reconciler.installation import Installation
 from reconciler.model.request import Verdict
 
 HANDLERS: list[Any] = [
-    home.home,
     status.health,
     status.overview,
     status.resource_list,
@@ -110,6 +110,8 @@ HANDLERS: list[Any] = [
 _SHARED = ("/", "/health")
 """Paths that the Escape State Service API has in common with our own."""
 
+SERVED = (escape.ROUTER, srht.ROUTER, cider.ROUTER, pdc.ROUTER, sqedule.ROUTER)
+
 for _handler in HANDLERS:
     _handler.responses = problems.DECLARED | (_handler.responses or {})
 
@@ -127,7 +129,7 @@ def create(installation: Installation) -> Litestar:
         }
     )
     app = Litestar(
-        route_handlers=[*HANDLERS, escape.ROUTER, srht.ROUTER, cider.ROUTER, pdc.ROUTER, sqedule.ROUTER],
+        route_handlers=[*HANDLERS, *dashboard.HANDLERS, *SERVED],
         state=state,
         on_startup=[_describe],
         guards=[json_only],
@@ -172,6 +174,8 @@ def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         return pdc_errors.handle(request, error)
     if below(path, SQEDULE):
         return sqedule_errors.handle(request, error)
+    if below(path, "/ui"):
+        return shell.refuse(request, error)
     return problems.handle(request, error)
 
 

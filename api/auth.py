@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from litestar.connection import ASGIConnection, Request
+from litestar.datastructures import Cookie
 from litestar.exceptions import (
     ClientException,
     NotAuthorizedException,
@@ -84,7 +85,7 @@ async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Authent
     installation: Installation = connection.app.state.installation
     address = connection.client.host if connection.client else None
     of_pdc = below(connection.scope["path"], PDC)
-    if installation.settings.insecure_no_auth and (not of_pdc or _from_here(connection, installation.url)):
+    if installation.settings.insecure_no_auth and (not of_pdc or from_here(connection, installation.url)):
         return AuthenticationResult(replace(ROOT, address=address), None)
     credentials: Credentials = connection.app.state.credentials
     if of_pdc:
@@ -156,7 +157,7 @@ async def _of_pdc(
     """
     address = connection.client.host if connection.client else None
     scheme, _, rest = connection.headers.get("authorization", "").partition(" ")
-    own = _from_here(connection, installation.url)
+    own = from_here(connection, installation.url)
     name, secret = None, None
     if scheme.lower() in ("token", "bearer") and rest == token_of_nobody(installation):
         scheme = ""
@@ -203,7 +204,7 @@ def _secrets(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> list[s
     scheme, _, rest = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "token"):
         return [rest.strip()] if rest.strip() else []
-    own = _from_here(connection, url)
+    own = from_here(connection, url)
     if scheme.lower() == "basic":
         try:
             name, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
@@ -254,12 +255,18 @@ def _escape_token(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> s
     return secret
 
 
+def session_cookie(installation: Installation, name: str, value: str, path: str, seconds: int) -> Cookie:
+    """A cookie that no script sees and no other site's form takes along."""
+    secure = installation.url.startswith("https:")
+    return Cookie(name, path, value, max_age=seconds, secure=secure, httponly=True, samesite="lax")
+
+
 def token_of_nobody(installation: Installation) -> str:
     """What PDC gives as a token to who may come without one: as good as none there, and of no use elsewhere."""
     return installation.keys.mac("token-of-nobody", "pdc")[:_LENGTH]
 
 
-def _from_here(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> bool:
+def from_here(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> bool:
     """Does it come from no page, or from one of this very server?"""
     return connection.headers.get("origin") in (None, *_own_origins(connection, url))
 

@@ -12,8 +12,8 @@ from litestar.params import Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from api.auth import still
+from api.live import kept_alive
 from api.native.bodies import TokenBody
-from api.native.live import kept_alive
 from reconciler.access import Caller
 from reconciler.commands import tokens
 from reconciler.commands.tokens import Wish

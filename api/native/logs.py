@@ -18,8 +18,8 @@ from litestar.params import Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from api.auth import still
+from api.live import kept_alive
 from api.log_answers import MEDIA_TYPE, OutsideError, answer
-from api.native.live import kept_alive
 from api.problems import problem
 from reconciler.access import Caller
 from reconciler.installation import Installation

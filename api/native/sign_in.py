@@ -16,13 +16,12 @@ from typing import Annotated, Any
 
 import structlog
 from litestar import MediaType, Request, Response, get, post
-from litestar.datastructures import Cookie
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from pydantic import Field
 
 from api import pages, problems
-from api.auth import COOKIE, Who
+from api.auth import COOKIE, Who, session_cookie
 from api.native import vouchers
 from api.native.bodies import Body
 from api.native.identity_provider import IdentityProvider, SignInError, Visit
@@ -72,7 +71,7 @@ async def sign_in(
     carried = vouchers.issue(
         installation.keys, _BEGUN, goal | {"state": state}, installation.now() + _PATIENCE
     )
-    cookie = _cookie(installation, _name(state), carried, PATH, int(_PATIENCE.total_seconds()))
+    cookie = session_cookie(installation, _name(state), carried, PATH, int(_PATIENCE.total_seconds()))
     return Response(b"", status_code=302, headers=_to(address), cookies=[cookie])
 
 
@@ -105,7 +104,7 @@ async def callback(
         again = f"{installation.url}{PATH}" if begun is None or "port" not in begun else None
         answer = _refusal(request, refused, again)
     if begun is not None:  # it is used up
-        answer.set_cookie(_cookie(installation, _name(given), "", PATH, 0))
+        answer.set_cookie(session_cookie(installation, _name(given), "", PATH, 0))
     return answer
 
 
@@ -140,7 +139,7 @@ async def sign_out(
     """It ends at once, everywhere; only what a sign-in has given can be ended so."""
     await commands.sign_out(installation, caller)
     request.app.state.credentials.forget()
-    return Response(None, status_code=204, cookies=[_cookie(installation, COOKIE, "", "/", 0)])
+    return Response(None, status_code=204, cookies=[session_cookie(installation, COOKIE, "", "/", 0)])
 
 
 def _provider(request: Request[Any, Any, Any]) -> IdentityProvider:
@@ -224,7 +223,7 @@ async def _done(
         return Response(b"", status_code=302, headers=_to(f"http://127.0.0.1:{begun['port']}/?code={code}"))
     made = await commands.sign_in(installation, user, address)
     seconds = int(installation.settings.sign_in_hours * 3600)
-    cookie = _cookie(installation, COOKIE, made["token"], "/", seconds)
+    cookie = session_cookie(installation, COOKIE, made["token"], "/", seconds)
     if "to" in begun:
         return Response(b"", status_code=303, headers=_to(begun["to"]), cookies=[cookie])
     told = (
@@ -244,12 +243,6 @@ def _refusal(request: Request[Any, Any, Any], error: SignInError, again: str | N
     message = error.message[:1].upper() + error.message[1:] + (":" if error.commit else ".")
     body, headers = pages.render("refused", message=message, commit=error.commit, again=again)
     return Response(body, status_code=error.status, headers=headers, media_type=pages.MEDIA_TYPE)
-
-
-def _cookie(installation: Installation, name: str, value: str, path: str, seconds: int) -> Cookie:
-    """A cookie that no script sees and no other site's form takes along."""
-    secure = installation.url.startswith("https:")
-    return Cookie(name, path, value, max_age=seconds, secure=secure, httponly=True, samesite="lax")
 
 
 def _name(state: str) -> str:

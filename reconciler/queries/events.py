@@ -65,6 +65,23 @@ async def follow(installation: Installation, caller: Caller, after: int) -> Asyn
         installation.database.unsubscribe(notice)
 
 
+async def changes(installation: Installation) -> AsyncIterator[int]:
+    """The version of the store now, and again whenever it has become another; those in between are left out."""
+    news = asyncio.Event()
+
+    def notice(_version: int, _recorded: Recorded | None) -> None:
+        news.set()
+
+    installation.database.subscribe(notice)
+    try:
+        while True:
+            news.clear()
+            yield installation.database.version
+            await news.wait()
+    finally:
+        installation.database.unsubscribe(notice)
+
+
 async def verify(installation: Installation, caller: Caller) -> dict[str, Any]:
     """Check the hash chain of the whole log."""
     require_level(caller, Level.OWNER, "checking the event log")

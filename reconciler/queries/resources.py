@@ -48,6 +48,15 @@ def find(
     }
 
 
+def search(installation: Installation, caller: Caller, text: str, most: int) -> list[dict[str, Any]]:
+    """Resources that have a text in their KEY, in upper or lower case; a name that is just this comes first."""
+    wanted = text.casefold()
+    resources = installation.snapshot.current.resources
+    found = [key for key in resources if wanted in key.casefold() and caller.sees(key)]
+    found.sort(key=lambda key: (resources[key].name.casefold() != wanted, key))
+    return [summary(resources[key]) for key in found[:most]]
+
+
 def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     """One resource whole: effective specification, and where each field comes from."""
     resource = installation.snapshot.current.resources.get(key)

@@ -15,15 +15,17 @@ from specs.schedule import next_due
 _NEXT = 5
 
 
-async def upcoming(installation: Installation, caller: Caller) -> dict[str, Any]:
-    """Every schedule trigger: when it fired last, and the next five times."""
-    items = []
+async def upcoming(installation: Installation, caller: Caller, most: int | None = None) -> dict[str, Any]:
+    """Every schedule trigger, or the `most` that come first: when it fired last, and the next five times."""
+    items: list[dict[str, Any]] = []
     resources = installation.snapshot.current.resources
     for key, timer in await installation.database.read(timers.upcoming):
         resource = resources.get(key)
         triggers = _scheduled(resource) if resource else ()
         if resource is None or timer.position >= len(triggers) or not caller.sees(key):
             continue
+        if most is not None and len(items) == most:
+            break
         trigger = {**triggers[timer.position]}
         trigger["timezone"] = trigger.get("timezone") or installation.settings.timezone
         times: list[datetime] = []

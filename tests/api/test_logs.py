@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from litestar.response import ServerSentEventMessage
 
-from api.native.live import kept_alive
+from api.live import kept_alive
 from tests.api.conftest import Api, build
 from tests.api.test_access import is_problem as problem_of
 from tests.support import PROJECT, SpecRepository, process

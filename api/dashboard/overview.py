@@ -1,0 +1,88 @@
+"""`/`: the whole at a glance for a browser; one line for programs (escape-state, 6.6). `/ui/search` finds things."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from litestar import MediaType, Request, Response, get, post
+from litestar.params import Parameter
+
+from api.auth import whoever
+from api.dashboard import forms
+from api.dashboard.shell import PAGE, SIGN_IN, away, page, path_of
+from reconciler.access import Caller
+from reconciler.commands import sync
+from reconciler.installation import Installation
+from reconciler.queries import gate, jobs, resources, schedules, status
+
+_FEW = 8
+_PATIENCE = 20.0  # seconds; the page then shows how far it is
+_CONCERNS = ("Degraded", "Missing", "Unknown")
+
+
+@get("/", opt={"open": True}, media_type=MediaType.TEXT, summary="Product name and version")
+async def home(installation: Installation, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Open without a token, and then says nothing of what is declared; who is signed in gets the overview."""
+    if request.accept.best_match([MediaType.TEXT, MediaType.HTML]) != MediaType.HTML:
+        line = f"Steersman {version('steersman')}\n".encode()
+        return Response(line, media_type=MediaType.TEXT, headers={"Vary": "Accept, Cookie"})
+    caller = await whoever(request)
+    if caller is None:
+        return away(f"{SIGN_IN}?{urlencode({'to': '/'})}")
+    request.scope["user"] = caller
+    return page(request, "overview", **await _overview(installation, caller))
+
+
+async def _overview(installation: Installation, caller: Caller) -> dict[str, Any]:
+    found = await status.status(installation, caller)
+    concerns = [
+        item
+        for word in _CONCERNS
+        for item in resources.find(installation, caller, resources.Filter(health=word), _FEW, None)["items"]
+    ]
+    freezes = await gate.freezes(installation, caller)
+    return {
+        "status": found,
+        "health": await status.health(installation),
+        "concerns": concerns[:_FEW],
+        "approvals": await gate.open_approvals(installation, caller),
+        "freezes": [freeze for freeze in freezes if freeze["active"]],
+        "running": (await _page(installation, caller, "executing"))["items"],
+        "waiting": (await _page(installation, caller, "pending"))["items"],
+        "recent": (await _page(installation, caller, None))["items"],
+        "schedules": (await schedules.upcoming(installation, caller, _FEW))["items"],
+    }
+
+
+async def _page(installation: Installation, caller: Caller, state: str | None) -> dict[str, Any]:
+    return await jobs.page(installation, caller, key=None, state=state, limit=_FEW, after=None)
+
+
+@post("/ui/sync", status_code=303, **PAGE)
+async def sync_now(
+    installation: Installation, caller: Caller, request: Request[Caller, Any, Any]
+) -> Response[bytes]:
+    """Look at the repository now; `confirm` lets removals go that wait for somebody to say so."""
+    given = await forms.read(request)
+    await sync.sync(installation, caller, given.get("confirm") or None, _PATIENCE)
+    return away("/")
+
+
+@get("/ui/search", **PAGE)
+async def search(
+    installation: Installation,
+    caller: Caller,
+    request: Request[Caller, Any, Any],
+    q: Annotated[str, Parameter(max_length=200)] = "",
+) -> Response[bytes]:
+    """Straight to a job by its number, or to the only resource that fits; else what fits."""
+    words = q.strip()
+    number = words.removeprefix("#")
+    if number.isdecimal() and len(number) < 19:
+        return away(f"/ui/jobs/{number}")
+    found = resources.search(installation, caller, words, 100) if words else []
+    if len(found) == 1:
+        return away(path_of(found[0]["key"]))
+    return page(request, "search", q=words, items=found)

@@ -1,0 +1,127 @@
+// What pages do beyond being read: stay up to date, tell times in the reader's zone, take keys. They work without it.
+"use strict";
+
+const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+const SPANS = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [30 * 86400, "day", 86400]];
+
+function tellTimes(root) {
+  for (const place of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(place.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const seconds = (at - Date.now()) / 1000;
+    const span = SPANS.find(([below]) => Math.abs(seconds) < below);
+    const text = place.dataset.form === "short" || !span ? short.format(at)
+      : relative.format(Math.trunc(seconds / span[2]), span[1]);
+    if (place.textContent !== text) place.textContent = text;
+    place.title = `${zone.format(at)} (${place.dateTime})`;
+  }
+}
+
+// Makes `old` equal to `fresh` in place, so that focus, selection, open details and typed text stay.
+function become(old, fresh) {
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+    old.replaceWith(fresh);
+    return;
+  }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  if (old.hasAttribute("data-keep")) return;
+  if (old.nodeName === "TIME" && old.dateTime === fresh.dateTime) return;
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
+  }
+  if (old.matches("input, textarea, select")) return;
+  const [mine, theirs] = [[...old.childNodes], [...fresh.childNodes]];
+  theirs.forEach((node, place) => (place < mine.length ? become(mine[place], node) : old.append(node)));
+  mine.slice(theirs.length).forEach((node) => node.remove());
+}
+
+async function renew() {
+  const answer = await fetch(location.href, { headers: { "X-Renew": "1" }, redirect: "error" });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const place of document.querySelectorAll("[data-live]")) {
+    const fresh = page.getElementById(place.id);
+    if (fresh) become(place, document.adoptNode(fresh));
+  }
+  tellTimes(document);
+  document.dispatchEvent(new Event("renewed"));
+}
+
+// One stream says that something has changed; the page then asks for itself again, at most once a second.
+function follow() {
+  if (!document.querySelector("[data-live]")) return;
+  const stale = document.getElementById("stale");
+  let due = false, busy = false;
+  async function act() {
+    if (busy) return;
+    busy = true;
+    while (due) {
+      due = false;
+      try { await renew(); } catch { /* the stream tells when the server is back */ }
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    busy = false;
+  }
+  // A browser has few connections to a server: only the page that is looked at keeps one.
+  let news = null, known = null;
+  function listen() {
+    if (document.hidden) { news?.close(); news = null; return; }
+    if (news) return;
+    news = new EventSource("/ui/live");
+    news.addEventListener("version", (event) => {
+      stale.hidden = true;
+      if (known === null) known = document.body.dataset.version;
+      if (known !== event.data) { due = true; act(); }
+      known = event.data;
+    });
+    news.addEventListener("error", () => { stale.hidden = news === null; });
+  }
+  listen();
+  document.addEventListener("visibilitychange", listen);
+  addEventListener("pagehide", () => { news?.close(); news = null; });
+  addEventListener("pageshow", listen);
+}
+
+const GOES = { o: "/", p: "/ui/projects", j: "/ui/jobs", i: "/ui/pipelines", r: "/ui/resources", l: "/ui/releases", a: "/ui/approvals", c: "/ui/calendar", h: "/ui/changes", x: "/ui/executors", e: "/ui/events", d: "/ui/docs", t: "/ui/tokens" };
+let before = "";
+
+function rows() { return [...document.querySelectorAll("tbody tr a:first-of-type, ul.rows > li a:first-of-type")].filter((link, place, all) => all.findIndex((each) => each.closest("tr, li") === link.closest("tr, li")) === place); }
+
+function step(by) {
+  const all = rows(), at = all.indexOf(document.activeElement);
+  (all[at < 0 ? (by > 0 ? 0 : all.length - 1) : at + by] || document.activeElement).focus();
+}
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  const key = event.key;
+  if (before === "g" && GOES[key]) location.href = GOES[key];
+  else if (key === "/") { event.preventDefault(); document.querySelector(".search input")?.focus(); }
+  else if (key === "?") document.getElementById("keys")?.showModal();
+  else if (key === "j") step(1);
+  else if (key === "k") step(-1);
+  before = key;
+});
+
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.ask;
+  if (question && !confirm(question)) event.preventDefault();
+});
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) navigator.clipboard?.writeText(button.dataset.copy).then(() => { button.textContent = "Copied"; });
+});
+document.addEventListener("change", (event) => {
+  if (event.target.matches("select[data-send]")) event.target.form.requestSubmit();
+});
+tellTimes(document);
+setInterval(() => tellTimes(document), 15000);
+follow();
