@@ -105,8 +105,13 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     return problem(500, "InternalError", "this is a fault of the server; its log has the details")
 
 
+def status_of(error: SteersmanError) -> int:
+    """The HTTP status of one of our errors."""
+    return next((code for kind, code in STATUS if isinstance(error, kind)), 409)
+
+
 def _ours(error: SteersmanError) -> Response[bytes]:
-    status = next((code for kind, code in STATUS if isinstance(error, kind)), 409)
+    status = status_of(error)
     headers = {"Retry-After": "2"} if status == 503 else {}
     more: dict[str, Any] = {}
     if isinstance(error, SpecificationRefused):

@@ -98,9 +98,7 @@ def page(
         "open_to_all": installation.settings.insecure_no_auth,
     }
     content = templates().get_template(f"{template}.html").render(known | values).encode()
-    return Response(
-        content, status_code=code, media_type=MEDIA_TYPE, headers={**_HEADERS, **(headers or {})}
-    )
+    return Response(content, status_code=code, media_type=MEDIA_TYPE, headers={**_HEADERS, **(headers or {})})
 
 
 def away(to: str) -> Response[bytes]:

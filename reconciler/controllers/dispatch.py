@@ -109,6 +109,19 @@ class Queue:
             self.given([executor], now)
         return inf if at is None else max(0.0, (now - at).total_seconds())
 
+    def load(self, executor: str) -> float:
+        """How much of its `max_load` is taken now."""
+        return self._load.get(executor, 0) / UNIT
+
+    def waiting(self) -> list[tuple[QueuedJob, QueuedTrial]]:
+        """Trials that were not given to an executor, of the oldest jobs first."""
+        return [
+            (job, trial)
+            for _, job in sorted(self.jobs.items())
+            for trial in job.trials
+            if trial.executor is None
+        ]
+
     def cause(self, trial: str, places: Iterable[Place]) -> Cause | None:
         """Why a trial waits; None if it does not."""
         found = self._waiting.get(trial)

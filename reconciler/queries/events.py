@@ -37,6 +37,23 @@ async def page(
     return {"items": [item.to_dict() for item in items], "next": last}
 
 
+async def newest(
+    installation: Installation,
+    caller: Caller,
+    before: int | None,
+    limit: int,
+    key: str | None = None,
+    kind: str | None = None,
+) -> dict[str, Any]:
+    """Events before a number that the caller sees, newest first; `next` is the number to go on before."""
+    looked = limit if caller.sees_all else max(limit, _LOOKED)
+    found = await installation.database.read(lambda c: events.before(c, before, looked + 1, key, kind))
+    seen = [item for item in found[:looked] if _shown(caller, item)]
+    items = seen[:limit]
+    last = items[-1].seq if len(seen) > limit else found[looked - 1].seq if len(found) > looked else None
+    return {"items": [item.to_dict() for item in items], "next": last}
+
+
 def _shown(caller: Caller, item: Recorded) -> bool:
     """What concerns no resource tells of all of them: it is for those who see everything."""
     return caller.sees_all if item.event.key is None else caller.sees(item.event.key)

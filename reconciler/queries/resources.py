@@ -57,6 +57,15 @@ def search(installation: Installation, caller: Caller, text: str, most: int) -> 
     return [summary(resources[key]) for key in found[:most]]
 
 
+def by_project(installation: Installation, caller: Caller) -> dict[str, list[Resource]]:
+    """What the caller sees inside of each project."""
+    found: dict[str, list[Resource]] = {}
+    for key, resource in installation.snapshot.current.resources.items():
+        if resource.project is not None and caller.sees(key):
+            found.setdefault(resource.project, []).append(resource)
+    return found
+
+
 def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     """One resource whole: effective specification, and where each field comes from."""
     resource = installation.snapshot.current.resources.get(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 from sqlalchemy import Connection, Row, func, select
 
@@ -15,6 +17,26 @@ def after(
 ) -> list[Recorded]:
     """Events after a number, oldest first."""
     query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
+    if key is not None:
+        query = query.where(events.c.key == key)
+    if kind is not None:
+        query = query.where(events.c.kind == kind)
+    return [_recorded(row) for row in connection.execute(query)]
+
+
+def of_kinds(connection: Connection, seq: int, kinds: Collection[str], limit: int) -> list[Recorded]:
+    """Events of some kinds after a number, oldest first."""
+    query = select(events).where(events.c.seq > seq, events.c.kind.in_(sorted(kinds)))
+    return [_recorded(row) for row in connection.execute(query.order_by(events.c.seq).limit(limit))]
+
+
+def before(
+    connection: Connection, seq: int | None, limit: int, key: str | None = None, kind: str | None = None
+) -> list[Recorded]:
+    """Events before a number, or all, newest first."""
+    query = select(events).order_by(events.c.seq.desc()).limit(limit)
+    if seq is not None:
+        query = query.where(events.c.seq < seq)
     if key is not None:
         query = query.where(events.c.key == key)
     if kind is not None:

@@ -1,0 +1,104 @@
+"""What was applied when: revisions of the spec repository with their plans, and what they did to one resource."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reconciler.access import Caller, missing
+from reconciler.errors import NotFound, SteersmanError
+from reconciler.installation import Installation
+from reconciler.model.event import Recorded
+from reconciler.store import events
+
+_APPLIED = "revision-applied"
+_LOOKED = 200
+_MOST_ACTIONS = 200
+
+
+async def applied(
+    installation: Installation, caller: Caller, before: int | None, limit: int
+) -> dict[str, Any]:
+    """Revisions that were applied, newest first, each with the commit's facts and how much it did.
+
+    `next` is the number to give as `before`. Who sees a part sees the revisions that did something to that.
+    """
+    found = await installation.database.read(lambda c: events.before(c, before, limit + 1, kind=_APPLIED))
+    items = []
+    for event in found[:limit]:
+        actions = _seen(caller, event)
+        if actions or caller.sees_all:
+            items.append(await _told(installation, event) | {"counts": _counts(actions)})
+    return {"items": items, "next": found[limit - 1].seq if len(found) > limit else None}
+
+
+async def of_revision(installation: Installation, caller: Caller, revision: str) -> dict[str, Any]:
+    """One commit: its facts, and the plans with which it was applied, as far as the caller sees them.
+
+    At most 200 actions; `total` says how many there are. NotFound for what is no commit of the repository.
+    """
+    commit = await installation.source.resolve(revision)
+    found = await installation.database.read(lambda c: events.before(c, None, _LOOKED, kind=_APPLIED))
+    found = [event for event in found if event.event.revision == (commit or revision)]
+    if not found and (commit is None or not caller.sees_all):
+        raise NotFound("NoSuchRevision", f"the spec repository has no commit {revision!r}")
+    actions = [action for event in found for action in _seen(caller, event)]
+    if not actions and not caller.sees_all:
+        raise NotFound("NoSuchRevision", f"the spec repository has no commit {revision!r}")
+    facts = await _facts(installation, commit or revision)
+    return facts | {
+        "revision": commit or revision,
+        "applied": [event.at.isoformat() for event in found],
+        "actions": actions[:_MOST_ACTIONS],
+        "total": len(actions),
+        "counts": _counts(actions),
+    }
+
+
+async def of_key(installation: Installation, caller: Caller, key: str, most: int) -> list[dict[str, Any]]:
+    """The newest revisions that did something to a resource, and what; of the 200 that were applied last."""
+    if not caller.sees(key):
+        raise missing(key)
+    found = await installation.database.read(lambda c: events.before(c, None, _LOOKED, kind=_APPLIED))
+    items = []
+    for event in found:
+        done = [action for action in event.event.body.get("actions") or () if action["key"] == key]
+        if done:
+            items.append(await _told(installation, event) | {"action": done[0]})
+        if len(items) >= most:
+            break
+    return items
+
+
+async def _told(installation: Installation, event: Recorded) -> dict[str, Any]:
+    revision = event.event.revision or ""
+    return await _facts(installation, revision) | {
+        "seq": event.seq,
+        "at": event.at.isoformat(),
+        "revision": revision,
+    }
+
+
+async def _facts(installation: Installation, commit: str) -> dict[str, Any]:
+    """What Git says of a commit; nothing of one that is gone from the repository."""
+    try:
+        facts = await installation.source.facts(commit)
+    except SteersmanError:  # the repository is out of reach; what was applied is known all the same
+        facts = None
+    if facts is None:
+        return {"subject": "", "author": "", "committed_at": None}
+    return {
+        "subject": facts.subject,
+        "author": facts.author_name,
+        "committed_at": facts.committer_date.isoformat(),
+    }
+
+
+def _seen(caller: Caller, event: Recorded) -> Sequence[Mapping[str, Any]]:
+    actions = event.event.body.get("actions") or ()
+    return actions if caller.sees_all else [action for action in actions if caller.sees(action["key"])]
+
+
+def _counts(actions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return dict(Counter(action["action"] for action in actions))
