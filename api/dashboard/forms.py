@@ -14,6 +14,8 @@ _LONGEST = 20_000
 async def read(request: Request[Any, Any, Any]) -> Mapping[str, str]:
     """Field → text; of a field that comes twice, the last. 400 for what is no form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not kind and request.headers.get("content-length", "0") == "0":
+        return {}
     if kind != "application/x-www-form-urlencoded":
         raise ClientException(detail="send a form (application/x-www-form-urlencoded)")
     given = {name: str(text) for name, text in (await request.form()).multi_items()}

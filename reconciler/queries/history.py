@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from reconciler.access import Caller, missing
 from reconciler.errors import NotFound, SteersmanError
 from reconciler.installation import Installation
-from reconciler.model.event import Recorded
 from reconciler.store import events
+from reconciler.store.events import Applied, Brief
 
-_APPLIED = "revision-applied"
 _LOOKED = 200
 _MOST_ACTIONS = 200
 
@@ -24,7 +23,7 @@ async def applied(
 
     `next` is the number to give as `before`. Who sees a part sees the revisions that did something to that.
     """
-    found = await installation.database.read(lambda c: events.before(c, before, limit + 1, kind=_APPLIED))
+    found = await installation.database.read(lambda c: events.applied(c, before, limit + 1))
     items = []
     for event in found[:limit]:
         actions = _seen(caller, event)
@@ -39,8 +38,7 @@ async def of_revision(installation: Installation, caller: Caller, revision: str)
     At most 200 actions; `total` says how many there are. NotFound for what is no commit of the repository.
     """
     commit = await installation.source.resolve(revision)
-    found = await installation.database.read(lambda c: events.before(c, None, _LOOKED, kind=_APPLIED))
-    found = [event for event in found if event.event.revision == (commit or revision)]
+    found = await installation.database.read(lambda c: events.applied(c, None, _LOOKED, commit or revision))
     if not found and (commit is None or not caller.sees_all):
         raise NotFound("NoSuchRevision", f"the spec repository has no commit {revision!r}")
     actions = [action for event in found for action in _seen(caller, event)]
@@ -50,7 +48,7 @@ async def of_revision(installation: Installation, caller: Caller, revision: str)
     return facts | {
         "revision": commit or revision,
         "applied": [event.at.isoformat() for event in found],
-        "actions": actions[:_MOST_ACTIONS],
+        "actions": [action.to_dict() for action in actions[:_MOST_ACTIONS]],
         "total": len(actions),
         "counts": _counts(actions),
     }
@@ -60,24 +58,20 @@ async def of_key(installation: Installation, caller: Caller, key: str, most: int
     """The newest revisions that did something to a resource, and what; of the 200 that were applied last."""
     if not caller.sees(key):
         raise missing(key)
-    found = await installation.database.read(lambda c: events.before(c, None, _LOOKED, kind=_APPLIED))
-    items = []
+    found = await installation.database.read(lambda c: events.applied(c, None, _LOOKED))
+    items: list[dict[str, Any]] = []
     for event in found:
-        done = [action for action in event.event.body.get("actions") or () if action["key"] == key]
+        done = [action for action in event.actions if action.key == key]
         if done:
-            items.append(await _told(installation, event) | {"action": done[0]})
+            items.append(await _told(installation, event) | {"action": done[0].to_dict()})
         if len(items) >= most:
             break
     return items
 
 
-async def _told(installation: Installation, event: Recorded) -> dict[str, Any]:
-    revision = event.event.revision or ""
-    return await _facts(installation, revision) | {
-        "seq": event.seq,
-        "at": event.at.isoformat(),
-        "revision": revision,
-    }
+async def _told(installation: Installation, event: Applied) -> dict[str, Any]:
+    facts = await _facts(installation, event.revision)
+    return facts | {"seq": event.seq, "at": event.at.isoformat(), "revision": event.revision}
 
 
 async def _facts(installation: Installation, commit: str) -> dict[str, Any]:
@@ -95,10 +89,9 @@ async def _facts(installation: Installation, commit: str) -> dict[str, Any]:
     }
 
 
-def _seen(caller: Caller, event: Recorded) -> Sequence[Mapping[str, Any]]:
-    actions = event.event.body.get("actions") or ()
-    return actions if caller.sees_all else [action for action in actions if caller.sees(action["key"])]
+def _seen(caller: Caller, event: Applied) -> Sequence[Brief]:
+    return event.actions if caller.sees_all else [each for each in event.actions if caller.sees(each.key)]
 
 
-def _counts(actions: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    return dict(Counter(action["action"] for action in actions))
+def _counts(actions: Sequence[Brief]) -> dict[str, int]:
+    return dict(Counter(action.action for action in actions))

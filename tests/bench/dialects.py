@@ -36,7 +36,7 @@ _EACH = 100
 _TURNS = 9
 _HEADER = "apiVersion: steersman/v1\nkind: "
 _USERS = "---\n".join(f"{_HEADER}User\nmetadata: {{name: {name}}}\nspec: {{}}\n" for name in _PEOPLE)
-_MANIFEST = "image: host\ntasks:\n- first: |\n    {script}\n"
+MANIFEST = "image: host\ntasks:\n- first: |\n    {script}\n"
 _BARE = """
 import sys
 import uvicorn
@@ -124,7 +124,7 @@ def _anew(address: str, token: str) -> float:
 
 async def _fill(data: Path) -> None:
     """Jobs of jo that wait for a start."""
-    specification = work(parse(_MANIFEST.format(script="true")), job=JobFacts("jo"))
+    specification = work(parse(MANIFEST.format(script="true")), job=JobFacts("jo"))
     new = NewJob(
         key=manifest_key("jo"),
         specification=specification | {"concurrency": "allow", "note": None, "tags": []},
@@ -221,7 +221,7 @@ def measure_submit(folder: Path) -> list[Row]:
             headers = {"Authorization": f"token {_token(client, 'jo')}"}
             for turn in range(_TURNS):
                 marker = out / str(turn)
-                text = _MANIFEST.format(script=f"echo x > {marker}")
+                text = MANIFEST.format(script=f"echo x > {marker}")
                 time.sleep(0.5)
                 begin = time.perf_counter()
                 client.post("/api/jobs", json={"manifest": text}, headers=headers).raise_for_status()
@@ -278,7 +278,7 @@ def measure_many(folder: Path) -> list[Row]:
 async def _submit_all(url: str, tokens: dict[str, str]) -> None:
     """Each submitter's all at once, the submitters one after the other."""
     limits = httpx.Limits(max_connections=_CONNECTIONS)
-    body = {"manifest": _MANIFEST.format(script="sleep 0.1")}
+    body = {"manifest": MANIFEST.format(script="sleep 0.1")}
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as client:
         for token in tokens.values():
             headers = {"Authorization": f"token {token}"}

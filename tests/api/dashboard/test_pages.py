@@ -1,0 +1,371 @@
+"""Every page and form of the dashboard: who gets it, what it says to programs that do not behave, how heavy it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+from api.dashboard import routes
+from tests.support import PROJECT, Process, SpecRepository, process
+
+PEOPLE = """\
+apiVersion: steersman/v1
+kind: User
+metadata: {name: reader}
+spec: {}
+---
+apiVersion: steersman/v1
+kind: User
+metadata: {name: foreign}
+spec: {}
+---
+apiVersion: steersman/v1
+kind: RoleBinding
+metadata: {name: readers, project: shop}
+spec: {role: read, subjects: [{kind: User, name: reader}]}
+---
+apiVersion: steersman/v1
+kind: RoleBinding
+metadata: {name: elsewhere, project: tools}
+spec: {role: owner, subjects: [{kind: User, name: foreign}]}
+---
+apiVersion: steersman/v1
+kind: Project
+metadata: {name: tools}
+spec: {}
+"""
+BUILD = """\
+apiVersion: steersman/v1
+kind: Build
+metadata: {name: "ok", project: shop}
+spec:
+  inputs: [{id: where, default: "<b>here</b>"}]
+  tasks: [{name: main, run: "echo '<script>alert(1)</script>'"}]
+"""
+PIPELINE = """\
+apiVersion: steersman/v1
+kind: Pipeline
+metadata: {name: way, project: shop}
+spec: {}
+"""
+WHO = ("nobody", "foreign", "reader", "admin")
+TABLE = {
+    "/ui/search": "303 200 200 200",
+    "/ui/projects": "303 200 200 200",
+    "/ui/projects/{name:str}": "303 404 200 200",
+    "/ui/resources": "303 200 200 200",
+    "/ui/resources/{key:path}": "303 404 200 200",
+    "/ui/releases": "303 200 200 200",
+    "/ui/approvals": "303 200 200 200",
+    "/ui/calendar": "303 200 200 200",
+    "/ui/changes": "303 200 200 200",
+    "/ui/changes/{revision:str}": "303 200 200 200",
+    "/ui/plan": "303 200 200 200",
+    "/ui/executors": "303 200 200 200",
+    "/ui/events": "303 200 200 200",
+    "/ui/tokens": "303 200 200 200",
+    "/ui/jobs": "303 200 200 200",
+    "/ui/jobs/{number:int}": "303 404 200 200",
+    "/ui/pipelines": "303 200 200 200",
+    "/ui/docs": "200 200 200 200",
+    "/ui/docs/{name:str}": "404 404 404 404",
+    "/ui/sign-in": "200 200 200 200",
+    "/ui/assets/{digest:str}/{name:str}": "404 404 404 404",
+    "/ui/live": "303 200 200 200",
+}
+SAMPLES = {"name:str": "shop", "key:path": "Build/shop/_/ok", "number:int": "1", "digest:str": "x"}
+
+
+class World:
+    """The daemon, and a client for each sort of person, with the cookie of a browser."""
+
+    def __init__(self, running: Process, repo: SpecRepository) -> None:
+        self.running = running
+        self.repo = repo
+        self.secrets: dict[str, str] = {"admin": running.token}
+
+    def browser(self, who: str) -> httpx.Client:
+        """A browser that is signed in, or not."""
+        cookies = {"X-Escape-Token": self.secrets[who]} if who != "nobody" else {}
+        headers = {"Accept": "text/html", "Origin": self.running.url}
+        return httpx.Client(base_url=self.running.url, cookies=cookies, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One finished job, in a project that one of them sees."""
+    folder = tmp_path_factory.mktemp("pages")
+    repo = SpecRepository(folder / "specs")
+    repo.commit(
+        {"p.yaml": PROJECT, "people.yaml": PEOPLE, "b.yaml": BUILD, "w.yaml": PIPELINE}, "<script>x</script>"
+    )
+    with process(repo.path, folder / "data", STEERSMAN_ALLOW_UNSANDBOXED="1") as running:
+        with running.client() as client:
+            head = repo.head()
+            running.wait_for(
+                lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
+            )
+            assert client.post("/reconciler/trigger", json={"key": "Build/shop/_/ok"}).status_code == 202
+            running.job(1, "passed")
+            found = World(running, repo)
+            for name in ("reader", "foreign"):
+                wish = {"name": "t", "level": "owner", "subject": f"User/{name}"}
+                made = client.post("/reconciler/tokens", json=wish)
+                found.secrets[name] = made.raise_for_status().json()["token"]
+        yield found
+
+
+def address(world: World, path: str) -> str:
+    """A route with its parameters filled in."""
+    known = SAMPLES | {"revision:str": world.repo.head()}
+    return re.sub(r"\{([^}]+)\}", lambda found: known[found[1]], path)
+
+
+def paths(method: str) -> set[str]:
+    """Of all routes of this method below /ui."""
+    return {
+        path if path.startswith("/") else f"/{path}"
+        for handler in routes.HANDLERS
+        if method in handler.http_methods
+        for path in handler.paths
+        if path != "/"
+    }
+
+
+def test_every_page_is_in_the_table() -> None:
+    """But those of runs, which have tests of their own."""
+    assert {path for path in paths("GET") if not path.startswith("/ui/pipelines/")} == TABLE.keys()
+
+
+@pytest.mark.parametrize("path", TABLE)
+def test_who_gets_a_page(world: World, path: str) -> None:
+    """Who is not signed in is sent to do so; what one has no role on is not there."""
+    found = []
+    for who in WHO:
+        with world.browser(who) as browser, browser.stream("GET", address(world, path)) as answer:
+            found.append(answer.status_code)
+            if answer.headers["content-type"].startswith("text/html"):
+                answer.read()
+                check(answer)
+            if who == "nobody" and answer.status_code == 303:
+                assert answer.headers["location"].startswith("/ui/sign-in?to=%2Fui")
+    assert " ".join(map(str, found)) == TABLE[path]
+
+
+class Seen(HTMLParser):
+    """What of a page could run or be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inline: list[str] = []
+        self.fetched: list[str] = []
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.inside = tag
+        self.inline += [name for name in given if name.startswith("on") or name == "style"]
+        for name in ("src", "href", "action", "formaction"):
+            if given.get(name):
+                self.fetched.append(str(given[name]))
+
+    def handle_data(self, data: str) -> None:
+        if self.inside in ("script", "style") and data.strip():
+            self.inline.append(data)
+
+
+def check(answer: httpx.Response) -> None:
+    """Small, with a strict policy, and nothing in it that comes from elsewhere or runs."""
+    assert len(answer.content) < 200_000
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    seen = Seen()
+    seen.feed(answer.text)
+    assert seen.inline == []
+    assert [each for each in seen.fetched if not each.startswith(("/", "#", "data:", "?"))] == []
+    assert "<script>alert" not in answer.text
+    assert "<script>x" not in answer.text
+    assert "<b>here" not in answer.text
+
+
+def test_what_was_declared_is_shown_as_text(world: World) -> None:
+    """Whatever it is made of."""
+    with world.browser("admin") as browser:
+        assert "&lt;script&gt;alert(1)" in browser.get("/ui/resources/Build/shop/_/ok").text
+        assert "&lt;b&gt;here" in browser.get("/ui/resources/Build/shop/_/ok").text
+        assert "&lt;script&gt;x" in browser.get("/ui/changes").text
+
+
+@pytest.mark.parametrize("path", sorted(paths("POST")))
+def test_a_form_counts_only_from_a_page_of_this_server(world: World, path: str) -> None:
+    """Nobody's form elsewhere is taken: not with the cookie that the browser sends along, and not without one."""
+    target = re.sub(r"\{[^}]+\}", "1", path)
+    for origin in ("https://evil.example", "null", None):
+        headers = {} if origin is None else {"Origin": origin}
+        with world.browser("admin") as browser:
+            del browser.headers["Origin"]
+            answer = browser.post(target, data={"token": world.running.token}, headers=headers)
+            assert answer.status_code == 403, (origin, answer.text)
+            assert "set-cookie" not in answer.headers
+    with world.browser("nobody") as browser:
+        answer = browser.post(target, data={"x": "y"})
+        assert answer.status_code in (401, 403, 303), answer.text
+
+
+@pytest.mark.parametrize("path", sorted(paths("POST")))
+def test_what_is_no_form_is_refused(world: World, path: str) -> None:
+    """400, in a page; but what takes nothing does not look at it."""
+    target = re.sub(r"\{[^}]+\}", "1", path)
+    with world.browser("admin") as browser:
+        for content, kind in ((b"{}", "application/json"), (b"a=%00", "application/x-www-form-urlencoded")):
+            answer = browser.post(target, content=content, headers={"Content-Type": kind})
+            expected = (404, 409) if "{" in path else (400,)
+            if path == "/ui/sign-out":
+                assert answer.status_code == 303
+                browser.cookies.set("X-Escape-Token", world.running.token)
+            else:
+                assert answer.status_code in expected, (answer.status_code, answer.text)
+                check(answer)
+
+
+def test_in_and_out_by_a_token(world: World) -> None:
+    """A wrong one is told, and where one wanted to go is kept; nobody is sent to another server."""
+    with world.browser("nobody") as browser:
+        page = browser.get("/ui/jobs?state=failed")
+        assert page.headers["location"] == "/ui/sign-in?to=%2Fui%2Fjobs%3Fstate%3Dfailed"
+        wrong = browser.post("/ui/sign-in", data={"token": "stm_wrong", "to": "/ui/jobs?state=failed"})
+        assert wrong.status_code == 403
+        assert 'value="/ui/jobs?state=failed"' in wrong.text
+        assert "set-cookie" not in wrong.headers
+        for to in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"):
+            answer = browser.post("/ui/sign-in", data={"token": world.running.token, "to": to})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        answer = browser.post(
+            "/ui/sign-in", data={"token": f" {world.running.token}\n", "to": "/ui/jobs?state=failed"}
+        )
+        assert answer.headers["location"] == "/ui/jobs?state=failed"
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert browser.get("/").status_code == 200
+        assert browser.post("/ui/sign-out").status_code == 303
+        assert browser.get("/").headers["location"] == "/ui/sign-in?to=%2F"
+    with world.running.client() as client:  # a token from elsewhere goes on
+        assert client.get("/reconciler/whoami").status_code == 200
+
+
+def test_programs_get_one_line_of_the_home(world: World) -> None:
+    """Escape's Home (6.6): text, with or without a token."""
+    answer = httpx.get(world.running.url)
+    assert answer.status_code == 200
+    assert answer.text.startswith("Steersman ")
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_a_refused_form_keeps_what_was_written(world: World) -> None:
+    """And says what is wrong."""
+    with world.browser("admin") as browser:
+        answer = browser.post(
+            "/ui/tokens", data={"name": "my <laptop>", "days": "ninety", "level": "write", "project": "shop"}
+        )
+        assert answer.status_code == 422
+        assert "days is a whole number" in answer.text
+        assert 'value="my &lt;laptop&gt;"' in answer.text
+        assert "<option selected>write" in answer.text
+        assert 'name="project" value="shop"' in answer.text
+        answer = browser.post("/ui/trigger", data={"key": "Build/shop/_/ok", "input:nothing": "there"})
+        assert answer.status_code == 422
+        assert "nothing" in answer.text
+        answer = browser.post(
+            "/ui/approvals", data={"request": "77", "decision": "approved", "comment": "yes"}
+        )
+        assert answer.status_code == 404
+        assert "there is no request 77" in answer.text
+
+
+def test_what_may_not_be_done_is_refused(world: World) -> None:
+    """403 with a sentence; what is not there for somebody is 404."""
+    with world.browser("reader") as browser:
+        page = browser.get("/ui/resources/Build/shop/_/ok").text
+        assert "You may not start it" in page
+        assert "<h2>Start it</h2>" not in page
+        answer = browser.post("/ui/trigger", data={"key": "Build/shop/_/ok"})
+        assert answer.status_code == 403
+        assert browser.post("/ui/sync", data={}).status_code == 403
+    with world.browser("foreign") as browser:
+        assert browser.post("/ui/trigger", data={"key": "Build/shop/_/ok"}).status_code == 404
+        assert "shop" not in browser.get("/ui/projects").text
+        assert "Build/shop" not in browser.get("/").text
+
+
+def test_a_token_is_made_shown_once_and_revoked(world: World) -> None:
+    """By a form each."""
+    with world.browser("admin") as browser:
+        answer = browser.post("/ui/tokens", data={"name": "laptop", "days": "1", "level": "read"})
+        assert answer.status_code == 201
+        (secret,) = set(re.findall(r"stm_[\w-]+", answer.text))
+        assert secret not in browser.get("/ui/tokens").text
+        other = httpx.Client(base_url=world.running.url, headers={"Authorization": f"Bearer {secret}"})
+        with other:
+            mine = other.get("/reconciler/whoami").json()["token"]
+            assert browser.post(f"/ui/tokens/{mine}/revoke").status_code == 303
+            assert other.get("/reconciler/whoami").status_code == 401
+
+
+def test_search_goes_straight_to_the_only_thing(world: World) -> None:
+    """To a job by its number, too."""
+    with world.browser("admin") as browser:
+        assert browser.get("/ui/search?q=%231").headers["location"] == "/ui/jobs/1"
+        assert browser.get("/ui/search?q=ld/shop/_/OK").headers["location"] == "/ui/resources/Build/shop/_/ok"
+        assert "Build/shop/_/ok" in browser.get("/ui/search?q=shop").text
+        assert "No resource has this" in browser.get("/ui/search?q=nowhere").text
+
+
+def test_a_plan_of_a_branch_is_readable(world: World) -> None:
+    """What would change, and errors with their places."""
+    world.repo.git("checkout", "-q", "-b", "other")
+    world.repo.commit(
+        {"b.yaml": BUILD.replace("echo", "printf"), "bad.yaml": BUILD.replace("spec:", "spce:")}
+    )
+    world.repo.git("checkout", "-q", "main")
+    with world.browser("admin") as browser:
+        page = browser.get("/ui/plan?ref=other")
+        assert page.status_code == 200
+        assert "bad.yaml:" in page.text
+        check(page)
+        answer = browser.get("/ui/plan?ref=nowhere")
+        assert answer.status_code == 404
+        assert "no branch, tag or commit" in answer.text
+        assert 'value="nowhere"' in answer.text
+
+
+def test_assets_are_kept_for_good_by_their_content(world: World) -> None:
+    """And never by another name."""
+    with world.browser("nobody") as browser:
+        page = browser.get("/ui/sign-in").text
+        found = set(re.findall(r"/ui/assets/[0-9a-f]{16}/[\w.-]+", page))
+        assert found
+        for each in found:
+            answer = browser.get(each)
+            assert answer.status_code == 200
+            assert "immutable" in answer.headers["cache-control"]
+            assert (
+                "immutable"
+                not in browser.get(re.sub("[0-9a-f]{16}", "0" * 16, each)).headers["cache-control"]
+            )
+        assert browser.get("/ui/assets/x/..%2Fshell.py").status_code == 404
+
+
+def test_colours_are_chosen_for_a_browser(world: World) -> None:
+    """In a cookie, so that no page flashes."""
+    with world.browser("admin") as browser:
+        answer = browser.post("/ui/scheme", data={"scheme": "dark", "to": "/ui/jobs"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/jobs")
+        assert 'data-theme="dark"' in browser.get("/").text
+        browser.post("/ui/scheme", data={"scheme": "x"})
+        assert "data-theme" not in browser.get("/").text
