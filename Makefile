@@ -7,7 +7,7 @@ PORT ?= 8080
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 STAMP := $(VENV)/.installed
 
-.PHONY: install run demo examples test lint bench sweep wheel clean
+.PHONY: install run demo examples docs test lint bench screenshots sweep wheel clean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ examples: install
 	  $(BIN)/steersman plan --path $$folder/specs --offline > $$folder/plan.txt || test $$? = 2 || exit 1; \
 	done
 
+# Pages that are made from the code: kinds, settings, command line.
+docs: install
+	$(BIN)/python -m api.docs.reference
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -44,6 +48,10 @@ test: install lint
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+# A picture of each page of the dashboard, in the folder pictures; needs Debian's chromium.
+screenshots: install
+	$(BIN)/python -m tests.browser.pictures --overview api/docs/overview.png
 
 # Kills the daemon before and after each commit, spawn and rename there is: half an hour on two cores.
 sweep: install

@@ -41,7 +41,7 @@ from reconciler.loop import Loop
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
-from reconciler.passes import deployments, dispatch, gate, routes, wanted
+from reconciler.passes import deployments, dispatch, gate, notifications, routes, wanted
 from reconciler.passes import jobs as job_passes
 from reconciler.passes.authority import refusal
 from reconciler.sealing import Keys, SealingError
@@ -238,6 +238,7 @@ class Daemon:
 
     async def _start(self) -> None:
         installation = self.installation
+        installation.database.subscribe(partial(notifications.heard, installation))
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         self._tasks.append(asyncio.create_task(installation.runs.guard(), name="disk"))
         places = dispatch.places_of(installation)
@@ -253,6 +254,7 @@ class Daemon:
             job_passes.LIMITS,
             "dispatch",
             "deliveries",
+            notifications.ALL,
             "pipelines",
             "requests",
             "retention",

@@ -55,6 +55,7 @@ class Installation:
     `authority`: who may do what, and the resources it was made of;
     `configurations`: project configurations by tree, those read last;
     `asking`: places for other servers that are asked about requests for approval;
+    `mailing`: places for mails of Notifications, which are sent in threads;
     `gate`: what is declared about holding deploys, the resources it was made of, and calendars seen with it;
     `listed`: the files of the specification repository at the revision that was looked at last;
     `looked`: what the last look at each Repository found;
@@ -94,6 +95,7 @@ class Installation:
     configurations: dict[str, Any] = field(default_factory=dict)
     looked: dict[str, Looked] = field(default_factory=dict)
     asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16))
+    mailing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     gate: tuple[Mapping[str, Resource], Rules, Calendars] | None = None
     listed: tuple[str, Sequence[Entry]] | None = None
     dropping: set[str] = field(default_factory=set)

@@ -124,14 +124,14 @@ class Settings(BaseSettings):
     database: str | None = Field(
         default=None, description="postgresql://… instead of SQLite in the data directory"
     )
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     external_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^/?#\s]+$",
         description="address of this server for people, scripts and links; else http://HOST:PORT",
     )
-    timezone: str = "UTC"
+    timezone: str = Field(default="UTC", description="of schedules that name none, and of scripts")
     admin_token: SecretStr | None = Field(
         default=None, description="the administrator's token, instead of a random one"
     )
@@ -150,7 +150,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="by dialect, the subject (`User/alice`) that requests without credentials act as",
     )
-    log_format: str = Field(default="auto", pattern="^(auto|console|json)$")
+    log_format: str = Field(
+        default="auto",
+        pattern="^(auto|console|json)$",
+        description="console, json, or auto: by whether it is a terminal",
+    )
 
     # writing to the source
     write_mode: WriteMode = Field(

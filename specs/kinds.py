@@ -20,6 +20,7 @@ from specs import (
     environment,
     executor,
     freeze,
+    notification,
     pipeline,
     product,
     project,
@@ -178,6 +179,10 @@ KINDS: dict[str, Kind] = {
             check=pipeline.check, references=pipeline.named_elsewhere, beside=pipeline.beside,
         ),
         Kind("Freeze", freeze.Freeze, check=freeze.check, references=freeze.named_elsewhere),
+        Kind(
+            "Notification", notification.Notification,
+            check=notification.check, references=notification.named_elsewhere,
+        ),
         Kind("Executor", executor.Executor, check=executor.check),
     )
 }  # fmt: skip

@@ -42,6 +42,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "Deployment": ("project", "environment"),
     "Pipeline": ("project",),
     "Freeze": ("project?",),
+    "Notification": ("project?",),
     "Application": (),
     "ApprovalRuleset": (),
     "Product": (),

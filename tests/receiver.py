@@ -20,9 +20,12 @@ from cryptography.x509.oid import NameOID
 
 
 class Receiver:
-    """Keeps what is posted to it; answers with what `before(path)` gives, or else `status`, and `body`."""
+    """Keeps what is posted to it; answers with what `before(path)` gives, or else `status`, and `body`.
 
-    def __init__(self) -> None:
+    `port`: where another one has been, which may be back.
+    """
+
+    def __init__(self, port: int = 0) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.paths: list[str] = []
         self.status = 200
@@ -47,8 +50,9 @@ class Receiver:
             def log_message(self, format: str, *args: Any) -> None:
                 """Nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}/hook"
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()

@@ -11,11 +11,12 @@ from litestar.params import Parameter
 
 from api.auth import whoever
 from api.dashboard import forms
+from api.dashboard.run_view import listed
 from api.dashboard.shell import PAGE, SIGN_IN, away, page, path_of
 from reconciler.access import Caller
 from reconciler.commands import sync
 from reconciler.installation import Installation
-from reconciler.queries import gate, jobs, resources, schedules, status
+from reconciler.queries import gate, jobs, pipelines, resources, schedules, status, why
 
 _FEW = 8
 _PATIENCE = 20.0  # seconds; the page then shows how far it is
@@ -42,11 +43,15 @@ async def _overview(installation: Installation, caller: Caller) -> dict[str, Any
         for word in _CONCERNS
         for item in resources.find(installation, caller, resources.Filter(health=word), _FEW, None)["items"]
     ]
+    for item in concerns[:_FEW]:
+        causes = (await why.why(installation, caller, item["key"]))["causes"]
+        item["why"] = causes[0]["message"] if causes else ""
     freezes = await gate.freezes(installation, caller)
     return {
         "status": found,
         "health": await status.health(installation),
         "concerns": concerns[:_FEW],
+        "asking": [listed(run) for run in await pipelines.asking(installation, caller)],
         "approvals": await gate.open_approvals(installation, caller),
         "freezes": [freeze for freeze in freezes if freeze["active"]],
         "running": (await _page(installation, caller, "executing"))["items"],

@@ -11,13 +11,14 @@ from litestar.params import Parameter
 
 from api import problems
 from api.dashboard import forms
+from api.dashboard.run_view import listed
 from api.dashboard.shell import PAGE, away, page
 from reconciler.access import Caller
 from reconciler.commands import gate as commands
 from reconciler.commands.gate import Said
 from reconciler.errors import Refused, SteersmanError
 from reconciler.installation import Installation
-from reconciler.queries import gate, releases
+from reconciler.queries import gate, pipelines, releases
 
 _PAGE = 50
 _MOST = 100
@@ -103,6 +104,7 @@ async def _shown(
         left=len(found) - _MOST,
         everything=everything,
         freezes=(await gate.freezes(installation, caller))[:_MOST],
+        asking=[listed(run) for run in await pipelines.asking(installation, caller)][:_MOST],
         passes=(await gate.passes(installation, caller))[:20],
         given=given,
         wrong=wrong,

@@ -6,16 +6,19 @@ stand in the page (`security.md`); the scheme that a reader has chosen is a cook
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
+import yaml
 from litestar import Request, Response
 
 from api import problems
@@ -67,6 +70,8 @@ WAYS: tuple[tuple[str, str], ...] = (
     ("/ui/docs", "Docs"),
 )
 """The ways that stand on every page."""
+
+_MOST_LINES = 60
 
 _TONES = {
     "good": "passed ok healthy synced approved active success applied delivered",
@@ -150,6 +155,7 @@ def templates() -> Environment:
         "commit": lambda revision: revision[:10],
         "path_of": path_of,
         "words": _words,
+        "difference": difference,
         "json": lambda value: msgspec.json.format(msgspec.json.encode(value), indent=2).decode(),
     }
     made.globals |= {"asset": assets.address, "query": _query}
@@ -195,6 +201,38 @@ def between(begin: str | None, end: str | None, now: datetime) -> float | None:
         return None
     until = datetime.fromisoformat(end) if end is not None else now
     return max(0.0, (until - datetime.fromisoformat(begin)).total_seconds())
+
+
+def difference(change: Mapping[str, Any] | Any) -> list[tuple[str, str]]:
+    """(class, line) of what becomes of a field: of long values only the lines that differ, with one around."""
+    told = (
+        change
+        if isinstance(change, Mapping)
+        else {"field": change.field, "old": change.old, "new": change.new}
+    )
+    old, new = (_lines(told[name]) for name in ("old", "new"))
+    if len(old) <= 1 and len(new) <= 1:
+        return [
+            (mark, f"{sign} {told['field']}: {lines[0]}")
+            for mark, sign, lines in (("minus", "-", old), ("plus", "+", new))
+            if lines
+        ]
+    marks = {"-": "minus", "+": "plus", "@": "head"}
+    shown = [("head", f"  {told['field']}:")]
+    lines = islice(difflib.unified_diff(old, new, n=1, lineterm=""), 2, 2 + _MOST_LINES)
+    return shown + [
+        (marks.get(line[0], ""), "  …" if line[0] == "@" else f"{line[0]}   {line[1:]}") for line in lines
+    ]
+
+
+def _lines(value: Any) -> list[str]:
+    """As YAML; of what is not there, nothing."""
+    if value is None:
+        return []
+    text: str = yaml.safe_dump(
+        msgspec.to_builtins(value), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+    return [line[:400] for line in text.removesuffix("...\n").splitlines()]
 
 
 def _iso(at: datetime | str) -> str:

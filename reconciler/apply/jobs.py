@@ -125,6 +125,12 @@ def cancel(write: Write, job: Job, reason: Reason) -> bool:
     return changed
 
 
+def _act(job: Job) -> dict[str, Any]:
+    """What an execution has done, and with which version; nothing of any other job."""
+    stages = next((task.policy["stages"] for task in job.tasks if "stages" in task.policy), None)
+    return {} if stages is None else {"type": stages["type"], "version": stages.get("version") or None}
+
+
 def _announce(write: Write, job: Job, state: State) -> None:
     """What was asked to be sent when it ends like this; once, also when somebody has it tried again."""
     asked = (job.specification.get("manifest") or {}).get("triggers") or ()
@@ -162,8 +168,8 @@ def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
         done = rows.move(write.connection, move.entity, move.id, move.state, move.reason, write.now, **more)
         moved |= done and move.entity == "job"
         if move.entity == "job" and move.state.finished:
-            body = {"number": job.number, "state": move.state.value, "reason": move.reason}
-            write.record("job-finished", job.key, body)
+            body = {"number": job.number, "state": move.state.value, "reason": move.reason, "ref": job.ref}
+            write.record("job-finished", job.key, body | _act(job))
             if job.held:
                 executions.given_up(write, job, move.reason)
             _announce(write, job, move.state)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.apply import deployments as deployment_apply
-from reconciler.apply import products, reviews
+from reconciler.apply import notifications, products, reviews
 from reconciler.controllers import gate
 from reconciler.controllers.builds import TROUBLE, looks
 from reconciler.controllers.planner import CONTROLLED, Outcome
@@ -51,6 +51,7 @@ async def carry_out(
         stored = rows.save(write.connection, upserts, write.version)
         products.note(write, before, stored, outcome.removals, told, installation.numbering)
         reviews.note(write, before, stored, outcome.removals, told)
+        notifications.follow(write, stored, outcome.removals)
         for resource in stored:
             _forget_timers(write, before.get(resource.key), resource)
         _bury(write, before, set(outcome.removals) - installation.dropping)
@@ -166,5 +167,7 @@ def _woken_by(kind: str, key: str) -> Iterator[str]:
         yield f"environment/{key.partition('/')[2]}"
     if kind in gate.KINDS or kind in AUTHORITY:
         yield GATE
+    if kind in notifications.KINDS:
+        yield notifications.ALL
     if kind in AUTHORITY:
         yield REQUESTS  # rules that all of a team decide look at who is in it

@@ -36,6 +36,7 @@ ORDER = (
     "Secret",
     "Repository",
     "Freeze",
+    "Notification",
     "Build",
     "Deployment",
     "Pipeline",

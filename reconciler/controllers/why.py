@@ -11,8 +11,8 @@ from reconciler.controllers.places import Cause as Wait
 from reconciler.model.job import Job, State, Task
 from reconciler.model.resource import Resource
 
-_NO_CAUSE = frozenset({"Warning", "Held"})
-"""A warning stops nothing, and what is held says so itself, cause by cause."""
+_NO_CAUSE = frozenset({"Warning", "Held", "Delivered"})
+"""A warning stops nothing, nor does what has been delivered; what is held says so itself, cause by cause."""
 
 
 @dataclass(frozen=True, slots=True)

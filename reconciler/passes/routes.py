@@ -15,6 +15,7 @@ from reconciler.passes import (
     dispatch,
     gate,
     jobs,
+    notifications,
     pipeline_calls,
     pipelines,
     repositories,
@@ -48,7 +49,7 @@ async def _resync(installation: Installation) -> datetime:
     read_queue_whole(installation)
     await deployments.wake_all(installation)
     await requests.wake_all(installation)
-    for name in ("source", "jobs", deliveries.NAME, gate.NAME, pipelines.ALL):
+    for name in ("source", "jobs", deliveries.NAME, gate.NAME, notifications.ALL, pipelines.ALL):
         installation.wake(name)
     return installation.now() + timedelta(seconds=installation.settings.resync_seconds)
 
@@ -82,6 +83,7 @@ _NAMES: Mapping[str, Callable[[Installation], Awaitable[datetime | None]]] = {
     jobs.LIMITS: jobs.run_limits,
     gate.NAME: gate.run,
     deliveries.NAME: deliveries.run,
+    notifications.ALL: notifications.run_all,
     pipelines.ALL: pipelines.run_all,
     requests.ALL: requests.take_up,
     "resync": _resync,
@@ -98,4 +100,5 @@ _PREFIXES: Mapping[str, Callable[[Installation, str], Awaitable[datetime | None]
     pipelines.EXECUTION: pipelines.of_execution,
     pipeline_calls.PREFIX: pipeline_calls.run,
     requests.PREFIX: requests.run,
+    notifications.PREFIX: notifications.run,
 }

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from reconciler.access import Caller
+from reconciler.access import Caller, require_job
 from reconciler.controllers.places import Cause
-from reconciler.errors import NotFound
+from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
 from reconciler.model.job import CONFIGURATION, Job, Script, State, Task, Trial
 from reconciler.model.rights import Scope
 from reconciler.passes.dispatch import offers
 from reconciler.store import attachments, grants, holds
 from reconciler.store import jobs as rows
-from reconciler.store.jobs import Sight
+from reconciler.store.jobs import Beside, Sight
 from specs.meta import SCOPES
 
 
@@ -68,6 +68,31 @@ async def get(installation: Installation, caller: Caller, number: int) -> dict[s
         found = await installation.database.read(lambda c: holds.of_jobs(c, [number]))
         shown["hold"] = [dict(cause) for hold in found.values() for cause in hold.causes]
     return shown
+
+
+async def hold_causes(
+    installation: Installation, numbers: Sequence[int]
+) -> dict[int, tuple[Mapping[str, Any], ...]]:
+    """What keeps the deploys among these jobs that the gate holds: {reason, message, where, until} each."""
+    if not numbers:
+        return {}
+    found = await installation.database.read(lambda c: holds.of_jobs(c, list(numbers)))
+    return {number: hold.causes for number, hold in found.items()}
+
+
+async def beside(installation: Installation, job: Job) -> Beside:
+    """What came before and after a job that the caller sees."""
+    return await installation.database.read(lambda c: rows.beside(c, job))
+
+
+async def may(installation: Installation, caller: Caller, verb: str, job: Job) -> bool:
+    """Would a caller be let do a thing to a job?"""
+    granted = await installation.database.read(lambda c: grants.of(c, job.number, caller.subject))
+    try:
+        require_job(installation, caller, verb, job, granted)
+    except (NotFound, Forbidden):
+        return False
+    return True
 
 
 async def attachments_of(

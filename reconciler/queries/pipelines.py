@@ -29,6 +29,14 @@ async def newest(installation: Installation, keys: Collection[str]) -> dict[str,
     return await installation.database.read(lambda c: rows.newest(c, keys))
 
 
+async def asking(installation: Installation, caller: Caller) -> list[Run]:
+    """Runs that wait for people to decide a confirmation, oldest first."""
+    found = await installation.database.read(rows.live)
+    return [
+        run for run in found if caller.sees(run.key) and any(step.waits_for_people for _, step in run.steps())
+    ]
+
+
 async def page(installation: Installation, caller: Caller, wanted: Wanted) -> tuple[list[Run], bool]:
     """Runs that the caller sees, newest first, and whether there are more."""
     asked = replace(wanted, limit=wanted.limit + 1, projects=_projects(caller))
@@ -57,6 +65,12 @@ async def find(installation: Installation, key: Key, execution: str) -> Run | No
     run_id = from_ulid(execution)
     found = await installation.database.read(lambda c: rows.load(c, run_id)) if run_id else None
     return found if found is not None and found.key == str(key) else None
+
+
+async def of_ids(installation: Installation, caller: Caller, runs: Collection[str]) -> dict[str, Run]:
+    """Those of these runs that there are and that the caller sees, by id."""
+    found = await installation.database.read(lambda c: rows.load_many(c, runs)) if runs else {}
+    return {run: each for run, each in found.items() if caller.sees(each.key)}
 
 
 def absent(execution: str) -> NotFound:

@@ -16,17 +16,18 @@ _SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail; `to` and `cc` are address lists."""
+    """A mail; `to` and `cc` are address lists, `id` is what its Message-ID is made of, if it is to stay the same."""
 
     subject: str
     text: str
     to: str | None = None
     cc: str | None = None
     in_reply_to: str | None = None
+    id: str | None = None
 
 
-def send(server: Smtp, mail: Mail) -> None:
-    """Blocks. Refused: the mail, or one of its addresses, is not taken; Transient: no server."""
+def send(server: Smtp, mail: Mail) -> tuple[str, ...]:
+    """Blocks. The addresses not taken while others are. Refused: it is taken for none; Transient: no server."""
     message = EmailMessage()
     try:
         headers = {"To": mail.to, "Cc": mail.cc, "In-Reply-To": mail.in_reply_to}
@@ -36,13 +37,14 @@ def send(server: Smtp, mail: Mail) -> None:
     except ValueError as error:
         raise Refused("BadMail", f"the mail cannot be written: {error}") from error
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=server.sender.rpartition("@")[2])
+    domain = server.sender.rpartition("@")[2]
+    message["Message-ID"] = f"<{mail.id}@{domain}>" if mail.id else make_msgid(domain=domain)
     message.set_content(mail.text)
     try:
         with _connected(server) as connection:
             if server.username is not None:
                 connection.login(server.username, server.secret() or "")
-            connection.send_message(message)
+            return tuple(connection.send_message(message))
     except smtplib.SMTPResponseException as error:
         told = (
             error.smtp_error.decode(errors="replace")

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import ipaddress
 import secrets
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import httpcore
 
-from reconciler.errors import Refused, Transient
+from reconciler.errors import Refused, Stalled, Transient
 from reconciler.sealing import Keys
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 SECONDS = 10.0
 _SHOWN = 2048
 _PURPOSE = "webhook-signature"
+_MARK = b"whsec_"
 
 
 async def post(
@@ -35,19 +40,21 @@ async def post(
     private: bool,
     seconds: float = SECONDS,
     more: Mapping[str, str] | None = None,
+    kind: str = "application/json",
 ) -> tuple[int, bytes]:
     """Status and the beginning of the answer. Refused: not to that address; Transient: no answer in this time.
 
-    `more` are further headers.
+    `more` are further headers; `kind` is the media type of the body.
     """
     headers = [
-        *signed(keys, body),
+        *signed(keys, body, kind),
         *((name.encode(), value.encode()) for name, value in (more or {}).items()),
     ]
+    trust = await asyncio.to_thread(_trust) if url.startswith("https:") else None
     try:
         async with (
             asyncio.timeout(seconds),
-            httpcore.AsyncConnectionPool(network_backend=Backend(private=private)) as pool,
+            httpcore.AsyncConnectionPool(ssl_context=trust, network_backend=Backend(private=private)) as pool,
             pool.stream("POST", url, headers=headers, content=body) as answer,
         ):
             shown = b""
@@ -58,15 +65,50 @@ async def post(
             return answer.status, shown[:_SHOWN]
     except TimeoutError as error:
         raise Transient("NoAnswer", f"{url} did not answer within {seconds:.0f} s") from error
+    except UnicodeError as error:
+        raise Refused("BadAddress", f"{url} is no address that there can be") from error
     except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
         raise Transient("NoAnswer", f"{url} could not be reached: {error or type(error).__name__}") from error
 
 
-def signed(keys: Keys, body: bytes) -> list[tuple[bytes, bytes]]:
+@cache
+def _trust() -> ssl.SSLContext:
+    """The public authorities; to read them takes longer than to send."""
+    return httpcore.default_ssl_context()
+
+
+def standard(id: str, at: datetime, body: bytes, secret: bytes | None) -> dict[str, str]:
+    """The headers of Standard Webhooks: an id that is the same at each try, the time, and with a secret a signature.
+
+    A secret that begins with `whsec_` is the base64 of the key after that, any other is the key itself. Stalled: it
+    is neither.
+    """
+    moment = str(int(at.timestamp()))
+    headers = {"webhook-id": id, "webhook-timestamp": moment}
+    if secret is not None:
+        mac = hmac.new(_shared(secret), f"{id}.{moment}.".encode() + body, "sha256")
+        headers["webhook-signature"] = f"v1,{base64.b64encode(mac.digest()).decode()}"
+    return headers
+
+
+def _shared(secret: bytes) -> bytes:
+    secret = secret.strip()
+    if secret.startswith(_MARK):
+        try:
+            secret = base64.b64decode(secret.removeprefix(_MARK), validate=True)
+        except ValueError as error:
+            told = "the Secret begins with whsec_, but what follows is not base64; seal it anew"
+            raise Stalled("SecretUnusable", told) from error
+    if not secret:
+        raise Stalled("SecretUnusable", "the Secret is empty, so that nothing can be signed with it")
+    return secret
+
+
+def signed(keys: Keys, body: bytes, kind: str = "application/json") -> list[tuple[bytes, bytes]]:
     """The headers that each body is sent with: what it is, from whom, and the proof of that."""
     nonce = secrets.token_hex(8).encode()
     return [
-        (b"Content-Type", b"application/json"),
+        (b"Content-Type", kind.encode()),
         (b"User-Agent", b"steersman"),
         (b"X-Payload-Nonce", nonce),
         (b"X-Payload-Signature", base64.b64encode(_key(keys).sign(body + nonce))),

@@ -427,6 +427,31 @@ def newest_states(connection: Connection, keys: Sequence[str]) -> dict[str, Stat
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Jobs of the same KEY: the one before, the next one, the next one of the same branch or tag, and the retries."""
+
+    before: int | None
+    after: int | None
+    after_of_ref: int | None
+    retries: tuple[int, ...]
+
+
+def beside(connection: Connection, job: Job, most_retries: int = 20) -> Beside:
+    """What came before and after a job."""
+    same, later = jobs.c.key == job.key, jobs.c.number > job.number
+    of_ref = func.coalesce(jobs.c.branch, jobs.c.tag).is_not_distinct_from(job.ref)
+    before = select(func.max(jobs.c.number)).where(same, jobs.c.number < job.number)
+    after = select(func.min(jobs.c.number)).where(same, later)
+    retries = select(jobs.c.number).where(same, later, jobs.c.retry_of == job.number)
+    return Beside(
+        connection.execute(before).scalar(),
+        connection.execute(after).scalar(),
+        connection.execute(after.where(of_ref)).scalar(),
+        tuple(connection.execute(retries.order_by(jobs.c.number).limit(most_retries)).scalars()),
+    )
+
+
 def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | None:
     """The newest job of a KEY with this work, without its tasks."""
     row = _NEWEST.one_or_none(connection, of=key, work=work_digest)

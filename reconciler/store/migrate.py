@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from reconciler.errors import Stalled, Transient
 from reconciler.store.chain import GENESIS
 
-HEAD = "0008"
+HEAD = "0009"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -98,12 +98,20 @@ def register_all(
             ],
         )
     for request, outcomes in zip(made, judged, strict=True):
-        write.record("release-requested", key_of(request), _body(request))
+        body = {**_body(request), "people": _asks_people(request, outcomes)}
+        write.record("release-requested", key_of(request), body)
         for each in outcomes:
             _tell(write, request, each.result_state, _said(each))
         if not request.final:
             write.wake(f"{PREFIX}{request.id}")
     return made
+
+
+def _asks_people(request: Request, outcomes: Sequence[Judged]) -> bool:
+    """Is there a rule that people decide, and no verdict yet?"""
+    judged = {each.rule for each in outcomes}
+    rules = (rule for binding in request.bindings for rule in binding.rules if rule["type"] == "manual")
+    return not request.final and any(rule["id"] not in judged for rule in rules)
 
 
 def _fresh(write: Write, number: int, new: NewRequest) -> Request:

@@ -665,6 +665,22 @@ outcomes = Table(
     UniqueConstraint("event"),
 )
 
+notified = Table(
+    "notified",
+    metadata,
+    Column("key", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("again_at", Instant),
+    Column("error", Text),
+    Column("failing_since", Instant),
+    Column("delivered", BigInteger, nullable=False),
+    Column("delivered_at", Instant),
+    PrimaryKeyConstraint("key", "receiver"),
+)
+
 changesets = Table(
     "changesets",
     metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ PAGES = {
     "/ui/events": "Events",
     "/ui/tokens": "Tokens",
     "/ui/search?q=web": "What fits “web”",
-    "/ui/docs": "Docs",
+    "/ui/docs": "",
 }
 COLOURS = ("light", "dark")
 
@@ -83,6 +84,21 @@ def test_pages_fit_on_a_phone(shop: tuple[Shop, Process], visit: Visit) -> None:
         for path in ("/", "/ui/jobs", "/ui/projects/shop", "/ui/events", "/ui/calendar", "/ui/docs"):
             page.goto(f"{running.url}{path}")
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+def test_pages_are_whole_without_scripts(shop: tuple[Shop, Process], visit: Visit) -> None:
+    """Times are told in UTC then, and forms work."""
+    _, running = shop
+    with visit(running, java_script_enabled=False) as page:
+        expect(page.get_by_role("link", name="Build/shop/ci/web").first).to_be_visible()
+        expect(page.locator("time").first).to_have_text(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"))
+        page.goto(f"{running.url}/ui/resources")
+        page.get_by_label("Kind").select_option("Deployment")
+        page.get_by_role("button", name="Filter").click()
+        expect(page.get_by_role("link", name="Deployment/shop/staging/shop/web")).to_be_visible()
+        expect(page.get_by_role("link", name="Project/shop")).to_have_count(0)
+        page.goto(f"{running.url}/ui/jobs/1")
+        expect(page.get_by_text("storefront").or_(page.get_by_text("web")).first).to_be_visible()
 
 
 def test_in_and_out(shop: tuple[Shop, Process], visit: Visit) -> None:

@@ -35,6 +35,8 @@ Grow = Callable[..., Tree]
         ("Secret/_/_/k", "installation/Secret/k.yaml"),
         ("Freeze/shop/f", "projects/shop/Freeze/f.yaml"),
         ("Freeze/_/f", "installation/Freeze/f.yaml"),
+        ("Notification/shop/n", "projects/shop/Notification/n.yaml"),
+        ("Notification/_/n", "installation/Notification/n.yaml"),
         ("User/a@b.org", "installation/User/a@b.org.yaml"),
         ("Executor/local", "installation/Executor/local.yaml"),
     ],

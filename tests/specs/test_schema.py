@@ -62,6 +62,9 @@ RIGHT = [
     ),
     document("Freeze", {"reason": "x", "from": "2026-11-26T00:00:00Z", "pass": {"roles": ["owner"]}}),
     document(
+        "Notification", {"events": ["failed"], "webhook": {"url": "https://e.org", "format": "cdevents"}}
+    ),
+    document(
         "Build",
         {
             "triggers": [{"type": "build", "builds": ["x"]}],
@@ -92,6 +95,7 @@ WRONG = [
         "'biuld' is not one of",
     ),
     (document("Freeze", {"reason": "x", "form": "y"}), "'form' was unexpected"),
+    (document("Notification", {"email": {"to": ["a@b.c"]}, "evnets": []}), "'evnets' was unexpected"),
     (document("Team", {}, team="x"), "'team' was unexpected"),
     (document("Project", {"defaults": {"Deployment": {"version": "1"}}}), "'version' was unexpected"),
     (document("Project", {"defaults": {"Secret": {"sealed": "1"}}}), "'sealed' was unexpected"),

@@ -67,6 +67,8 @@ DOCUMENTS = [
     "{type: build, environment: dev, build: two}, {type: tag-release, tag: x, namespace: aa, application: web}]}]}\n",
     "Freeze\nmetadata: {name: f, project: shop}\nspec: {reason: x, "
     "environments: [dev], recurrence: [{days_of_week: sat}]}\n",
+    "Notification\nmetadata: {name: n, project: shop}\nspec: "
+    "{keys: [Build/shop/**], webhook: {url: 'https://e.org', secret_ref: k}}\n",
     "Nothing\nmetadata: {name: x}\n",
     "Executor\nmetadata: [\n",
 ]

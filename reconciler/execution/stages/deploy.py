@@ -130,7 +130,15 @@ def stands(run: Run, write: Write, used: Collection[str]) -> None:
     version = str(run.wanted.get("version") or "")
     body = {"deployment": str(place), "version": version, "number": run.order.job.number}
     write.record("deployed", run.order.job.key, body)
+    if before.get("drifted"):
+        _drift_resolved(run, write)
     write.wake(f"environment/{place.project}/{place.environment}")
+
+
+def _drift_resolved(run: Run, write: Write) -> None:
+    """It is again as it was deployed."""
+    body = {"deployment": str(_place(run)), "number": run.order.job.number}
+    write.record("drift-resolved", run.order.job.key, body)
 
 
 async def _smoke(run: Run, stage: Stage) -> None:
@@ -197,10 +205,12 @@ async def _check(run: Run, stage: Stage) -> None:
         row = deployments.load(write.connection, run.around.keys, stage.place)
         found = dict((row.deployed if row else None) or {})
         if drifted:
+            again = bool(found.get("drifted"))
             found["drifted"] = told
-            write.record("drifted", run.order.job.key, {"deployment": str(stage.place), "message": told})
-        else:
-            found.pop("drifted", None)
+            body = {"deployment": str(stage.place), "message": told, "again": again}
+            write.record("drifted", run.order.job.key, body)
+        elif found.pop("drifted", None):
+            _drift_resolved(run, write)
         deployments.note(write, stage.place, checked_at=write.now, deployed=found or None)
 
     await run.journal.once("checked", done)

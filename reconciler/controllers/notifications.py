@@ -1,0 +1,248 @@
+"""What a Notification tells of what was recorded, to whom, and when it is tried again (own-kinds, Notification).
+
+Pure: reads recorded events, gives notices. The pass `notifications` sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from reconciler.controllers.rights import parsed
+from reconciler.model.event import Recorded
+from reconciler.model.execution import Type
+from reconciler.model.job import Reason, State
+from reconciler.model.notice import Happening, Notice
+from reconciler.model.resource import Resource
+from specs.digest import digest
+from specs.globs import any_match
+
+KINDS = frozenset({"Notification"})
+EMAIL, WEBHOOK = "email", "webhook"
+"""The fields of a Notification that name somebody to tell: its receivers."""
+
+JOB_FINISHED, RUN_FINISHED = "job-finished", "pipeline-run-finished"
+
+FIRST_DELAY = timedelta(seconds=5)
+LONGEST_DELAY = timedelta(minutes=10)
+OLDEST = timedelta(days=3)
+"""A notice that could not be delivered for so long is given up."""
+
+_FAILED = frozenset({State.FAILED.value, State.DEFECTIVE.value})
+_NO_FAILURE = frozenset(reason.value for reason in (Reason.CANCELLED, Reason.SUPERSEDED, Reason.PRUNED))
+_LOOKS = frozenset({Type.CHECK.value})
+"""Executions that only look: what they find has an event of its own."""
+
+
+def receivers(spec: Mapping[str, Any] | None) -> dict[str, str]:
+    """Those that a specification names, each with a fingerprint of where it is: whoever moves begins anew."""
+    found = spec or {}
+    places = {
+        EMAIL: sorted(found[EMAIL]["to"]) if found.get(EMAIL) else None,
+        WEBHOOK: found[WEBHOOK]["url"] if found.get(WEBHOOK) else None,
+    }
+    return {receiver: digest({"to": place}) for receiver, place in places.items() if place is not None}
+
+
+def told(notification: Resource, recorded: Recorded) -> Notice | None:
+    """What a Notification has to tell of an event; of one that is the `first` it takes `confirmed` too."""
+    spec = notification.spec
+    if spec is None or recorded.event.kind not in READERS or recorded.event.key is None:
+        return None
+    notice = read(recorded)
+    if notice is None or notice.happening.value not in spec["events"]:
+        return None
+    if notification.project is not None and notice.project != notification.project:
+        return None
+    keys = spec["keys"]
+    return notice if keys is None or any_match(keys, notice.key) else None
+
+
+def read(recorded: Recorded) -> Notice | None:
+    """What there is to tell of an event; nothing of what belongs to one person, as a job of a manifest does."""
+    key = parsed(recorded.event.key or "")
+    reader = READERS.get(recorded.event.kind)
+    if key is None or reader is None:
+        return None
+    try:
+        seen = reader(recorded.event.body)
+    except (KeyError, TypeError, ValueError):  # written by another version: nothing can be told of it
+        return None
+    if seen is None:
+        return None
+    name = recorded.event.key or ""
+    body = recorded.event.body
+    return Notice(
+        id=f"{recorded.seq}-{recorded.hash[:24]}",
+        seq=recorded.seq,
+        at=recorded.at,
+        happening=seen.happening,
+        key=name,
+        project=key.project,
+        message=f"{name}: {seen.words}",
+        path=seen.path or f"resources/{quote(name)}",
+        number=seen.number,
+        act=body.get("type"),
+        version=body.get("version"),
+        ref=body.get("ref"),
+        unexpected=body.get("state") == State.DEFECTIVE.value,
+        first=seen.first,
+        drift=recorded.event.kind in _OF_DRIFT,
+    )
+
+
+def confirmed(notice: Notice, earlier: Iterable[Recorded]) -> Notice | None:
+    """A pass is told only if it is the first one after a failure of the same. `earlier`: of its KEY, newest first."""
+    verdicts = []
+    for each in earlier:
+        body = each.event.body
+        if (body.get("ref"), body.get("type")) == (notice.ref, notice.act) and _verdict(body) is not None:
+            verdicts.append(_verdict(body))
+    if not verdicts or verdicts[0] is not False:
+        return None
+    return replace(notice, upgrade=True in verdicts)
+
+
+def _verdict(body: Mapping[str, Any]) -> bool | None:
+    """Has it passed or failed? None: neither, as it was taken back."""
+    ended = body.get("state") or body.get("status")
+    if ended in (State.PASSED.value, "ok"):
+        return True
+    return False if ended in _FAILED and body.get("reason") not in _NO_FAILURE else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What an event says: what happened, in words after the KEY, where more is told, and of which number."""
+
+    happening: Happening
+    words: str
+    number: int | None = None
+    path: str | None = None
+    first: bool = False
+
+
+def _job_finished(body: Mapping[str, Any]) -> _Seen | None:
+    verdict, number = _verdict(body), int(body["number"])
+    if verdict is None or body.get("type") in _LOOKS:
+        return None
+    what = f"job {number}" + (
+        f" ({body['type']})" if body.get("type") not in (None, Type.BUILD.value) else ""
+    )
+    where = f" on {body['ref']}" if body.get("ref") else ""
+    if verdict:
+        words = f"{what} has passed{where}, after a failure"
+        return _Seen(Happening.RECOVERED, words, number, f"jobs/{number}", first=True)
+    why = f" ({body['reason']})" if body.get("reason") else ""
+    words = f"{what} {'could not be run' if body['state'] == State.DEFECTIVE else 'has failed'}{where}{why}"
+    return _Seen(Happening.FAILED, words, number, f"jobs/{number}")
+
+
+def _run_finished(body: Mapping[str, Any]) -> _Seen | None:
+    verdict, number = _verdict(body), int(body["number"])
+    if verdict is None:
+        return None
+    if verdict:
+        return _Seen(Happening.RECOVERED, f"run {number} has passed, after a failure", number, first=True)
+    why = f" ({body['reason']})" if body.get("reason") else ""
+    return _Seen(Happening.FAILED, f"run {number} has failed{why}", number)
+
+
+def _held(body: Mapping[str, Any]) -> _Seen:
+    number = int(body["number"])
+    causes = ", ".join(map(str, body["causes"]))
+    return _Seen(Happening.HELD, f"job {number} is held: {causes}", number, f"jobs/{number}")
+
+
+def _drifted(body: Mapping[str, Any]) -> _Seen | None:
+    """Told once, not at each check."""
+    if body.get("again"):
+        return None
+    return _Seen(Happening.DRIFTED, f"it is not as it was deployed: {body['message']}")
+
+
+def _drift_resolved(_body: Mapping[str, Any]) -> _Seen:
+    return _Seen(Happening.RECOVERED, "it is again as it was deployed")
+
+
+def _confirmation(body: Mapping[str, Any]) -> _Seen:
+    number = int(body["number"])
+    words = f"run {number} waits for somebody to confirm {body['step']} in {body['phase']}"
+    return _Seen(Happening.APPROVAL_WANTED, words, number)
+
+
+def _requested(body: Mapping[str, Any]) -> _Seen | None:
+    if not body.get("people"):
+        return None
+    number = int(body["request"])
+    words = f"request {number} waits for approval, in the name of {body['application']}"
+    return _Seen(Happening.APPROVAL_WANTED, words, number, "approvals")
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any]], _Seen | None]] = {
+    JOB_FINISHED: _job_finished,
+    RUN_FINISHED: _run_finished,
+    "deploy-held": _held,
+    "drifted": _drifted,
+    "drift-resolved": _drift_resolved,
+    "pipeline-confirmation-requested": _confirmation,
+    "release-requested": _requested,
+}
+"""By the kind of an event, what there may be to tell of it."""
+
+_OF_DRIFT = frozenset({"drifted", "drift-resolved"})
+
+
+def for_test(notification: Resource, now: datetime, id: str) -> Notice:
+    """What somebody sends to see whether it arrives."""
+    told = f"{notification.key}: this is a test, sent by hand"
+    path = f"resources/{quote(notification.key)}"
+    return Notice(id, 0, now, Happening.TEST, notification.key, notification.project, told, path)
+
+
+def delay(tries: int) -> timedelta:
+    """Before the next try, after so many that have failed."""
+    return min(FIRST_DELAY * (1 << min(tries - 1, 20)), LONGEST_DELAY)
+
+
+def waits(again_at: datetime | None, now: datetime) -> bool:
+    """Is it too early for the next try? A time that no delay can have given was written by a clock that was wrong."""
+    return again_at is not None and now < again_at <= now + LONGEST_DELAY
+
+
+def body(notice: Notice, url: str) -> dict[str, Any]:
+    """As JSON, in the form that Standard Webhooks recommends: type, timestamp, data. `url`: this server's address."""
+    return {
+        "type": notice.happening.value,
+        "timestamp": notice.at.isoformat(),
+        "data": {
+            "key": notice.key,
+            "project": notice.project,
+            "message": notice.message,
+            "number": notice.number,
+            "version": notice.version,
+            "ref": notice.ref,
+            "url": link(notice, url),
+            "event": notice.seq or None,
+        },
+    }
+
+
+def link(notice: Notice, url: str) -> str:
+    """The page of the dashboard that tells more."""
+    return f"{url}/ui/{notice.path}"
+
+
+def letter(notice: Notice, url: str) -> tuple[str, str]:
+    """Subject and text of a mail."""
+    at = notice.at.isoformat(timespec="seconds")
+    subject = f"[steersman] {notice.happening.value}: {notice.key}"
+    return subject, f"{notice.message}\n\nat {at}\n{link(notice, url)}\n"
+
+
+def stale(found: Sequence[Recorded], now: datetime) -> int | None:
+    """The number of the last of these events that is too old to be tried any longer."""
+    return max((each.seq for each in found if now - each.at > OLDEST), default=None)
