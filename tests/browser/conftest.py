@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support import Process
 
@@ -29,6 +29,8 @@ FLAGS = (
     "--disable-dev-shm-usage",
 )
 SERIOUS = ("serious", "critical")
+_PATIENCE = 30_000  # milliseconds
+expect.set_options(timeout=_PATIENCE)
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def visit(browser: Browser) -> Visit:
     ) -> Iterator[Page]:
         """`refused`: statuses that are meant; a browser reports them in its console."""
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | how)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(_PATIENCE)
         try:
             if signed_in:
                 cookie = {"name": "X-Escape-Token", "value": running.token, "url": running.url}

@@ -98,7 +98,7 @@ def test_pages_are_whole_without_scripts(shop: tuple[Shop, Process], visit: Visi
         expect(page.get_by_role("link", name="Deployment/shop/staging/shop/web")).to_be_visible()
         expect(page.get_by_role("link", name="Project/shop")).to_have_count(0)
         page.goto(f"{running.url}/ui/jobs/1")
-        expect(page.get_by_text("storefront").or_(page.get_by_text("web")).first).to_be_visible()
+        expect(page.locator("#log-text")).to_contain_text("is registered")
 
 
 def test_in_and_out(shop: tuple[Shop, Process], visit: Visit) -> None:
