@@ -32,6 +32,7 @@ The daemon of `make run` follows this repository. Change something, for instance
 The daemon sees the commit at once; no push and no call is needed.
 """
 NEXT = """
+Look at it: {address} (sign in with the token, which is in {token})
 Try next, in a second terminal and this folder:
 {server}  {steersman} status
   {steersman} trigger Build/leaflet/_/leaflet -i copies=3 -f
@@ -113,7 +114,16 @@ def run(folder: Path, port: int) -> int:
         time.sleep(0.1)
     if daemon.poll() is None:
         server = "" if port == 8080 else f"  export STEERSMAN_SERVER={address}\n"
-        say(NEXT.format(server=server, steersman=os.path.relpath(steersman), specs=os.path.relpath(specs)))
+        token = os.path.relpath(data / "admin.token")
+        say(
+            NEXT.format(
+                address=address,
+                token=token,
+                server=server,
+                steersman=os.path.relpath(steersman),
+                specs=os.path.relpath(specs),
+            )
+        )
     return daemon.wait()
 
 
