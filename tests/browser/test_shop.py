@@ -33,6 +33,7 @@ PAGES = {
     "/ui/docs": "",
 }
 COLOURS = ("light", "dark")
+RUNS = "/api/v1/pipelines/by-project/shop/by-name/release/executions/"
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +65,14 @@ def test_every_page_loads_and_is_accessible(shop: tuple[Shop, Process], visit: V
     with running.client() as client:
         keys = [item["key"] for item in client.get("/reconciler/resources").json()["items"]]
         revision = client.get("/reconciler/status").json()["source"]["last_applied_revision"]
+        runs = client.get(RUNS).json()
     first = {key.partition("/")[0]: key for key in keys}
     pages = PAGES | {f"/ui/resources/{key}": "" for key in first.values()} | {f"/ui/changes/{revision}": ""}
-    pages |= {"/ui/jobs/1": ""}
+    pages |= {
+        "/ui/jobs/1": "",
+        "/ui/pipelines/shop/release": "",
+        f"/ui/pipelines/shop/release/{runs[0]['id']}": "",
+    }
     with visit(running, color_scheme=colours) as page:
         for path, heading in pages.items():
             answer = page.goto(f"{running.url}{path}")
