@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import calendar, gate, jobs, local, login, releases, remote
+from api.cli import calendar, gate, jobs, local, login, notifications, releases, remote
 from api.cli.secrets import secrets
 from api.cli.tokens import audit, tokens
 
@@ -54,6 +54,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     gate.freeze,
     gate.when,
     calendar.calendar,
+    notifications.notifications,
 )
 for verb in VERBS:
     app.command()(verb)

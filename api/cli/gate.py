@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from api.cli import completion
 from api.cli.client import connect
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, console, fail, show_json, show_table
@@ -15,7 +16,13 @@ from api.cli.output import Format, ago, console, fail, show_json, show_table
 _SPAN = re.compile(r"([0-9]{1,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
-What = Annotated[str, typer.Argument(help="The KEY of a Deployment, or the number of a request.")]
+What = Annotated[
+    str,
+    typer.Argument(
+        help="The KEY of a Deployment, or the number of a request.",
+        autocompletion=completion.keys("Deployment"),
+    ),
+]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why, in a sentence.")]
 Digest = Annotated[
     str | None, typer.Option(help="The digest that you looked at; what has another one is refused.")
@@ -155,7 +162,12 @@ def _seconds(text: str) -> int:
 
 
 def let_through(
-    key: Annotated[str, typer.Argument(help="The KEY of a Deployment that a freeze holds.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            help="The KEY of a Deployment that a freeze holds.", autocompletion=completion.keys("Deployment")
+        ),
+    ],
     comment: Comment = "",
     freeze: Annotated[str | None, typer.Option(help="The KEY of one freeze of several.")] = None,
     digest: Digest = None,
@@ -178,7 +190,9 @@ def let_through(
 
 
 def when(
-    key: Annotated[str, typer.Argument(help="The KEY of a Deployment.")],
+    key: Annotated[
+        str, typer.Argument(help="The KEY of a Deployment.", autocompletion=completion.keys("Deployment"))
+    ],
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,

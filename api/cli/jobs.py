@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from api.cli import completion
 from api.cli.client import Client, connect
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
 
-Number = Annotated[int, typer.Argument(help="Number of the job.")]
+Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Follow until the job has ended; exit 2 if it did not pass.")
 ]
@@ -25,7 +26,13 @@ _LONGEST = timedelta(days=36_500)
 
 
 def trigger(
-    key: Annotated[str, typer.Argument(help="KEY of a Build, a Deployment or a Pipeline.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            help="KEY of a Build, a Deployment or a Pipeline.",
+            autocompletion=completion.keys("Build", "Deployment", "Pipeline"),
+        ),
+    ],
     input: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,7 +101,12 @@ _OWN = "run"
 
 
 def jobs(
-    key: Annotated[str | None, typer.Option(help="KEY of a Build or a Deployment.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="KEY of a Build or a Deployment.", autocompletion=completion.keys("Build", "Deployment")
+        ),
+    ] = None,
     state: Annotated[str | None, typer.Option()] = None,
     limit: Annotated[int, typer.Option()] = 20,
     server: Server = None,

@@ -1,29 +1,39 @@
-"""Verbs that need no server: serve, validate, schema, init, migrate."""
+"""Verbs that need no server: serve, validate, schema, init, migrate.
+
+What only one verb needs is imported by that verb: the models, the store and the settings take most of a second, which
+all other verbs and the shell's completion would pay.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
+from api.cli import completion
 from api.cli.options import Output
 from api.cli.output import Format, fail, show_json
-from api.cli.starter import write_starter
 from reconciler.errors import SteersmanError
-from reconciler.settings import Settings, load
-from reconciler.source.desired import from_texts, is_spec
-from reconciler.store import backup as backups
-from reconciler.store import migrate as migrations
-from specs.errors import SpecError
-from specs.kinds import KINDS
-from specs.schema import file_schema, kind_schema
+
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
+    from specs.errors import SpecError
 
 _FILE_LIMIT = 1 << 20
+
+
+class Forge(StrEnum):
+    """What `init --forge` takes: whose jobs check each push."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    FORGEJO = "forgejo"
+    SOURCEHUT = "sourcehut"
+    NONE = "none"
 
 
 class Report(StrEnum):
@@ -69,6 +79,8 @@ def validate(
     format: Annotated[Report, typer.Option(help="How to report.")] = Report.TEXT,
 ) -> None:
     """Check specifications: every error as file:line:column, exit 1 if there is one."""
+    from reconciler.source.desired import from_texts, is_spec
+
     files = read_files(path)
     found = from_texts(files, _FILE_LIMIT)
     errors = [_located(path, error) for error in found.tree.errors]
@@ -90,31 +102,51 @@ def validate(
 
 def schema(
     kind: Annotated[
-        str | None, typer.Argument(help="A kind; without it, the schema of a whole file.")
+        str | None,
+        typer.Argument(
+            help="A kind; without it, the schema of a whole file.", autocompletion=completion.kinds
+        ),
     ] = None,
 ) -> None:
     """Print the JSON Schema of a specification file, or of one kind."""
+    from specs.kinds import KINDS
+    from specs.schema import file_schema, kind_schema
+
     if kind is not None and kind not in KINDS:
         fail(f"there is no kind {kind}; there are {', '.join(KINDS)}")
     show_json(kind_schema(kind) if kind else file_schema())
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    directory: Annotated[Path, typer.Argument(help="A new folder, or a Git repository just begun.")],
+    forge: Annotated[
+        Forge | None,
+        typer.Option(help="Also write a job that checks each push; without it, as the remote `origin` says."),
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Make a starting repository: a project, a build that runs, editor schema."""
+    """Make a starting repository: a project, a build that runs, editor schema, a job that checks each push.
+
+    Nothing that is there is changed. Started again, it adds what is missing.
+    """
+    from api.cli import starter
+
     try:
-        written = write_starter(directory)
-    except FileExistsError as error:
-        fail(str(error))
+        made = starter.write_starter(directory, forge or starter.forge_of(directory))
+    except OSError as error:
+        fail(str(error) if error.errno is None else f"{directory} cannot be written: {error.strerror}")
     if output is Format.JSON:
-        show_json({"written": [str(directory / name) for name in written]})
+        kept = [str(directory / name) for name in made.kept]
+        show_json({"written": [str(directory / name) for name in made.written], "kept": kept})
         return
-    for name in written:
+    for name in made.written:
         typer.echo(f"wrote {directory / name}")
-    commit = "git init -b main && git add -A && git commit -m 'First specs'"
-    typer.echo(f"next: cd {directory} && {commit} && steersman serve --repo .")
+    for name in made.kept:
+        typer.echo(f"kept {directory / name}, which was there")
+    if made.next_steps:
+        typer.echo("next:")
+    for line in made.next_steps:
+        typer.echo(f"  {line}")
 
 
 def migrate(
@@ -125,6 +157,8 @@ def migrate(
     output: Output = Format.TABLE,
 ) -> None:
     """Bring the database to this version."""
+    from reconciler.store import migrate as migrations
+
     settings = _settings(
         {k: v for k, v in {"database": database, "data": data}.items() if v is not None}, None
     )
@@ -153,6 +187,8 @@ def backup(
 
     It holds keys and tokens: keep it as you keep those. To restore, unpack it into an empty data directory.
     """
+    from reconciler.store import backup as backups
+
     settings = _settings(
         {k: v for k, v in {"database": database, "data": data}.items() if v is not None}, None
     )
@@ -167,14 +203,22 @@ def backup(
 
 
 def read_files(path: Path) -> dict[str, bytes]:
-    """All files below a folder that specs may name, by relative path; or the one file."""
+    """All files below a folder that specs may name, by relative path; or the one file.
+
+    Left out is what begins with a dot, and folders that Git is told to ignore whole by a file in them, as the data
+    directory of a daemon that is started here.
+    """
+    from reconciler.source.desired import is_spec
+
     if path.is_file():
         return {path.name: path.read_bytes()}
     if not path.is_dir():
         fail(f"{path} does not exist")
     files: dict[str, bytes] = {}
     for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not _is_ignored(Path(folder) / name)
+        )
         for name in sorted(names):
             place = Path(folder) / name
             relative = place.relative_to(path).as_posix()
@@ -185,6 +229,27 @@ def read_files(path: Path) -> dict[str, bytes]:
     return files
 
 
+def named_files(path: Path) -> dict[str, bytes]:
+    """The specs below a folder and the files that they name, by relative path: nothing else leaves this machine."""
+    from reconciler.source.desired import is_spec
+    from specs.loader import parse_file
+    from specs.tree import Tree
+
+    files = read_files(path)
+    parsed = {
+        name: parse_file(data) for name, data in files.items() if is_spec(name) and len(data) <= _FILE_LIMIT
+    }
+    named = Tree.empty().wanted_texts(parsed)
+    return {name: data for name, data in files.items() if is_spec(name) or name in named}
+
+
+def _is_ignored(folder: Path) -> bool:
+    try:
+        return (folder / ".gitignore").read_text(encoding="utf-8").strip() == "*"
+    except (OSError, ValueError):
+        return False
+
+
 def _bounded(place: Path) -> bytes:
     """A file's bytes; of one that is too large only so much that it is seen to be."""
     with place.open("rb") as file:
@@ -192,6 +257,11 @@ def _bounded(place: Path) -> bytes:
 
 
 def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from reconciler.settings import load
+
     try:
         return load(flags, config)
     except ValidationError as error:
@@ -205,8 +275,7 @@ def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
 
 def _located(root: Path, error: SpecError) -> SpecError:
     base = root if root.is_dir() else root.parent
-    shown = str(base / error.path)
-    return SpecError(shown, error.line, error.column, error.message, error.key)
+    return replace(error, path=str(base / error.path))
 
 
 def _github(error: SpecError) -> str:

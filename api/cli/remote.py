@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from api.cli import completion, overview
 from api.cli.client import connect
-from api.cli.local import read_files
+from api.cli.local import named_files, read_files
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
-from reconciler.controllers.planner import decide
-from reconciler.source.desired import from_texts
 
 _MARKS = {"create": "[green]+[/green]", "update": "[yellow]~[/yellow]", "delete": "[red]-[/red]"}
 _ACTS = {"deploy": "[green]deploy[/green]", "destroy": "[red]destroy[/red]"}
@@ -22,12 +21,14 @@ _LIMIT = 1 << 20
 
 
 def status(
-    key: Annotated[str | None, typer.Argument(help="A KEY; without it, the whole.")] = None,
+    key: Annotated[
+        str | None, typer.Argument(help="A KEY; without it, the whole.", autocompletion=completion.keys())
+    ] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """How it stands: sync, health, what is held, what is wrong."""
+    """How it stands: what is wrong, what waits and for what, what runs, what is next; or one resource."""
     client = connect(server, token)
     if key is not None:
         _resource(client.get(f"/reconciler/resources/{key}"), output)
@@ -36,11 +37,11 @@ def status(
     if output is Format.JSON:
         show_json(body)
         return
-    _overview(body)
+    overview.show(client, body)
 
 
 def get(
-    kind: Annotated[str, typer.Argument(help="A kind, or a KEY.")],
+    kind: Annotated[str, typer.Argument(help="A kind, or a KEY.", autocompletion=completion.kinds_and_keys)],
     project: Annotated[str | None, typer.Option()] = None,
     environment: Annotated[str | None, typer.Option()] = None,
     sync: Annotated[str | None, typer.Option()] = None,
@@ -84,7 +85,7 @@ def plan(
             fail("--offline goes with --path")
         body = offline_plan(path)
     elif path is not None:
-        files = {name: data.decode("utf-8", "replace") for name, data in read_files(path).items()}
+        files = {name: data.decode("utf-8", "replace") for name, data in named_files(path).items()}
         _, body = connect(server, token).post("/reconciler/plan", {"files": files}, timeout=120)
     elif ref is not None:
         _, body = connect(server, token).post("/reconciler/plan", {"ref": ref}, timeout=120)
@@ -101,6 +102,9 @@ def plan(
 
 def offline_plan(path: Path) -> dict[str, Any]:
     """The plan of a folder against an empty installation."""
+    from reconciler.controllers.planner import decide  # only here: these take half a second to load
+    from reconciler.source.desired import from_texts
+
     desired = from_texts(read_files(path), _LIMIT)
     outcome = decide(desired.tree, {}, desired.tree.declared, revision="", now=datetime.now(UTC))
     body: dict[str, Any] = msgspec.to_builtins(outcome.plan.to_dict())
@@ -128,7 +132,7 @@ def sync(
 
 
 def why(
-    key: Annotated[str, typer.Argument(help="A KEY.")],
+    key: Annotated[str, typer.Argument(help="A KEY.", autocompletion=completion.keys())],
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -148,7 +152,9 @@ def why(
 
 def can(
     verb: Annotated[str, typer.Argument(help="read, trigger, cancel, retry, edit, delete or confirm.")],
-    key: Annotated[str, typer.Argument(help="A KEY, which need not be there yet.")],
+    key: Annotated[
+        str, typer.Argument(help="A KEY, which need not be there yet.", autocompletion=completion.keys())
+    ],
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -291,26 +297,3 @@ def _stands(deployed: dict[str, Any] | None) -> str:
         return "nothing"
     version = f"{deployed['release']}-v{deployed['version']}" if deployed["version"] else "its own scripts"
     return version if deployed["status"] == "ok" else f"{version} ({deployed['status']})"
-
-
-def _overview(body: dict[str, Any]) -> None:
-    out = console()
-    source, resources, jobs = body["source"], body["resources"], body["jobs"]
-    revision = (source["last_applied_revision"] or "nothing yet")[:12]
-    out.print(f"[bold]{source['repository']}[/bold] {source['branch']} at {revision}")
-    line = f"resources  {resources['total']}: {resources['synced']} synced, {resources['out_of_sync']} out of sync"
-    out.print(f"{line}, {resources['invalid']} invalid")
-    out.print(f"jobs       {jobs['pending']} pending, {jobs['executing']} executing")
-    following = body["schedules"]["next"]
-    out.print(f"schedules  {body['schedules']['total']}" + (f", next {ago(following)}" if following else ""))
-    for trouble in ([{"name": "source", **source["trouble"]}] if source["trouble"] else []) + body[
-        "troubles"
-    ]:
-        out.print(f"[red]trouble[/red] {trouble['name']}: ", end="")
-        out.print(trouble["message"], markup=False)
-    for error in source["errors"]:
-        out.print(f"[red]error[/red] {error['location']}: ", end="")
-        out.print(error["message"], markup=False)
-    for held in body["held"]:
-        out.print(f"[yellow]held[/yellow] {held['reason']}: ", end="")
-        out.print(held["message"], markup=False)

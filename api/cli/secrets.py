@@ -9,15 +9,12 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from pydantic import ValidationError
 
 from api.cli.client import connect
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, console, fail, show_json
 from reconciler.sealing import LARGEST, SealingError, put_in_front, seal
-from specs.kinds import KINDS
-from specs.meta import Key, parse_key
-from specs.secret import Secret, check
+from specs.meta import Key, parse_key, secret_name_fault
 
 secrets = typer.Typer(help="Secrets: seal a value for Git, change the key.", no_args_is_help=True)
 _KEY = "/reconciler/secrets/key"
@@ -123,13 +120,17 @@ def _parsed(text: str) -> Key:
         fail(str(error))
     if key.kind != "Secret":
         fail(f"{text} is the KEY of no Secret; write Secret/PROJECT/_/NAME")
-    if fault := KINDS["Secret"].name_fault(key.name):
+    if fault := secret_name_fault(key.name):
         fail(f"{text}: {fault}")
     return key
 
 
 def _check(key: Key, spec: dict[str, Any]) -> None:
     """As the server will."""
+    from pydantic import ValidationError  # with the model: seldom needed, long in loading
+
+    from specs.secret import Secret, check
+
     empty = "YWdlLWVuY3J5cHRpb24ub3JnLw=="
     try:
         whole = Secret(**spec, sealed=empty).model_dump()

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from api.cli.local import named_files
+from specs import manifest
 from tests.api.conftest import Api, build, steersman
 from tests.support import PROJECT, SpecRepository, process
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NOWHERE = {"STEERSMAN_SERVER": "http://127.0.0.1:9", "STEERSMAN_TOKEN": "x"}
 
 
@@ -116,6 +122,25 @@ def test_plan_exits_0_2_and_1(api: Api, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert steersman("plan", "--path", str(empty), "--offline").returncode == 0
+
+
+def test_what_git_ignores_whole_stays_where_it_is(api: Api, tmp_path: Path) -> None:
+    """The data directory of a daemon started in the folder: its files are no specs, and no server is sent them."""
+    (tmp_path / "project.yaml").write_text(PROJECT)
+    (tmp_path / "b.yaml").write_text(build("b", "[{name: main, run_file: b.sh}]"))
+    (tmp_path / "b.sh").write_text("echo b\n")
+    (tmp_path / "other.txt").write_text("not named\n")
+    data = tmp_path / "steersman-data"
+    data.mkdir()
+    (data / ".gitignore").write_text("*\n")
+    (data / "admin.token").write_text("secret\n")
+    (data / "checked-out.yaml").write_text("kind: Nothing\n")
+    (data / "database").write_bytes(bytes(9 << 20))
+
+    assert sorted(named_files(tmp_path)) == ["b.sh", "b.yaml", "project.yaml"]
+    assert steersman("validate", str(tmp_path)).returncode == 0
+    planned = api.cli("plan", "--path", str(tmp_path), "-o", "json")
+    assert "Build/shop/_/b" in [each["key"] for each in json.loads(planned.stdout)["actions"]], planned.stderr
 
 
 def test_plan_of_files_over_http(api: Api) -> None:
@@ -309,7 +334,164 @@ def test_init_makes_a_repository_that_serve_runs(tmp_path: Path) -> None:
         assert running.job(1, "passed", "failed", "defective")["state"] == "passed"
         mode = (tmp_path / "data" / "admin.token").stat().st_mode
         assert mode & 0o777 == 0o600
-    assert "not empty" in sentence(steersman("init", str(folder)))
+
+
+FORGES = {
+    "github": (".github/workflows/validate.yml", "https://github.com/team/specs.git"),
+    "gitlab": (".gitlab-ci.yml", "git@gitlab.example.org:team/specs.git"),
+    "forgejo": (".forgejo/workflows/validate.yml", "https://codeberg.org/team/specs"),
+    "sourcehut": (".build.yml", "git@git.sr.ht:~team/specs"),
+}
+
+
+def test_init_changes_nothing_that_is_there(tmp_path: Path) -> None:
+    """A second time it adds what is missing, and never brings back what was removed; foreign folders are refused."""
+    folder = tmp_path / "specs"
+    steersman("init", str(folder))
+    build = folder / "projects/demo/builds/hello.yaml"
+    build.write_text(build.read_text().replace("Hello", "Good morning"))
+    (folder / "projects/demo/project.yaml").unlink()
+    (folder / ".gitignore").write_text("mine\n")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    again = steersman("init", str(folder), "--forge", "github")
+
+    assert again.returncode == 0, again.stderr
+    assert f"wrote {folder}/.github/workflows/validate.yml" in again.stdout
+    assert "add the line /steersman-data/" in again.stdout
+    assert "serve" not in again.stdout
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    assert {str(path.relative_to(folder)) for path in after.keys() - before.keys()} == {FORGES["github"][0]}
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "main.py").touch()
+    assert "not empty, it holds main.py" in sentence(steersman("init", str(code)))
+    assert "is a file" in sentence(steersman("init", str(code / "main.py")))
+    assert [path.name for path in code.rglob("*")] == ["main.py"]
+
+
+@pytest.mark.parametrize("forge", FORGES)
+def test_init_writes_the_job_of_the_forge(tmp_path: Path, forge: str) -> None:
+    """As the remote says, or as asked; the job's own words fail without an address, and check as they should."""
+    name, remote = FORGES[forge]
+    folder = SpecRepository(tmp_path / "specs").path
+    SpecRepository(folder).git("remote", "add", "origin", remote)
+    made = steersman("init", str(folder))
+    assert f"wrote {folder / name}" in made.stdout
+    assert f"for {name}: set STEERSMAN_SOURCE" in made.stdout
+    scripts = commands_of(yaml.safe_load((folder / name).read_text()))
+    environment = {key: value for key, value in os.environ.items() if key != "STEERSMAN_SOURCE"}
+
+    refused = run_in(folder, scripts[0], environment)
+    assert refused.returncode != 0
+    assert "STEERSMAN_SOURCE: set this variable" in refused.stderr
+
+    check = scripts[-1].replace("/tmp/steersman/bin/", "").replace("cd ~/*/.steersman/..", "")
+    program = {**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
+    assert run_in(folder, check, program).returncode == 0
+    (folder / "projects/demo/bad.yaml").write_text("kind: Nothing\n")
+    found = run_in(folder, check, program)
+    assert found.returncode == 1
+    assert ("::error file=" in found.stdout) == (forge == "github")
+
+    (folder / name).write_text("# mine\n")
+    assert "is there already" in sentence(steersman("init", str(folder)))
+    assert (folder / name).read_text() == "# mine\n"
+    assert steersman("init", str(folder), "--forge", "none").returncode == 0
+
+
+def commands_of(job: dict[str, Any]) -> list[str]:
+    """The shell texts of a job, in order."""
+    if "jobs" in job:
+        return [step["run"] for step in job["jobs"]["validate"]["steps"] if "run" in step]
+    if "tasks" in job:
+        return [text for task in job["tasks"] for text in task.values()]
+    return list(job["validate"]["script"])
+
+
+def run_in(folder: Path, script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """As a forge's runner does."""
+    words = ["bash", "-eo", "pipefail", "-c", script]
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_manifest_of_sourcehut_is_one(tmp_path: Path) -> None:
+    """Our own reader of manifests takes it."""
+    steersman("init", str(tmp_path), "--forge", "sourcehut")
+    text = (tmp_path / ".build.yml").read_text()
+    assert [task.name for task in manifest.parse(text).tasks] == ["install", "validate"]
+
+
+SHELLS = {
+    "bash": lambda words: {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)},
+    "zsh": lambda words: {"_TYPER_COMPLETE_ARGS": words},
+    "fish": lambda words: {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_is_offered_what_the_server_has(api: Api, shell: str) -> None:
+    """KEYs, kinds and numbers of jobs, in the words of each shell."""
+    number = str(api.run("ok")["number"])
+
+    def offered(words: str, **more: str) -> str:
+        done = api.cli(_STEERSMAN_COMPLETE=f"complete_{shell}", **SHELLS[shell](words), **more)
+        assert done.stderr == ""
+        return done.stdout
+
+    assert "Build/shop/_/sleeps" in offered("steersman status Build/shop/_/sl")
+    assert "Build/shop/_/ok" not in offered("steersman status Build/shop/_/sl")
+    assert "Repository" in offered("steersman get Rep")
+    assert "ApprovalRuleset" in offered("steersman schema App")
+    assert number in offered("steersman logs ")
+    assert "Environment" not in offered("steersman trigger ")
+    nothing = offered("steersman status Build/", STEERSMAN_SERVER="http://127.0.0.1:9")
+    assert "Build" not in nothing
+    assert "Build" not in offered("steersman status Build/", STEERSMAN_TOKEN="wrong")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_is_told_how_to_complete(shell: str) -> None:
+    """The script that `--install-completion` puts into that shell's files."""
+    done = steersman(_STEERSMAN_COMPLETE=f"source_{shell}")
+    assert done.returncode == 0
+    assert f"complete_{shell}" in done.stdout
+
+
+def test_status_reads_like_the_overview(api: Api, tmp_path: Path) -> None:
+    """What is wrong with file and line, what waits and for what, what runs, what is next; each in its part."""
+    specs = SpecRepository(tmp_path / "specs")
+    shutil.copytree(EXAMPLES / "10-release-safety" / "specs", specs.path, dirs_exist_ok=True)
+    triggers = "  triggers: [{type: change}, {type: schedule, cron: '15 3 * * *'}]\n"
+    files = {
+        "bad.yaml": build("bad", "[{name: no, run: echo}]").replace("tasks:", "taks:"),
+        "long.yaml": build("long", "[{name: main, run: sleep 600}]", triggers),
+        "fails.yaml": build("fails", "[{name: main, run: exit 3}]", "  triggers: [{type: change}]\n"),
+    }
+    specs.commit(files)
+    with process(specs.path, tmp_path / "data", STEERSMAN_ALLOW_UNSANDBOXED="1") as running:
+        running.wait_for(lambda c: c.get("/reconciler/jobs?state=executing").json()["items"])
+        running.wait_for(lambda c: c.get("/reconciler/approvals").json()["items"])
+        running.wait_for(lambda c: c.get("/reconciler/jobs?state=failed").json()["items"])
+        environment = {"STEERSMAN_SERVER": running.url, "STEERSMAN_TOKEN": running.token}
+        done = steersman("status", **environment)
+        as_json = json.loads(steersman("status", "-o", "json", **environment).stdout)
+        with running.client() as client:
+            served = client.get("/reconciler/status").json()
+
+    assert done.returncode == 0, done.stderr
+    head, *parts = re.split(r"\n\n(?=[A-Z])", done.stdout)
+    told = {part.split("\n")[0]: part for part in parts}
+    assert list(told) == ["Wrong", "Waits", "Runs", "Next"]
+    assert f"main at {specs.head()[:12]}" in head
+    assert "1 invalid" in head
+    assert re.search(r'bad\.yaml:5:3 +unknown field "taks".* Build/shop/_/bad', told["Wrong"])
+    assert re.search(r"fails\.yaml:1 .*did not pass.* Build/shop/_/fails", told["Wrong"])
+    assert re.search(r"Deployment/shop/prod/shop/web +Approval +.*0 of 2 approvals", told["Waits"])
+    assert re.search(r"\d+ +Build/shop/_/long +\d+s ago", told["Runs"])
+    assert re.search(r"Build/shop/_/long +15 3 \* \* \* +in \d+", told["Next"])
+    assert as_json == served
 
 
 def test_the_token_of_a_near_daemon_is_found(api: Api, tmp_path: Path) -> None:
@@ -374,3 +556,27 @@ def test_a_closed_pipe_is_no_traceback(api: Api) -> None:
     script = f"{os.sys.executable} -c 'from api.cli import main; main()' events -o json | head -c 1"
     done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
+
+
+def test_status_tells_what_people_are_asked_for(tmp_path: Path) -> None:
+    """Removals to confirm, with the command that does; a run of a pipeline that waits for a decision."""
+    specs = SpecRepository(tmp_path / "specs")
+    ask = (
+        "apiVersion: steersman/v1\nkind: Pipeline\nmetadata: {name: ask, project: shop}\n"
+        "spec: {phases: [{name: ask, steps: [{type: confirmation, timeout_seconds: 86400}]}]}\n"
+    )
+    many = {f"b{i}.yaml": build(f"b{i}", "[{name: main, run: echo}]") for i in range(6)}
+    specs.commit({"project.yaml": PROJECT, "ask.yaml": ask, **many})
+    with process(specs.path, tmp_path / "data", STEERSMAN_ALLOW_UNSANDBOXED="1") as running:
+        environment = {"STEERSMAN_SERVER": running.url, "STEERSMAN_TOKEN": running.token}
+        assert steersman("sync", **environment).returncode == 0
+        assert steersman("trigger", "Pipeline/shop/ask", **environment).returncode == 0
+        specs.commit(dict.fromkeys(many))
+        assert steersman("sync", **environment).returncode == 0
+        running.wait_for(lambda c: c.get("/reconciler/why/Pipeline/shop/ask").json()["causes"])
+        shown = steersman("status", **environment).stdout
+
+    waits = shown.partition("\nWaits\n")[2]
+    assert re.search(r"RemovalBrake +.*`steersman sync --confirm [0-9a-f]{16}`", waits)
+    assert re.search(r"Pipeline/shop/ask +AwaitsConfirmation +run 1, step ask/confirmation", waits)
+    assert "\nWrong\n" not in shown
