@@ -121,7 +121,7 @@ def test_in_and_out(shop: tuple[Shop, Process], visit: Visit) -> None:
         page.keyboard.press("g")
         page.keyboard.press("p")
         expect(page.get_by_role("heading", name="Projects")).to_be_visible()
-        page.get_by_role("button", name="Dark colours").click()
+        page.get_by_role("button", name="Dark").click()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 19, 25)"
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
