@@ -19,13 +19,16 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 What = Annotated[
     str,
     typer.Argument(
-        help="The KEY of a Deployment, or the number of a request.",
-        autocompletion=completion.keys("Deployment"),
+        help="The KEY of a Deployment or a Pipeline, or the number of a request.",
+        autocompletion=completion.keys("Deployment", "Pipeline"),
     ),
 ]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why, in a sentence.")]
 Digest = Annotated[
     str | None, typer.Option(help="The digest that you looked at; what has another one is refused.")
+]
+InRun = Annotated[
+    int | None, typer.Option("--run", help="Of a Pipeline that asks in several runs: this one's number.")
 ]
 
 
@@ -61,41 +64,46 @@ def approve(
     what: What,
     comment: Comment = "",
     digest: Digest = None,
+    run: InRun = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Approve exactly what waits: package, target, inputs and scripts as they are now."""
-    _decide("approved", what, comment, digest, (server, token, output))
+    _decide("approved", what, comment, (digest, run), (server, token, output))
 
 
 def reject(
     what: What,
     comment: Comment = "",
     digest: Digest = None,
+    run: InRun = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Reject what waits; it is asked for again when it changes, or is triggered by hand."""
-    _decide("rejected", what, comment, digest, (server, token, output))
+    _decide("rejected", what, comment, (digest, run), (server, token, output))
 
 
 def _decide(
     decision: str,
     what: str,
     comment: str,
-    digest: str | None,
+    which: tuple[str | None, int | None],
     how: tuple[str | None, str | None, Format],
 ) -> None:
     server, token, output = how
+    digest, run = which
     about: dict[str, Any] = {"request": int(what)} if what.isdecimal() else {"key": what}
-    body = {**about, "decision": decision, "comment": comment, **({"digest": digest} if digest else {})}
+    about |= {name: value for name, value in (("digest", digest), ("run", run)) if value is not None}
+    body = {**about, "decision": decision, "comment": comment}
     _, answer = connect(server, token).post("/reconciler/approvals", body)
     if output is Format.JSON:
         show_json(answer)
     else:
-        console().print(f"{decision}; the request is {answer['state']}", markup=False)
+        asked = "run" if what.startswith("Pipeline/") else "request"
+        console().print(f"{decision}; the {asked} is {answer['state']}", markup=False)
 
 
 def freezes(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -171,6 +179,7 @@ def let_through(
     comment: Comment = "",
     freeze: Annotated[str | None, typer.Option(help="The KEY of one freeze of several.")] = None,
     digest: Digest = None,
+    run: InRun = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,

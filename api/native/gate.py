@@ -12,23 +12,28 @@ from pydantic import AwareDatetime, Field, model_validator
 from api.native.bodies import Body
 from reconciler.access import Caller
 from reconciler.commands import gate as commands
+from reconciler.commands import pipelines
 from reconciler.commands.gate import NewFreeze, Said
+from reconciler.errors import Refused
 from reconciler.installation import Installation
 from reconciler.queries import gate as queries
 
 _Comment = Annotated[str, Field(max_length=2000)]
+_PIPELINE = "Pipeline/"
 _Digest = Annotated[str | None, Field(default=None, max_length=100)]
 
 
 class DecisionBody(Body):
     """What is decided: what waits of a Deployment (`key`), or one request for approval.
 
-    `digest`: what was shown; a decision about anything else is refused. `rule`: one rule of several.
+    `digest`: what was shown; a decision about anything else is refused. `rule`: one rule of several. Of a Pipeline
+    (`key`), the confirmation that it waits for, in its `run` of this number if several do.
     """
 
     key: str | None = Field(default=None, max_length=500)
     request: int | None = Field(default=None, ge=1)
     rule: int | None = Field(default=None, ge=1)
+    run: int | None = Field(default=None, ge=1, le=2**62)
     decision: Literal["approved", "rejected"]
     comment: _Comment = ""
     digest: _Digest
@@ -37,6 +42,8 @@ class DecisionBody(Body):
     def _one(self) -> DecisionBody:
         if (self.key is None) == (self.request is None):
             raise ValueError("give either `key` or `request`")
+        if self.run is not None and not (self.key or "").startswith(_PIPELINE):
+            raise ValueError("`run` goes with the KEY of a Pipeline")
         return self
 
 
@@ -83,6 +90,8 @@ async def approval_list(
 @post("/reconciler/approvals", status_code=201, summary="Approve or reject")
 async def approval_add(installation: Installation, caller: Caller, data: DecisionBody) -> dict[str, Any]:
     """In all rules that the caller decides. 409 names what changed since it was shown."""
+    if data.key is not None and data.key.startswith(_PIPELINE):
+        return await _confirmed(installation, caller, data)
     said = Said(data.decision, data.comment, data.key, data.request, data.rule, data.digest)
     made = await commands.decide(installation, caller, said)
     return {
@@ -92,6 +101,20 @@ async def approval_add(installation: Installation, caller: Caller, data: Decisio
         ],
         "state": made[-1].state.value,
     }
+
+
+async def _confirmed(installation: Installation, caller: Caller, data: DecisionBody) -> dict[str, Any]:
+    """The confirmation of a Pipeline."""
+    if data.digest is not None or data.rule is not None:
+        raise Refused("NoUse", "a confirmation of a Pipeline has neither `digest` nor `rule`")
+    approved = data.decision == "approved"
+    run, place = await pipelines.decide_waiting(
+        installation, caller, str(data.key), approved=approved, comment=data.comment, number=data.run
+    )
+    step = run.step(place)
+    said = step.confirmation or {}
+    made = {"rule": None, "decision": data.decision, "by": caller.subject, "at": said.get("at")}
+    return {"decisions": [made | {"step": step.name, "run": run.number}], "state": run.status.value}
 
 
 @get("/reconciler/freezes", summary="Freezes, and what they hold")

@@ -135,6 +135,34 @@ async def decide(
     return await installation.database.write(work, caller.actor)
 
 
+async def decide_waiting(
+    installation: Installation, caller: Caller, key: str, *, approved: bool, comment: str, number: int | None
+) -> tuple[Run, Place]:
+    """Decide the one confirmation that a pipeline waits for; `number`: in this run of it.
+
+    NotFound, Forbidden; Conflict: NothingToDecide, Ambiguous.
+    """
+    if key not in installation.snapshot.current.resources or not caller.sees(key):
+        raise missing(key)
+    found = await installation.database.read(lambda c: rows.live(c, key))
+    asked = [
+        (run, place)
+        for run in found
+        for place, step in run.steps()
+        if step.waits_for_people and number in (None, run.number)
+    ]
+    if not asked:
+        which = f"run {number} of {key}" if number is not None else key
+        raise Conflict("NothingToDecide", f"nothing of {which} waits for people")
+    if len(asked) > 1:
+        told = ", ".join(f"{run.step(place).name} of run {run.number}" for run, place in asked[:10])
+        raise Conflict(
+            "Ambiguous", f"{key} asks more than one question: {told}; name the run, or use its page"
+        )
+    run, place = asked[0]
+    return await decide(installation, caller, run, place, approved=approved, comment=comment), place
+
+
 def _decide(write: Write, caller: Caller, run: Run, place: Place, *, approved: bool, comment: str) -> bool:
     """Keep the decision with the step's change; False: it was decided like that before."""
     word = APPROVE if approved else DISAPPROVE
