@@ -170,7 +170,7 @@ def seen(life: Life) -> list[tuple[str, bytes]]:
 
 def settled(data: Path) -> None:
     """What ended trials left has been tidied."""
-    for _ in range(200):
+    for _ in range(600):
         if not [path for path in (data / "runs").rglob("*") if path.name in ("raw", "secrets")]:
             return
         time.sleep(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from reconciler.queries import gate as queries
 from reconciler.queries.why import why
 from reconciler.store import requests
 from tests.shop import Open, Shop
+from tests.support import eventually
 
 KEY = "Deployment/shop/prod/web"
 _FAR = {"from": "2020-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z"}
@@ -60,7 +61,7 @@ async def held(open_: Open, key: str = KEY) -> Resource:
 
 async def until(open_: Open, what: Callable[[Resource], bool], key: str = KEY) -> Resource:
     """The Deployment once something is true of it."""
-    for _ in range(400):
+    for _ in range(1500):
         found = open_.installation.snapshot.current.resources.get(key)
         if found is not None and what(found):
             return found
@@ -110,7 +111,7 @@ def test_a_newer_wish_takes_the_place_of_the_held_one(shop: Shop) -> None:
         declare(shop, size="m")
         await open_.apply()
         await until(open_, lambda _: True)
-        for _ in range(200):
+        for _ in range(1500):
             found = await open_.jobs(KEY)
             if len(found) == 2 and found[0].state is State.ABORTED:
                 break
@@ -137,7 +138,7 @@ def test_what_is_not_wanted_any_more_is_withdrawn(shop: Shop) -> None:
         declare(shop)
         await open_.apply()
         await until(open_, stands)
-        for _ in range(200):
+        for _ in range(1500):
             newest = max(await open_.jobs(KEY), key=lambda job: job.number)
             if newest.state.finished:
                 break
@@ -171,7 +172,7 @@ def test_a_window_opens_by_itself(shop: Shop) -> None:
 async def waiting(open_: Open, reason: str = "AwaitsApproval") -> dict[str, Any]:
     """The cause, once it is the only one."""
     found: list[dict[str, Any]] = []
-    for _ in range(400):
+    for _ in range(1500):
         found = await causes(open_)
         if [cause["reason"] for cause in found] == [reason]:
             return found[0]
@@ -179,9 +180,13 @@ async def waiting(open_: Open, reason: str = "AwaitsApproval") -> dict[str, Any]
     raise AssertionError(found)
 
 
+async def _equal(found: Callable[[], Awaitable[list[str]]], wanted: list[str]) -> bool:
+    return await found() == wanted
+
+
 async def finished(open_: Open, number: int) -> Job:
     """A job once it has ended."""
-    for _ in range(400):
+    for _ in range(1500):
         (job,) = [each for each in await open_.jobs(KEY) if each.number == number]
         if job.state.finished:
             return job
@@ -232,7 +237,7 @@ def test_an_approval_is_of_exactly_what_was_shown(shop: Shop, part: str) -> None
         await waiting(open_)
         freeze(shop)
         await open_.apply()
-        for _ in range(400):
+        for _ in range(1500):
             if "Freeze" in [each["reason"] for each in await causes(open_)]:
                 break
             await asyncio.sleep(0.02)
@@ -242,7 +247,7 @@ def test_an_approval_is_of_exactly_what_was_shown(shop: Shop, part: str) -> None
         await waiting(open_, "Freeze")
         change(shop, part)
         await open_.apply()
-        for _ in range(400):
+        for _ in range(1500):
             found = await causes(open_)
             if [each["reason"] for each in found] == ["Freeze", "NeedsApproval"]:
                 break
@@ -335,7 +340,7 @@ def test_what_waits_for_a_place_is_looked_at_once_more(shop: Shop) -> None:
     """A freeze that is declared between the decision to deploy and its start still holds it."""
 
     async def work(open_: Open) -> None:
-        for _ in range(200):
+        for _ in range(1500):
             found = await open_.jobs(KEY)
             if found:
                 break
@@ -521,13 +526,16 @@ def test_what_is_switched_off_while_it_is_held_does_not_go(shop: Shop, word: str
 
 def test_requests_end_with_what_they_were_for(shop: Shop) -> None:
     async def work(open_: Open) -> None:
+        async def states() -> list[str]:
+            shown = await queries.open_approvals(open_.installation, ROOT, all_of_them=True)
+            return [item["state"] for item in shown]
+
         await waiting(open_)
-        for size in ("m", "l"):
+        for count, size in enumerate(("m", "l"), 1):
             declare(shop, size=size)
             await open_.apply()
-            await waiting(open_)
-        shown = await queries.open_approvals(open_.installation, ROOT, all_of_them=True)
-        assert [item["state"] for item in shown] == ["rejected", "rejected", "pending"]
+            wanted = [*["rejected"] * count, "pending"]
+            await eventually(lambda wanted=wanted: _equal(states, wanted))
 
     protect(shop)
     shop.run(work)

@@ -157,7 +157,7 @@ def test_when_is_when_the_gate_lets_it_go(tmp_path: Path, monkeypatch: pytest.Mo
 
 async def ended(installation: Installation, number: int) -> Job:
     """The job once it has ended."""
-    for _ in range(500):
+    for _ in range(3000):
         job = await installation.database.read(lambda c: rows.load(c, number))
         if job is not None and job.state.finished:
             return job
