@@ -67,9 +67,10 @@ def visit(browser: Browser) -> Visit:
         *,
         signed_in: bool = True,
         refused: tuple[int, ...] = (),
+        elsewhere: bool = False,
         **how: Any,
     ) -> Iterator[Page]:
-        """`refused`: statuses that are meant; a browser reports them in its console."""
+        """`refused`: statuses that are meant, which a browser reports in its console; `elsewhere`: it goes there."""
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | how)
         context.set_default_timeout(_PATIENCE)
         try:
@@ -93,7 +94,8 @@ def visit(browser: Browser) -> Visit:
                 "request",
                 lambda asked: (
                     wrong.append(asked.url)
-                    if urlsplit(asked.url).scheme not in ("data", "blob")
+                    if not elsewhere
+                    and urlsplit(asked.url).scheme not in ("data", "blob")
                     and urlsplit(asked.url).netloc != host
                     else None
                 ),
