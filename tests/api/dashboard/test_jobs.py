@@ -9,33 +9,17 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from api.dashboard import assets
-from tests.api.conftest import FINISHED, Api, build
-from tests.support import PROJECT, SpecRepository, process
+from tests.api.conftest import build
+from tests.api.dashboard.people import Pages
+from tests.support import SpecRepository
 
 STYLES = Path(assets.__file__).parent / "static"
 EVIL = "<script>alert(1)</script>"
 MANY = 300
-PEOPLE = """\
-apiVersion: steersman/v1
-kind: User
-metadata: {name: reader}
----
-apiVersion: steersman/v1
-kind: RoleBinding
-metadata: {name: readers, project: shop}
-spec: {role: read, subjects: [{kind: User, name: reader}]}
----
-apiVersion: steersman/v1
-kind: User
-metadata: {name: foreign}
-"""
 FILES = {
-    "project.yaml": PROJECT,
-    "people.yaml": PEOPLE,
     "ok.yaml": build("ok", "[{name: main, run: 'printf \"\\033[31mred\\033[0m\\n\"; seq 1 500'}]"),
     "web.yaml": build(
         "web",
@@ -61,7 +45,6 @@ FILES = {
     "files.yaml": build(
         "files", "[{name: main, attachments: ['out/**'], run: \"mkdir out; echo x > 'out/a b.txt'\"}]"
     ),
-    "refs.yaml": "",
 }
 CIDER = f"""\
 jobs:
@@ -72,32 +55,6 @@ jobs:
 """
 
 
-class Pages(Api):
-    """The daemon, and what people see of it."""
-
-    secrets: dict[str, str]
-
-    def browser(self, who: str = "admin") -> httpx.Client:
-        """Somebody who is signed in."""
-        headers = {"Accept": "text/html", "Origin": self.url}
-        return httpx.Client(
-            base_url=self.url, cookies={"X-Escape-Token": self.secrets[who]}, headers=headers, timeout=60
-        )
-
-    def page(self, path: str, status: int = 200, who: str = "admin") -> str:
-        """The text of a page, which is small."""
-        with self.browser(who) as browser:
-            answer = browser.get(path)
-        assert answer.status_code == status, answer.text
-        assert len(answer.content) < 200_000
-        return answer.text
-
-    def ends(self, number: int) -> int:
-        """The same job, once it has."""
-        self.running.job(number, *FINISHED)
-        return number
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     """A daemon with people, a code repository of hostile names, and nothing that has run."""
@@ -105,22 +62,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     code = SpecRepository(folder / "code")
     code.commit({"cider-ci.yml": CIDER}, EVIL)
     code.git("branch", "-m", "main", EVIL)
-    repo = SpecRepository(folder / "specs")
     repository = (
         "apiVersion: steersman/v1\nkind: Repository\nmetadata: {name: code, project: shop}\n"
         f'spec: {{url: "{code.path}", cider_ci: {{enabled: true, branch_include_match: "^.*$"}}}}\n'
     )
-    repo.commit({**FILES, "refs.yaml": repository})
-    settings = {"STEERSMAN_ALLOW_UNSANDBOXED": "1", "STEERSMAN_STOP_GRACE_SECONDS": "0.5"}
-    with process(repo.path, folder / "data", **settings) as running, running.client() as client:
-        head = repo.head()
-        running.wait_for(
-            lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
-        )
-        found = Pages(running, repo, client)
-        found.secrets = {"admin": running.token}
-        for name in ("reader", "foreign"):
-            found.secrets[name] = found.token("owner", subject=f"User/{name}")["token"]
+    with Pages.of(folder, FILES | {"refs.yaml": repository}) as found:
         yield found
 
 
@@ -276,7 +222,7 @@ def test_cancel_and_retry(pages: Pages) -> None:
 def test_rights_hold(pages: Pages) -> None:
     """There is no job for who has no role; who may only read gets no buttons, and a page that says what is missing."""
     number = pages.ends(pages.trigger("ok"))
-    pages.page(f"/ui/jobs/{number}", 404, who="foreign")
+    pages.page(f"/ui/jobs/{number}", status=404, who="foreign")
     page = pages.page(f"/ui/jobs/{number}", who="reader")
     assert f'action="/ui/jobs/{number}' not in page
     with pages.browser("reader") as browser:

@@ -10,34 +10,8 @@ import httpx
 import pytest
 
 from api.dashboard import routes
-from tests.support import PROJECT, Process, SpecRepository, process
+from tests.api.dashboard.people import Pages
 
-PEOPLE = """\
-apiVersion: steersman/v1
-kind: User
-metadata: {name: reader}
-spec: {}
----
-apiVersion: steersman/v1
-kind: User
-metadata: {name: foreign}
-spec: {}
----
-apiVersion: steersman/v1
-kind: RoleBinding
-metadata: {name: readers, project: shop}
-spec: {role: read, subjects: [{kind: User, name: reader}]}
----
-apiVersion: steersman/v1
-kind: RoleBinding
-metadata: {name: elsewhere, project: tools}
-spec: {role: owner, subjects: [{kind: User, name: foreign}]}
----
-apiVersion: steersman/v1
-kind: Project
-metadata: {name: tools}
-spec: {}
-"""
 BUILD = """\
 apiVersion: steersman/v1
 kind: Build
@@ -81,46 +55,16 @@ TABLE = {
 SAMPLES = {"name:str": "shop", "key:path": "Build/shop/_/ok", "number:int": "1", "digest:str": "x"}
 
 
-class World:
-    """The daemon, and a client for each sort of person, with the cookie of a browser."""
-
-    def __init__(self, running: Process, repo: SpecRepository) -> None:
-        self.running = running
-        self.repo = repo
-        self.secrets: dict[str, str] = {"admin": running.token}
-
-    def browser(self, who: str) -> httpx.Client:
-        """A browser that is signed in, or not."""
-        cookies = {"X-Escape-Token": self.secrets[who]} if who != "nobody" else {}
-        headers = {"Accept": "text/html", "Origin": self.running.url}
-        return httpx.Client(base_url=self.running.url, cookies=cookies, headers=headers, timeout=60)
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One finished job, in a project that one of them sees."""
-    folder = tmp_path_factory.mktemp("pages")
-    repo = SpecRepository(folder / "specs")
-    repo.commit(
-        {"p.yaml": PROJECT, "people.yaml": PEOPLE, "b.yaml": BUILD, "w.yaml": PIPELINE}, "<script>x</script>"
-    )
-    with process(repo.path, folder / "data", STEERSMAN_ALLOW_UNSANDBOXED="1") as running:
-        with running.client() as client:
-            head = repo.head()
-            running.wait_for(
-                lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
-            )
-            assert client.post("/reconciler/trigger", json={"key": "Build/shop/_/ok"}).status_code == 202
-            running.job(1, "passed")
-            found = World(running, repo)
-            for name in ("reader", "foreign"):
-                wish = {"name": "t", "level": "owner", "subject": f"User/{name}"}
-                made = client.post("/reconciler/tokens", json=wish)
-                found.secrets[name] = made.raise_for_status().json()["token"]
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """One finished job, in a project that some of them see."""
+    files = {"b.yaml": BUILD, "w.yaml": PIPELINE}
+    with Pages.of(tmp_path_factory.mktemp("pages"), files, "<script>x</script>") as found:
+        assert found.run("ok")["state"] == "passed"
         yield found
 
 
-def address(world: World, path: str) -> str:
+def address(world: Pages, path: str) -> str:
     """A route with its parameters filled in."""
     known = SAMPLES | {"revision:str": world.repo.head()}
     return re.sub(r"\{([^}]+)\}", lambda found: known[found[1]], path)
@@ -143,7 +87,7 @@ def test_every_page_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("path", TABLE)
-def test_who_gets_a_page(world: World, path: str) -> None:
+def test_who_gets_a_page(world: Pages, path: str) -> None:
     """Who is not signed in is sent to do so; what one has no role on is not there."""
     found = []
     for who in WHO:
@@ -194,7 +138,7 @@ def check(answer: httpx.Response) -> None:
     assert "<b>here" not in answer.text
 
 
-def test_what_was_declared_is_shown_as_text(world: World) -> None:
+def test_what_was_declared_is_shown_as_text(world: Pages) -> None:
     """Whatever it is made of."""
     with world.browser("admin") as browser:
         assert "&lt;script&gt;alert(1)" in browser.get("/ui/resources/Build/shop/_/ok").text
@@ -203,7 +147,7 @@ def test_what_was_declared_is_shown_as_text(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(paths("POST")))
-def test_a_form_counts_only_from_a_page_of_this_server(world: World, path: str) -> None:
+def test_a_form_counts_only_from_a_page_of_this_server(world: Pages, path: str) -> None:
     """Nobody's form elsewhere is taken: not with the cookie that the browser sends along, and not without one."""
     target = re.sub(r"\{[^}]+\}", "1", path)
     for origin in ("https://evil.example", "null", None):
@@ -219,7 +163,7 @@ def test_a_form_counts_only_from_a_page_of_this_server(world: World, path: str) 
 
 
 @pytest.mark.parametrize("path", sorted(paths("POST")))
-def test_what_is_no_form_is_refused(world: World, path: str) -> None:
+def test_what_is_no_form_is_refused(world: Pages, path: str) -> None:
     """400, in a page; but what takes nothing does not look at it."""
     target = re.sub(r"\{[^}]+\}", "1", path)
     with world.browser("admin") as browser:
@@ -235,7 +179,7 @@ def test_what_is_no_form_is_refused(world: World, path: str) -> None:
                 check(answer)
 
 
-def test_in_and_out_by_a_token(world: World) -> None:
+def test_in_and_out_by_a_token(world: Pages) -> None:
     """A wrong one is told, and where one wanted to go is kept; nobody is sent to another server."""
     with world.browser("nobody") as browser:
         page = browser.get("/ui/jobs?state=failed")
@@ -261,7 +205,7 @@ def test_in_and_out_by_a_token(world: World) -> None:
         assert client.get("/reconciler/whoami").status_code == 200
 
 
-def test_programs_get_one_line_of_the_home(world: World) -> None:
+def test_programs_get_one_line_of_the_home(world: Pages) -> None:
     """Escape's Home (6.6): text, with or without a token."""
     answer = httpx.get(world.running.url)
     assert answer.status_code == 200
@@ -269,7 +213,7 @@ def test_programs_get_one_line_of_the_home(world: World) -> None:
     assert answer.headers["content-type"].startswith("text/plain")
 
 
-def test_a_refused_form_keeps_what_was_written(world: World) -> None:
+def test_a_refused_form_keeps_what_was_written(world: Pages) -> None:
     """And says what is wrong."""
     with world.browser("admin") as browser:
         answer = browser.post(
@@ -290,7 +234,7 @@ def test_a_refused_form_keeps_what_was_written(world: World) -> None:
         assert "there is no request 77" in answer.text
 
 
-def test_what_may_not_be_done_is_refused(world: World) -> None:
+def test_what_may_not_be_done_is_refused(world: Pages) -> None:
     """403 with a sentence; what is not there for somebody is 404."""
     with world.browser("reader") as browser:
         page = browser.get("/ui/resources/Build/shop/_/ok").text
@@ -305,7 +249,7 @@ def test_what_may_not_be_done_is_refused(world: World) -> None:
         assert "Build/shop" not in browser.get("/").text
 
 
-def test_a_token_is_made_shown_once_and_revoked(world: World) -> None:
+def test_a_token_is_made_shown_once_and_revoked(world: Pages) -> None:
     """By a form each."""
     with world.browser("admin") as browser:
         answer = browser.post("/ui/tokens", data={"name": "laptop", "days": "1", "level": "read"})
@@ -319,7 +263,7 @@ def test_a_token_is_made_shown_once_and_revoked(world: World) -> None:
             assert other.get("/reconciler/whoami").status_code == 401
 
 
-def test_search_goes_straight_to_the_only_thing(world: World) -> None:
+def test_search_goes_straight_to_the_only_thing(world: Pages) -> None:
     """To a job by its number, too."""
     with world.browser("admin") as browser:
         assert browser.get("/ui/search?q=%231").headers["location"] == "/ui/jobs/1"
@@ -328,7 +272,7 @@ def test_search_goes_straight_to_the_only_thing(world: World) -> None:
         assert "No resource has this" in browser.get("/ui/search?q=nowhere").text
 
 
-def test_a_plan_of_a_branch_is_readable(world: World) -> None:
+def test_a_plan_of_a_branch_is_readable(world: Pages) -> None:
     """What would change, and errors with their places."""
     world.repo.git("checkout", "-q", "-b", "other")
     world.repo.commit(
@@ -346,7 +290,7 @@ def test_a_plan_of_a_branch_is_readable(world: World) -> None:
         assert 'value="nowhere"' in answer.text
 
 
-def test_assets_are_kept_for_good_by_their_content(world: World) -> None:
+def test_assets_are_kept_for_good_by_their_content(world: Pages) -> None:
     """And never by another name."""
     with world.browser("nobody") as browser:
         page = browser.get("/ui/sign-in").text
@@ -363,7 +307,7 @@ def test_assets_are_kept_for_good_by_their_content(world: World) -> None:
         assert browser.get("/ui/assets/x/..%2Fshell.py").status_code == 404
 
 
-def test_colours_are_chosen_for_a_browser(world: World) -> None:
+def test_colours_are_chosen_for_a_browser(world: Pages) -> None:
     """In a cookie, so that no page flashes."""
     with world.browser("admin") as browser:
         answer = browser.post("/ui/scheme", data={"scheme": "dark", "to": "/ui/jobs"})

@@ -5,42 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
-from typing import Any
 
-import httpx
 import pytest
 
-from tests.api.conftest import Api
-from tests.support import PROJECT, SpecRepository, process
+from tests.api.dashboard.people import Pages
 
 EVIL = "<script>alert(1)</script>"
-PEOPLE = """\
-apiVersion: steersman/v1
-kind: User
-metadata: {name: reader}
----
-apiVersion: steersman/v1
-kind: User
-metadata: {name: writer}
----
-apiVersion: steersman/v1
-kind: User
-metadata: {name: foreign}
----
-apiVersion: steersman/v1
-kind: RoleBinding
-metadata: {name: readers, project: shop}
-spec: {role: read, subjects: [{kind: User, name: reader}]}
----
-apiVersion: steersman/v1
-kind: RoleBinding
-metadata: {name: writers, project: shop}
-spec: {role: write, subjects: [{kind: User, name: writer}]}
----
-apiVersion: steersman/v1
-kind: Environment
-metadata: {name: dev, project: shop}
-"""
+DEV = "apiVersion: steersman/v1\nkind: Environment\nmetadata: {name: dev, project: shop}\n"
 
 
 def build(name: str, run: str) -> str:
@@ -67,8 +38,7 @@ def phase(name: str, *steps: str) -> str:
 GOOD = "{type: build, environment: dev, build: good}"
 BAD = "{type: build, environment: dev, build: bad}"
 FILES = {
-    "project.yaml": PROJECT,
-    "people.yaml": PEOPLE,
+    "dev.yaml": DEV,
     "good.yaml": build("good", "true"),
     "bad.yaml": build("bad", "exit 1"),
     "ask.yaml": pipeline(
@@ -89,30 +59,8 @@ FILES = {
 }
 
 
-class Pages(Api):
-    """The daemon, and what people see of it."""
-
-    secrets: dict[str, str]
-
-    def browser(self, who: str = "admin") -> httpx.Client:
-        """Somebody who is signed in."""
-        headers = {"Accept": "text/html", "Origin": self.url}
-        return httpx.Client(
-            base_url=self.url, cookies={"X-Escape-Token": self.secrets[who]}, headers=headers, timeout=60
-        )
-
-    def page(self, path: str, who: str = "admin", status: int = 200) -> str:
-        """The text of a page, which is small."""
-        with self.browser(who) as browser:
-            answer = browser.get(path)
-        assert answer.status_code == status, answer.text
-        assert len(answer.content) < 200_000
-        return answer.text
-
-    def post(self, path: str, who: str = "admin", **fields: Any) -> httpx.Response:
-        """What a form does."""
-        with self.browser(who) as browser:
-            return browser.post(path, data=fields)
+class Runs(Pages):
+    """The pages of pipelines."""
 
     def start(self, name: str, **fields: str) -> str:
         """A new run's page."""
@@ -128,21 +76,9 @@ class Pages(Api):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """A daemon with pipelines of which none has run."""
-    folder = tmp_path_factory.mktemp("pipelines")
-    repo = SpecRepository(folder / "specs")
-    repo.commit(FILES)
-    settings = {"STEERSMAN_ALLOW_UNSANDBOXED": "1", "STEERSMAN_STOP_GRACE_SECONDS": "0.5"}
-    with process(repo.path, folder / "data", **settings) as running, running.client() as client:
-        head = repo.head()
-        running.wait_for(
-            lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
-        )
-        found = Pages(running, repo, client)
-        found.secrets = {"admin": running.token}
-        for name in ("reader", "writer", "foreign"):
-            found.secrets[name] = found.token("owner", subject=f"User/{name}")["token"]
+    with Runs.of(tmp_path_factory.mktemp("pipelines"), FILES) as found:
         yield found
 
 
@@ -154,7 +90,7 @@ def states(page: str) -> list[tuple[str, str]]:
     return [(unescape(name), state) for name, state in found]
 
 
-def test_an_approval_lets_the_run_go_on(pages: Pages) -> None:
+def test_an_approval_lets_the_run_go_on(pages: Runs) -> None:
     """With its comment, in place; what may fail and what is not reached yet are shown as such."""
     path = pages.start("ask", reason=EVIL, payload='{"why": "<b>"}')
     page = pages.until(path, 'value="approve"')
@@ -178,7 +114,7 @@ def test_an_approval_lets_the_run_go_on(pages: Pages) -> None:
     assert 'value="approve"' not in page
 
 
-def test_a_rejection_ends_the_run(pages: Pages) -> None:
+def test_a_rejection_ends_the_run(pages: Runs) -> None:
     """And who comes later is told, with their comment still there."""
     path = pages.start("ask")
     pages.until(path, 'value="approve"')
@@ -200,7 +136,7 @@ def test_a_rejection_ends_the_run(pages: Pages) -> None:
         ({"comment": "kept"}, "Choose: approve or reject."),
     ],
 )
-def test_a_refused_decision_keeps_its_comment(pages: Pages, fields: dict[str, str], told: str) -> None:
+def test_a_refused_decision_keeps_its_comment(pages: Runs, fields: dict[str, str], told: str) -> None:
     """And says why; the question stays open."""
     path = pages.start("own")
     pages.until(path, 'value="approve"')
@@ -215,7 +151,7 @@ def test_a_refused_decision_keeps_its_comment(pages: Pages, fields: dict[str, st
     assert pages.post(f"{path}/cancel").status_code == 303
 
 
-def test_rights_hold(pages: Pages) -> None:
+def test_rights_hold(pages: Runs) -> None:
     """Nothing is there for who has no role; who is not asked gets no form, and a refusal that says who is."""
     path = pages.start("own")
     pages.until(path, 'value="approve"')
@@ -243,7 +179,7 @@ def test_rights_hold(pages: Pages) -> None:
     pages.until(path, "Approved by <strong>writer</strong>")
 
 
-def test_a_run_starts_by_hand(pages: Pages) -> None:
+def test_a_run_starts_by_hand(pages: Runs) -> None:
     """With a payload of JSON; what is none comes back as it was typed."""
     answer = pages.post("/ui/pipelines/shop/own/start", payload="{no <json>", reason="a reason")
     assert answer.status_code == 422
@@ -255,7 +191,7 @@ def test_a_run_starts_by_hand(pages: Pages) -> None:
     assert "/start" not in pages.page("/ui/pipelines/shop/off")
 
 
-def test_a_retry_goes_on_from_the_failed_phase(pages: Pages) -> None:
+def test_a_retry_goes_on_from_the_failed_phase(pages: Runs) -> None:
     """What was right is carried over; and all of it again, if that is asked for."""
     path = pages.start("fails")
     page = pages.until(path, "<dt>Finished</dt>")
@@ -274,7 +210,7 @@ def test_a_retry_goes_on_from_the_failed_phase(pages: Pages) -> None:
     assert (late.status_code, "has ended already" in late.text) == (409, True)
 
 
-def test_a_nested_run_and_its_job_lead_back(pages: Pages) -> None:
+def test_a_nested_run_and_its_job_lead_back(pages: Runs) -> None:
     """From the step to the run it has started, and from that to the run that has."""
     path = pages.start("nested")
     page = pages.until(path, '<span class="mono">Pipeline/shop/own</span> run')
@@ -287,7 +223,7 @@ def test_a_nested_run_and_its_job_lead_back(pages: Pages) -> None:
     assert f'<a href="{done}"><span class="mono">Pipeline/shop/fails</span> run' in pages.page(job[1])
 
 
-def test_many_steps_are_a_small_page(pages: Pages) -> None:
+def test_many_steps_are_a_small_page(pages: Runs) -> None:
     """Those at work are shown before others."""
     path = pages.start("many")
     page = pages.until(path, 'value="approve"')
