@@ -42,7 +42,7 @@ from api.native import (
 )
 from api.native.bodies import json_only
 from api.native.identity_provider import IdentityProvider
-from api.paths import CIDER, ESCAPE, PDC, SQEDULE, SRHT, below
+from api.paths import CIDER, ESCAPE, PDC, SQEDULE, SRHT, UI, below
 from api.pdc import around as pdc_around
 from api.pdc import errors as pdc_errors
 from api.pdc import routes as pdc
@@ -177,7 +177,7 @@ def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         return pdc_errors.handle(request, error)
     if below(path, SQEDULE):
         return sqedule_errors.handle(request, error)
-    if below(path, "/ui"):
+    if below(path, UI):
         return shell.refuse(request, error)
     return problems.handle(request, error)
 

@@ -14,7 +14,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection, Request
 from litestar.datastructures import Cookie
@@ -75,7 +77,7 @@ async def whoever(request: Request[Any, Any, Any]) -> Caller | None:
     """The caller of a request that needs none, which the framework does not ask; None: nobody who is known."""
     try:
         found: Caller = (await _identified(request)).user
-    except NotAuthorizedException:
+    except (NotAuthorizedException, TooManyRequestsException):
         return None
     return None if found.subject == ANYBODY else found
 
@@ -85,7 +87,7 @@ async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Authent
     installation: Installation = connection.app.state.installation
     address = connection.client.host if connection.client else None
     of_pdc = below(connection.scope["path"], PDC)
-    if installation.settings.insecure_no_auth and (not of_pdc or from_here(connection, installation.url)):
+    if installation.settings.insecure_no_auth and _is_harmless(connection, installation.url):
         return AuthenticationResult(replace(ROOT, address=address), None)
     credentials: Credentials = connection.app.state.credentials
     if of_pdc:
@@ -110,6 +112,26 @@ async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Authent
         )
         raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)
     return AuthenticationResult(caller, secret)
+
+
+def _is_harmless(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> bool:
+    """Where everybody is the administrator, may a browser have been sent by a page of somebody else?
+
+    By that page's origin, or by a name of its own for this address: then it is nobody here.
+    """
+    host = connection.base_url.hostname or ""
+    if host not in ("localhost", urlsplit(url).hostname) and not _is_address(host):
+        return False
+    reads = connection.scope.get("method") in ("GET", "HEAD", "OPTIONS")
+    return (reads and not below(connection.scope["path"], PDC)) or from_here(connection, url)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def still(request: Request[Caller, Any, Any]) -> bool:

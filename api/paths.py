@@ -19,6 +19,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Guard, Message, Receive, Scope, Send
 
+UI = "/ui"
 ESCAPE = "/api/v1"
 CIDER = "/cider-ci"
 SRHT = ("/api/jobs", "/api/job-group", "/logs")
@@ -35,11 +36,12 @@ def below(path: str, *roots: str) -> bool:
 
 
 def around(app: ASGIApp, owned: Callable[[str], bool]) -> ASGIApp:
-    """The same app, in which `owned` paths keep encoded slashes, and which answers HEAD there."""
+    """The same app, in which `owned` paths keep encoded slashes, and which answers HEAD there, and for pages."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if owned(scope["path"]):
-            seen = {**scope, "path": segments(scope["raw_path"])}
+        page = below(scope["path"], UI)
+        if page or owned(scope["path"]):
+            seen = {**scope} if page else {**scope, "path": segments(scope["raw_path"])}
             if scope.get("method") == "HEAD":
                 seen |= {"method": "GET", _HEAD: True}
                 send = _without_body(send)

@@ -1,11 +1,12 @@
 """Cron texts to sets of numbers, with the standard meaning (crontab(5)). Called by specs.schedule only.
-Knows no dates.
+Knows no times of a clock.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -39,6 +40,11 @@ class Fields:
     months: frozenset[int]
     weekdays: frozenset[int]
     either_day: bool
+
+    def allows(self, day: date) -> bool:
+        """Is it due at some time of this day?"""
+        named, weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return day.month in self.months and (named or weekday if self.either_day else named and weekday)
 
 
 @dataclass(frozen=True, slots=True)

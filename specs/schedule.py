@@ -10,8 +10,10 @@ first instant after the gap, a repeated one the first time only).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +27,18 @@ from specs.syntax import QUOTE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """How often a schedule is due in some time, at least once; the first and the last time, in UTC."""
+
+    first: datetime
+    last: datetime
+    count: int
 
 
 def check_cron(text: str) -> str | None:
@@ -61,6 +75,80 @@ def next_due(trigger: Mapping[str, Any], after: datetime, seed: str = "") -> dat
     else:
         due = None
     return None if due is None else due + shift
+
+
+def starts_within(
+    trigger: Mapping[str, Any], begin: datetime, end: datetime, seed: str = ""
+) -> Starts | None:
+    """All due times from an instant to before another; None if there are none. What `next_due` finds one after the
+    other is counted here, so that one that is due each minute costs no more than one that is due each night.
+    """
+    shift = _shift(trigger.get("jitter_seconds") or 0, seed)
+    first, until = begin.astimezone(UTC) - shift, end.astimezone(UTC) - shift
+    if trigger.get("cron"):
+        found = _cron_within(trigger["cron"], trigger.get("timezone") or "UTC", first, until)
+    elif trigger.get("interval_seconds"):
+        found = _interval_within(int(trigger["interval_seconds"]), first, until)
+    else:
+        found = None
+    return None if found is None else Starts(found.first + shift, found.last + shift, found.count)
+
+
+def _interval_within(seconds: int, begin: datetime, end: datetime) -> Starts | None:
+    first, step = _next_interval(seconds, begin - _TICK), timedelta(seconds=seconds)
+    if first >= end:
+        return None
+    more = (end - _TICK - first) // step
+    return Starts(first, first + more * step, more + 1)
+
+
+def _cron_within(text: str, timezone: str, begin: datetime, end: datetime) -> Starts | None:
+    found: Starts | None = None
+    for each in _cron_days(text, _zone(timezone), begin, end):
+        if found is None:
+            found = each
+        else:  # a skipped time may be due when the first one of the next day is
+            found = Starts(found.first, each.last, found.count + each.count - (each.first == found.last))
+    return found
+
+
+def _cron_days(text: str, zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[Starts]:
+    """Those of each day of the zone, in order; of the day before, what it skips may be due on the next one."""
+    fields = _fields(text)
+    day, last = begin.astimezone(zone).date() - _DAY, end.astimezone(zone).date()
+    while day <= last:
+        if fields.allows(day):
+            midnight = datetime.combine(day, time(), zone)
+            if midnight.utcoffset() == datetime.combine(day + _DAY, time(), zone).utcoffset():
+                since = midnight.astimezone(UTC)
+                low, high = (bisect_left(_minutes(text), (at - since) / _MINUTE) for at in (begin, end))
+                if low < high:
+                    times = _minutes(text)
+                    yield Starts(since + times[low] * _MINUTE, since + times[high - 1] * _MINUTE, high - low)
+            else:
+                due = [at for at in _uneven(text, zone, day) if begin <= at < end]
+                if due:
+                    yield Starts(due[0], due[-1], len(due))
+        day += _DAY
+
+
+@lru_cache(maxsize=1024)
+def _uneven(text: str, zone: ZoneInfo, day: date) -> Sequence[datetime]:
+    """The due times of a day on which the zone's offset changes."""
+    midnight = datetime.combine(day, time())
+    return sorted({_instant(midnight + minute * _MINUTE, zone) for minute in _minutes(text)})
+
+
+@lru_cache(maxsize=4096)
+def _fields(text: str) -> Fields:
+    return parse_cron(text)
+
+
+@lru_cache(maxsize=4096)
+def _minutes(text: str) -> Sequence[int]:
+    """The minutes of a day at which it is due."""
+    fields = _fields(text)
+    return sorted(60 * hour + minute for hour in fields.hours for minute in fields.minutes)
 
 
 def _shift(jitter_seconds: int, seed: str) -> timedelta:

@@ -31,16 +31,15 @@ def calendar(
             _minute(item["start"]),
             _minute(item["end"]) if item["end"] != item["start"] else None,
             item["kind"],
-            item["title"],
+            f"{item['title']}, {item['count']} times" if item["count"] > 1 else item["title"],
             item["where"],
         )
         for item in body["items"]
     ]
     show_table(("FROM", "UNTIL", "KIND", "WHAT", "DECLARED AT"), rows, "nothing between these times")
-    for key in body["shortened"]:
-        console().print(f"{key} starts more often than is shown", markup=False)
     if body["cut"]:
-        console().print(f"more follow: ask for what comes after {_minute(body['items'][-1]['start'])}")
+        last = [item["start"] for item in body["items"] if item["kind"] == "start"][-1]
+        console().print(f"more schedules start later: ask for what comes after {_minute(last)}")
 
 
 def _minute(moment: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
 from litestar.params import Parameter
 
-from api.dashboard import forges
+from api.dashboard import differences, forges
 from api.dashboard.shell import PAGE, page
 from reconciler.access import Caller
 from reconciler.errors import SteersmanError
@@ -16,7 +17,6 @@ from reconciler.queries import history, plans, status
 
 _PAGE = 50
 _MOST = 200
-_MOST_CHANGES = 40
 
 
 @get("/ui/changes", **PAGE)
@@ -29,7 +29,8 @@ async def change_list(
     """Revisions as they were applied, newest first."""
     found = await history.applied(installation, caller, before, _PAGE)
     now = await status.status(installation, caller)
-    return page(request, "changes", found=found, status=now, before=before)
+    branches = await plans.branches(installation, caller)
+    return page(request, "changes", found=found, status=now, before=before, branches=branches)
 
 
 @get("/ui/changes/{revision:str}", **PAGE)
@@ -38,11 +39,13 @@ async def change_page(
 ) -> Response[bytes]:
     """One commit, and the plan with which it was applied."""
     found = await history.of_revision(installation, caller, revision)
+    actions, left = await asyncio.to_thread(differences.shown, found["actions"])
     return page(
         request,
         "change",
         item=found,
-        most_changes=_MOST_CHANGES,
+        actions=actions,
+        left=found["total"] - len(found["actions"]) + left,
         link=forges.commit(installation.settings.repo, found["revision"]),
     )
 
@@ -57,9 +60,13 @@ async def plan_page(
     """What merging a branch, tag or commit would change; it changes nothing."""
     found: dict[str, Any] | None = None
     wrong: str | None = None
+    actions: list[dict[str, Any]] = []
+    left = 0
     if ref:
         try:
             found = await plans.of_ref(installation, caller, ref)
+            actions, left = await asyncio.to_thread(differences.shown, found["actions"][:_MOST])
+            left += max(0, len(found["actions"]) - _MOST)
         except SteersmanError as error:
             wrong = error.message
     return page(
@@ -68,8 +75,9 @@ async def plan_page(
         ref=ref,
         found=found,
         wrong=wrong,
-        most=_MOST,
-        most_changes=_MOST_CHANGES,
+        actions=actions,
+        left=left,
         branch=installation.settings.branch,
+        branches=await plans.branches(installation, caller),
         code=200 if wrong is None else 404,
     )

@@ -11,7 +11,7 @@ from litestar.params import Parameter
 
 from api import problems
 from api.dashboard import forms
-from api.dashboard.shell import PAGE, away, page
+from api.dashboard.shell import FORM, PAGE, away, page
 from reconciler.access import Caller
 from reconciler.commands import tokens as commands
 from reconciler.commands.tokens import Wish
@@ -50,7 +50,7 @@ async def token_list(
     return await _shown(installation, caller, request, {}, None, None, HTTPStatus.OK)
 
 
-@post("/ui/tokens", **PAGE)
+@post("/ui/tokens", **FORM | {"status_code": 201})
 async def token_create(
     installation: Installation, caller: Caller, request: Request[Caller, Any, Any]
 ) -> Response[bytes]:
@@ -64,7 +64,7 @@ async def token_create(
     return await _shown(installation, caller, request, {}, None, made["token"], HTTPStatus.CREATED)
 
 
-@post("/ui/tokens/{token:str}/revoke", status_code=303, **PAGE)
+@post("/ui/tokens/{token:str}/revoke", **FORM)
 async def token_revoke(
     installation: Installation, caller: Caller, request: Request[Caller, Any, Any], token: str
 ) -> Response[bytes]:

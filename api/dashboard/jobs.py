@@ -18,7 +18,7 @@ from api import problems
 from api.dashboard import job_view
 from api.dashboard.graph import HEIGHT, WIDTH, graph
 from api.dashboard.run_view import path_of_run
-from api.dashboard.shell import PAGE, away, between, page
+from api.dashboard.shell import FORM, PAGE, away, between, page
 from reconciler.access import Caller
 from reconciler.commands import jobs as commands
 from reconciler.commands import manifests
@@ -99,7 +99,7 @@ async def job_page(
     return await _job(installation, caller, request, number, Selection(task, trial, script), show, part)
 
 
-@post("/ui/jobs/{number:int}/cancel", status_code=303, **PAGE)
+@post("/ui/jobs/{number:int}/cancel", **FORM)
 async def job_cancel(
     installation: Installation, caller: Caller, request: Asked, number: Number
 ) -> Response[bytes]:
@@ -111,7 +111,7 @@ async def job_cancel(
     return away(f"/ui/jobs/{number}")
 
 
-@post("/ui/jobs/{number:int}/start", status_code=303, **PAGE)
+@post("/ui/jobs/{number:int}/start", **FORM)
 async def job_start(
     installation: Installation, caller: Caller, request: Asked, number: Number
 ) -> Response[bytes]:
@@ -123,7 +123,7 @@ async def job_start(
     return away(f"/ui/jobs/{number}")
 
 
-@post("/ui/jobs/{number:int}/retry", status_code=303, **PAGE)
+@post("/ui/jobs/{number:int}/retry", **FORM)
 async def job_retry(
     installation: Installation, caller: Caller, request: Asked, number: Number
 ) -> Response[bytes]:

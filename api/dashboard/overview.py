@@ -12,9 +12,10 @@ from litestar.params import Parameter
 from api.auth import whoever
 from api.dashboard import forms
 from api.dashboard.run_view import listed
-from api.dashboard.shell import PAGE, SIGN_IN, away, page, path_of
+from api.dashboard.shell import FORM, PAGE, SIGN_IN, away, page, path_of
 from reconciler.access import Caller
 from reconciler.commands import sync
+from reconciler.errors import NotFound
 from reconciler.installation import Installation
 from reconciler.queries import gate, jobs, pipelines, resources, schedules, status, why
 
@@ -53,7 +54,7 @@ async def _overview(installation: Installation, caller: Caller) -> dict[str, Any
         "health": await status.health(installation),
         "concerns": concerns[:_FEW],
         "asking": [listed(run) for run in await pipelines.asking(installation, caller)],
-        "approvals": await gate.open_approvals(installation, caller),
+        "approvals": await gate.open_approvals(installation, caller, in_words=False),
         "freezes": [freeze for freeze in freezes if freeze["active"]],
         "running": (await _page(installation, caller, "executing"))["items"],
         "waiting": (await _page(installation, caller, "pending"))["items"],
@@ -77,7 +78,7 @@ async def _page(installation: Installation, caller: Caller, state: str | None) -
     return await jobs.page(installation, caller, key=None, state=state, limit=_FEW, after=None)
 
 
-@post("/ui/sync", status_code=303, **PAGE)
+@post("/ui/sync", **FORM)
 async def sync_now(
     installation: Installation, caller: Caller, request: Request[Caller, Any, Any]
 ) -> Response[bytes]:
@@ -85,6 +86,18 @@ async def sync_now(
     given = await forms.read(request)
     await sync.sync(installation, caller, given.get("confirm") or None, _PATIENCE)
     return away("/")
+
+
+@get("/ui", **PAGE)
+async def start() -> Response[bytes]:
+    """The overview."""
+    return away("/")
+
+
+@get("/ui/{rest:path}", **PAGE)
+async def nowhere(rest: str) -> Response[bytes]:
+    """For who is signed in: there is no such page."""
+    raise NotFound("NoSuchPage", f"there is no page /ui{rest}")
 
 
 @get("/ui/search", **PAGE)
@@ -97,7 +110,7 @@ async def search(
     """Straight to a job by its number, or to the only resource that fits; else what fits."""
     words = q.strip()
     number = words.removeprefix("#")
-    if number.isdecimal() and len(number) < 19:
+    if number.isascii() and number.isdecimal() and len(number) < 19:
         return away(f"/ui/jobs/{number}")
     found = resources.search(installation, caller, words, 100) if words else []
     if len(found) == 1:

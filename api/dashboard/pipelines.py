@@ -16,7 +16,7 @@ from litestar.params import Parameter
 from api import problems
 from api.dashboard import forms, run_view
 from api.dashboard.run_view import path_of_pipeline, path_of_run
-from api.dashboard.shell import PAGE, away, page
+from api.dashboard.shell import FORM, PAGE, away, page
 from reconciler.access import Caller, missing
 from reconciler.commands import pipelines as commands
 from reconciler.errors import NotFound, Refused, SteersmanError
@@ -69,7 +69,7 @@ async def pipeline_page(
     return await _pipeline(installation, caller, request, _key(project, name), before)
 
 
-@post("/ui/pipelines/{project:str}/{name:str}/start", status_code=303, **PAGE)
+@post("/ui/pipelines/{project:str}/{name:str}/start", **FORM)
 async def pipeline_start(
     installation: Installation, caller: Caller, request: Asked, project: str, name: str
 ) -> Response[bytes]:
@@ -95,7 +95,7 @@ async def run_page(
     return await _run(installation, caller, request, found)
 
 
-@post("/ui/pipelines/{project:str}/{name:str}/{run:str}/decide", status_code=303, **PAGE)
+@post("/ui/pipelines/{project:str}/{name:str}/{run:str}/decide", **FORM)
 async def run_decide(
     installation: Installation, caller: Caller, request: Asked, project: str, name: str, run: str
 ) -> Response[bytes]:
@@ -119,7 +119,7 @@ async def run_decide(
     return away(path_of_run(found))
 
 
-@post("/ui/pipelines/{project:str}/{name:str}/{run:str}/cancel", status_code=303, **PAGE)
+@post("/ui/pipelines/{project:str}/{name:str}/{run:str}/cancel", **FORM)
 async def run_cancel(
     installation: Installation, caller: Caller, request: Asked, project: str, name: str, run: str
 ) -> Response[bytes]:
@@ -134,7 +134,7 @@ async def run_cancel(
     return away(path_of_run(found))
 
 
-@post("/ui/pipelines/{project:str}/{name:str}/{run:str}/retry", status_code=303, **PAGE)
+@post("/ui/pipelines/{project:str}/{name:str}/{run:str}/retry", **FORM)
 async def run_retry(
     installation: Installation, caller: Caller, request: Asked, project: str, name: str, run: str
 ) -> Response[bytes]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Any, Literal
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
 from api import problems
 from api.dashboard import forms
 from api.dashboard.run_view import listed
-from api.dashboard.shell import PAGE, away, page
+from api.dashboard.shell import FORM, PAGE, away, page
 from reconciler.access import Caller
 from reconciler.commands import gate as commands
 from reconciler.commands.gate import Said
@@ -22,7 +25,13 @@ from reconciler.queries import gate, pipelines, releases
 
 _PAGE = 50
 _MOST = 100
+_MOST_ASKED = 50
+_MOST_ROWS = 60
+_MOST_LINES = 120
+_LONGEST_VALUE = 400
 _LONGEST = 2_000
+_MARKS = {"-": "minus", "+": "plus", "@": "head"}
+_COMPARED = ("inputs", "environment_inputs", "providers")
 _DECISIONS: Mapping[str, Literal["approved", "rejected"]] = {"approved": "approved", "rejected": "rejected"}
 
 
@@ -57,7 +66,7 @@ async def approval_list(
     return await _shown(installation, caller, request, {}, None, HTTPStatus.OK, everything=everything)
 
 
-@post("/ui/approvals", status_code=303, **PAGE)
+@post("/ui/approvals", **FORM)
 async def decide(
     installation: Installation, caller: Caller, request: Request[Caller, Any, Any]
 ) -> Response[bytes]:
@@ -100,8 +109,8 @@ async def _shown(
         request,
         "approvals",
         code=code,
-        items=found[:_MOST],
-        left=len(found) - _MOST,
+        items=[item | {"subject": _in_words(item["subject"])} for item in found[:_MOST_ASKED]],
+        left=len(found) - _MOST_ASKED,
         everything=everything,
         freezes=(await gate.freezes(installation, caller))[:_MOST],
         asking=[listed(run) for run in await pipelines.asking(installation, caller)][:_MOST],
@@ -109,3 +118,33 @@ async def _shown(
         given=given,
         wrong=wrong,
     )
+
+
+def _in_words(subject: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What an approval is about with values as texts, what differs first, and scripts line by line."""
+    if subject is None:
+        return None
+    compared = {part: _rows(subject[part]) for part in _COMPARED}
+    scripts = [{**each, "lines": _lines(each) if each["changed"] else []} for each in subject["scripts"]]
+    return subject | compared | {"scripts": scripts}
+
+
+def _rows(items: list[dict[str, Any]]) -> dict[str, Any]:
+    first = sorted(items, key=lambda each: not each["changed"])
+    rows = [{**each, "old": _text(each["old"]), "new": _text(each["new"])} for each in first[:_MOST_ROWS]]
+    return {"rows": rows, "left": len(items) - len(rows)}
+
+
+def _text(value: Any) -> str:
+    found = value if isinstance(value, str) else "" if value is None else msgspec.json.encode(value).decode()
+    return found if len(found) <= _LONGEST_VALUE else f"{found[:_LONGEST_VALUE]}…"
+
+
+def _lines(script: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(how it is shown, line) of what becomes of a script, with one line around."""
+    old, new = ((script[name] or "").splitlines() for name in ("old", "new"))
+    lines = list(islice(difflib.unified_diff(old, new, n=1, lineterm=""), 2, _MOST_LINES + 3))
+    more = [("head", "…")] if len(lines) > _MOST_LINES else []
+    return [
+        (_MARKS.get(at[0], ""), "…" if at[0] == "@" else at[:_LONGEST_VALUE]) for at in lines[:_MOST_LINES]
+    ] + more

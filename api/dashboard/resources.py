@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -11,8 +12,8 @@ from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
 from api import problems
-from api.dashboard import forges, forms
-from api.dashboard.shell import PAGE, away, page, path_of
+from api.dashboard import differences, forges, forms
+from api.dashboard.shell import FORM, PAGE, away, page, path_of
 from reconciler.access import Caller
 from reconciler.commands import triggers
 from reconciler.commands.triggers import Order
@@ -23,6 +24,7 @@ from specs.kinds import KINDS
 
 _PAGE = 100
 _FEW = 10
+_HEAVIEST = 20_000  # characters of differences
 _LONGEST_SPEC = 40_000  # characters; the page stays small, the API has all of it
 RUNNABLE = ("Build", "Deployment", "Pipeline")
 Short = Annotated[str | None, Parameter(max_length=500)]
@@ -69,7 +71,7 @@ async def resource_page(
     return await _shown(installation, caller, request, key.lstrip("/"), {}, None, HTTPStatus.OK)
 
 
-@post("/ui/trigger", status_code=303, **PAGE)
+@post("/ui/trigger", **FORM)
 async def trigger(
     installation: Installation, caller: Caller, request: Request[Caller, Any, Any]
 ) -> Response[bytes]:
@@ -105,15 +107,22 @@ async def _shown(
 ) -> Response[bytes]:
     found = await standing.of_one(installation, resources.get(installation, caller, key))
     runs = found["kind"] in RUNNABLE
+    done = await history.of_key(installation, caller, key, _FEW)
+    shown, _ = await asyncio.to_thread(differences.shown, [each["action"] for each in done], _HEAVIEST)
+    when = (
+        await gate.when(installation, caller, key)
+        if found["kind"] == "Deployment" and found["spec"] is not None
+        else None
+    )
     values: dict[str, Any] = {
         "item": found,
         "declared": _declared(found),
         "fields": _fields(found),
         "source": forges.address(installation.settings.repo, found["revision"], found["location"]),
         "why": await why.why(installation, caller, key),
-        "when": await gate.when(installation, caller, key) if found["kind"] == "Deployment" else None,
+        "when": when,
         "may": rights.can(installation, caller, "trigger", key) if runs else None,
-        "plans": await history.of_key(installation, caller, key, _FEW),
+        "plans": [each | {"action": action} for each, action in zip(done, shown, strict=False)],
         "jobs": (await jobs.page(installation, caller, key=key, state=None, limit=_FEW, after=None))["items"],
         "events": (await events.newest(installation, caller, None, _FEW, key))["items"],
         "given": given,
@@ -128,7 +137,7 @@ def _declared(found: Mapping[str, Any]) -> str:
     if not isinstance(spec, dict):
         return ""
     built_in = {path for path, place in found["origins"].items() if place == "built-in"}
-    text: str = yaml.safe_dump(
+    text: str = yaml.dump(
         {
             "kind": found["kind"],
             "metadata": {
@@ -136,6 +145,7 @@ def _declared(found: Mapping[str, Any]) -> str:
             },
             "spec": {name: value for name, value in spec.items() if name not in built_in},
         },
+        Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper),
         sort_keys=False,
         allow_unicode=True,
         width=100,

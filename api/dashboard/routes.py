@@ -23,6 +23,7 @@ from api.dashboard import (
 
 HANDLERS: list[Any] = [
     overview.home,
+    overview.start,
     overview.sync_now,
     overview.search,
     projects.project_list,
@@ -62,4 +63,5 @@ HANDLERS: list[Any] = [
     sign_in.scheme,
     assets.asset,
     live.live,
+    overview.nowhere,
 ]

@@ -6,19 +6,16 @@ stand in the page (`security.md`); the scheme that a reader has chosen is a cook
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-import yaml
 from litestar import Request, Response
 
 from api import problems
@@ -29,9 +26,12 @@ from reconciler.installation import Installation
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-MEDIA_TYPE = "text/html; charset=utf-8"
+MEDIA_TYPE = "text/html"
 PAGE: dict[str, Any] = {"include_in_schema": False, "media_type": "text/html"}
 """What every route of a page says of itself."""
+
+FORM: dict[str, Any] = PAGE | {"status_code": 303, "request_max_body_size": 64 << 10}
+"""The same of what forms are sent to."""
 
 SIGN_IN = "/ui/sign-in"
 SCHEME = "steersman-scheme"
@@ -71,7 +71,10 @@ WAYS: tuple[tuple[str, str], ...] = (
 )
 """The ways that stand on every page."""
 
-_MOST_LINES = 60
+_SIGNED_OUT = (
+    "You are not signed in any more, so nothing was done. Sign in again, then go back in your browser twice: "
+    "what you have typed is still there."
+)
 
 _TONES = {
     "good": "passed ok healthy synced approved active success applied delivered",
@@ -93,9 +96,11 @@ def page(
     """A page in the frame. `values` are what the template shows besides what all of them know."""
     installation: Installation = request.app.state.installation
     caller = request.scope.get("user")
+    here = _here(request) if request.method == "GET" else "/"
     known = {
         "ways": WAYS,
         "path": request.url.path,
+        "here": here,
         "caller": caller if isinstance(caller, Caller) else None,
         "scheme": request.cookies.get(SCHEME, ""),
         "version": version("steersman"),
@@ -115,9 +120,10 @@ def refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     """Any exception of a page, as a page; who is not signed in is sent to do so, and comes back afterwards."""
     found = problems.handle(request, error)
     if found.status_code == HTTPStatus.UNAUTHORIZED and request.method == "GET":
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return away(f"{SIGN_IN}?{urlencode({'to': here})}")
+        return away(f"{SIGN_IN}?{urlencode({'to': _here(request)})}")
     told = msgspec.json.decode(found.content)
+    if found.status_code == HTTPStatus.UNAUTHORIZED:
+        told = {"title": "SignedOut", "detail": _SIGNED_OUT}
     headers = {name: value for name, value in found.headers.items() if name.lower() == "retry-after"}
     return page(
         request,
@@ -127,6 +133,11 @@ def refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         reason=_words(told["title"]),
         message=told["detail"],
     )
+
+
+def _here(request: Request[Any, Any, Any]) -> str:
+    """The page that was asked for, with its query."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def path_of(key: str) -> str:
@@ -155,7 +166,6 @@ def templates() -> Environment:
         "commit": lambda revision: revision[:10],
         "path_of": path_of,
         "words": _words,
-        "difference": difference,
         "json": lambda value: msgspec.json.format(msgspec.json.encode(value), indent=2).decode(),
     }
     made.globals |= {"asset": assets.address, "query": _query}
@@ -201,38 +211,6 @@ def between(begin: str | None, end: str | None, now: datetime) -> float | None:
         return None
     until = datetime.fromisoformat(end) if end is not None else now
     return max(0.0, (until - datetime.fromisoformat(begin)).total_seconds())
-
-
-def difference(change: Mapping[str, Any] | Any) -> list[tuple[str, str]]:
-    """(class, line) of what becomes of a field: of long values only the lines that differ, with one around."""
-    told = (
-        change
-        if isinstance(change, Mapping)
-        else {"field": change.field, "old": change.old, "new": change.new}
-    )
-    old, new = (_lines(told[name]) for name in ("old", "new"))
-    if len(old) <= 1 and len(new) <= 1:
-        return [
-            (mark, f"{sign} {told['field']}: {lines[0]}")
-            for mark, sign, lines in (("minus", "-", old), ("plus", "+", new))
-            if lines
-        ]
-    marks = {"-": "minus", "+": "plus", "@": "head"}
-    shown = [("head", f"  {told['field']}:")]
-    lines = islice(difflib.unified_diff(old, new, n=1, lineterm=""), 2, 2 + _MOST_LINES)
-    return shown + [
-        (marks.get(line[0], ""), "  …" if line[0] == "@" else f"{line[0]}   {line[1:]}") for line in lines
-    ]
-
-
-def _lines(value: Any) -> list[str]:
-    """As YAML; of what is not there, nothing."""
-    if value is None:
-        return []
-    text: str = yaml.safe_dump(
-        msgspec.to_builtins(value), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
-    return [line[:400] for line in text.removesuffix("...\n").splitlines()]
 
 
 def _iso(at: datetime | str) -> str:

@@ -15,10 +15,9 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.exceptions import PermissionDeniedException, TooManyRequestsException
 
-from api.auth import COOKIE, from_here, session_cookie
+from api.auth import COOKIE, from_here, session_cookie, whoever
 from api.dashboard import forms
-from api.dashboard.shell import PAGE, SCHEME, away, page
-from reconciler.access import Caller
+from api.dashboard.shell import FORM, PAGE, SCHEME, away, page
 from reconciler.commands import sign_in as commands
 from reconciler.errors import Conflict
 from reconciler.installation import Installation
@@ -37,7 +36,7 @@ async def sign_in_page(
     return _form(installation, request, to, None, HTTPStatus.OK)
 
 
-@post("/ui/sign-in", opt={"open": True}, status_code=303, **PAGE)
+@post("/ui/sign-in", opt={"open": True}, **FORM)
 async def sign_in_form(installation: Installation, request: Request[Any, Any, Any]) -> Response[bytes]:
     """The cookie for a token that holds; else the form again, with what is wrong."""
     _only_from_here(installation, request)
@@ -57,20 +56,21 @@ async def sign_in_form(installation: Installation, request: Request[Any, Any, An
     return answer
 
 
-@post("/ui/sign-out", status_code=303, **PAGE)
-async def sign_out(
-    installation: Installation, caller: Caller, request: Request[Caller, Any, Any]
-) -> Response[bytes]:
-    """The browser forgets the token; one that a sign-in has made ends with it."""
-    with contextlib.suppress(Conflict):  # the token is from elsewhere, and goes on there
-        await commands.sign_out(installation, caller)
-        request.app.state.credentials.forget()
+@post("/ui/sign-out", opt={"open": True}, **FORM)
+async def sign_out(installation: Installation, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The browser forgets the token, also one that is over; one that a sign-in has made ends with it."""
+    _only_from_here(installation, request)
+    caller = await whoever(request)
+    if caller is not None:
+        with contextlib.suppress(Conflict):  # the token is from elsewhere, and goes on there
+            await commands.sign_out(installation, caller)
+            request.app.state.credentials.forget()
     answer = away("/ui/sign-in")
     answer.set_cookie(session_cookie(installation, COOKIE, "", "/", 0))
     return answer
 
 
-@post("/ui/scheme", opt={"open": True}, status_code=303, **PAGE)
+@post("/ui/scheme", opt={"open": True}, **FORM)
 async def scheme(installation: Installation, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Dark or light, for this browser."""
     _only_from_here(installation, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,7 +28,9 @@ To = Annotated[str | None, QueryParameter(name="to", description="the same; 30 d
 async def entries(
     installation: Installation, caller: Caller, begin: From = None, until: To = None
 ) -> dict[str, Any]:
-    """At most 1,000 entries, by their start. `cut`: more follow; `shortened`: KEYs with more than 100 starts."""
+    """Entries by their start. A schedule that starts more than three times on a day is one entry, from its first start
+    of that day to the last, with their `count`. Of starts at most 30,000 are shown; `cut`: more follow.
+    """
     return await calendar.between(installation, caller, begin, until)
 
 
@@ -37,7 +40,8 @@ async def feed(
 ) -> Response[bytes]:
     """iCalendar (RFC 5545); programs give the token as the password of Basic authentication."""
     found = await calendar.between(installation, caller, begin, until)
-    return Response(_written(found, installation.url), media_type=_MEDIA_TYPE)
+    content = await asyncio.to_thread(_written, found, installation.url)
+    return Response(content, media_type=_MEDIA_TYPE)
 
 
 def _written(found: Mapping[str, Any], url: str) -> bytes:
@@ -59,7 +63,8 @@ def _written(found: Mapping[str, Any], url: str) -> bytes:
             event.add("dtend", end.date())
         elif end > start:
             event.add("dtend", end)
-        event.add("summary", item["title"])
+        often = f", {item['count']} times" if item["count"] > 1 else ""
+        event.add("summary", item["title"] + often)
         event.add("description", f"{item['key']} at {item['where']}")
         event.add("categories", [item["kind"]])
         event.add("transp", "OPAQUE" if item["kind"] in _BUSY else "TRANSPARENT")

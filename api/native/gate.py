@@ -83,7 +83,9 @@ async def approval_list(
     caller: Caller,
     everything: Annotated[bool, Parameter(query="all", description="also those with a verdict")] = False,
 ) -> dict[str, Any]:
-    """Each with exactly what is approved, and what each rule still needs."""
+    """Each with exactly what is approved, and what each rule still needs. `subject` says it in words, beside what was
+    deployed last: versions, commits, inputs (secret ones as `***`), scripts; null where nothing waits for it.
+    """
     return {"items": await queries.open_approvals(installation, caller, all_of_them=everything)}
 
 

@@ -25,6 +25,7 @@ from specs.deployment import is_own_package
 from specs.meta import Key, parse_key
 from specs.release import wanted_version_fault
 
+_ACTIONS = (Type.DEPLOY.value, Type.SMOKE.value, Type.DESTROY.value)
 _ONE_OF = "a Build, a Deployment or a Pipeline can be triggered"
 
 
@@ -67,6 +68,8 @@ async def _deployment(
     installation: Installation, caller: Caller, resource: Resource, order: Order
 ) -> executions.Made:
     _without(order, resource, "branch", "commit")
+    if order.action not in (None, *_ACTIONS):
+        raise Refused("NoSuchAction", f"an action is one of {', '.join(_ACTIONS)}, not {order.action!r}")
     type_ = Type.ERRAND if order.errand is not None else Type(order.action or Type.DEPLOY)
     if order.inputs and type_ is not Type.ERRAND:
         told = "its inputs are declared: change them there and commit; `--input` goes with `--errand NAME`"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import reduce
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,18 +20,18 @@ from reconciler.model.resource import Resource
 from specs import freeze as freezes
 from specs import periods
 from specs.periods import Span
-from specs.schedule import next_due
+from specs.schedule import Starts, next_due, starts_within
 
 KINDS = frozenset(
     {"Freeze", "ApprovalRuleset", "Application", "Environment", "ProductRelease", "Build", "Pipeline"}
 )
 """The kinds that are read."""
 
-MOST = 1_000
-"""So many entries are shown at most …"""
+MOST_STARTS = 30_000
+"""So many starts of schedules are shown at most; all else is shown always."""
 
-MOST_STARTS = 100
-"""… and of one schedule so many starts."""
+FEW = 3
+"""What starts more often on one day is one entry of that day."""
 
 _DAY = timedelta(days=1)
 _AROUND = timedelta(days=7)
@@ -43,6 +43,7 @@ class Entry:
     """Something from one instant to another; the same ones for what is one moment.
 
     `kind`: freeze, window (when a ruleset lets deploys through), service-end (a last day) or start (of a schedule).
+    `count`: of a schedule that starts often on a day, how often it does, from its first start to its last; else 1.
     """
 
     start: datetime
@@ -51,41 +52,41 @@ class Entry:
     key: str
     title: str
     where: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Entries by their start. `cut`: there are more after the last one; `shortened`: KEYs with more starts."""
+    """Entries by their start. `cut`: schedules start after the last start that is shown; all else is whole."""
 
     entries: tuple[Entry, ...]
     cut: bool
-    shortened: tuple[str, ...]
 
 
 def calendar(resources: Iterable[Resource], start: datetime, end: datetime, timezone: str) -> Calendar:
-    """What there is from one instant to before another. `timezone`: of rules and schedules that name none."""
+    """What there is from one instant to before another. `timezone`: of days, and of what names none."""
     found = sorted(resources, key=lambda resource: resource.key)
     bound = _modes(found)
     sources: list[Iterator[Entry]] = []
-    shortened: list[str] = []
     for resource in found:
-        zone = ZoneInfo((resource.spec or {}).get("timezone") or timezone)
         if resource.kind == "Freeze":
             sources += _of_freeze(resource, start, end, timezone)
         elif resource.kind == "ApprovalRuleset" and resource.name in bound:
+            zone = ZoneInfo((resource.spec or {}).get("timezone") or timezone)
             sources.append(_of_ruleset(resource, bound[resource.name], start, end, zone))
         elif resource.kind == "ProductRelease":
             sources.append(_of_product(resource))
-        elif resource.kind in ("Build", "Pipeline"):
-            for position, schedule in _schedules(resource):
-                starts = _starts(resource, position, schedule, start, timezone)
-                some = list(islice((entry for entry in _until(starts, end)), MOST_STARTS + 1))
-                if len(some) > MOST_STARTS:
-                    shortened.append(resource.key)
-                sources.append(iter(some[:MOST_STARTS]))
-    within = (entry for entry in merge(*sources, key=_order) if _overlaps(entry, start, end))
-    entries = list(islice(within, MOST + 1))
-    return Calendar(tuple(entries[:MOST]), len(entries) > MOST, tuple(dict.fromkeys(shortened)))
+    declared = [entry for entry in chain(*sources) if _overlaps(entry, start, end)]
+    days = list(_days(start, end, ZoneInfo(timezone)))
+    schedules = [
+        _starts(resource, position, schedule, days, timezone)
+        for resource in found
+        if resource.kind in ("Build", "Pipeline")
+        for position, schedule in _schedules(resource)
+    ]
+    starts = list(islice(merge(*schedules, key=_order), MOST_STARTS + 1))
+    shown = sorted([*declared, *starts[:MOST_STARTS]], key=_order)
+    return Calendar(tuple(shown), len(starts) > MOST_STARTS)
 
 
 def _order(entry: Entry) -> tuple[datetime, str]:
@@ -96,11 +97,15 @@ def _overlaps(entry: Entry, start: datetime, end: datetime) -> bool:
     return entry.start < end and (entry.end > start or entry.start >= start)
 
 
-def _until(entries: Iterable[Entry], end: datetime) -> Iterator[Entry]:
-    for entry in entries:
-        if entry.start >= end:
-            return
-        yield entry
+def _days(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[Span]:
+    """The stretch, cut at each midnight."""
+    day = start.astimezone(zone).date()
+    while start < end:
+        day += _DAY
+        until = min(end, datetime.combine(day, time(), zone).astimezone(UTC))
+        if start < until:
+            yield start, until
+            start = until
 
 
 def _of_freeze(freeze: Resource, start: datetime, end: datetime, timezone: str) -> Iterator[Iterator[Entry]]:
@@ -186,12 +191,30 @@ def _schedules(resource: Resource) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _starts(
-    resource: Resource, position: int, schedule: Mapping[str, Any], start: datetime, timezone: str
+    resource: Resource, position: int, schedule: Mapping[str, Any], days: Iterable[Span], timezone: str
 ) -> Iterator[Entry]:
-    """Each time that a schedule is due, on and on."""
-    trigger = {**schedule, "timezone": schedule.get("timezone") or timezone}
+    """A schedule's starts: each, or of a day with many all as one."""
+    trigger, seed = (
+        {**schedule, "timezone": schedule.get("timezone") or timezone},
+        f"{resource.key}#{position}",
+    )
     told = schedule.get("cron") or f"every {schedule.get('interval_seconds')} s"
-    due = next_due(trigger, start - timedelta(microseconds=1), f"{resource.key}#{position}")
-    while due is not None:
-        yield Entry(due, due, "start", resource.key, f"{resource.key} starts ({told})", resource.location)
-        due = next_due(trigger, due, f"{resource.key}#{position}")
+    title = f"{resource.key} starts ({told})"
+    for begin, until in days:
+        found = starts_within(trigger, begin, until, seed)
+        if found is None:
+            continue
+        if found.count > FEW:
+            spans = [(found.first, found.last, found.count)]
+        else:
+            spans = [(due, due, 1) for due in _each(trigger, found, seed)]
+        for first, last, count in spans:
+            yield Entry(first, last, "start", resource.key, title, resource.location, count)
+
+
+def _each(trigger: Mapping[str, Any], found: Starts, seed: str) -> Iterator[datetime]:
+    due: datetime | None = found.first
+    while due is not None and due < found.last:
+        yield due
+        due = next_due(trigger, due, seed)
+    yield found.last

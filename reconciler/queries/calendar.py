@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from reconciler.access import Caller
 from reconciler.controllers import calendar as controller
-from reconciler.controllers.calendar import Entry
+from reconciler.controllers.calendar import Calendar, Entry
 from reconciler.errors import Refused
 from reconciler.installation import Installation
+from reconciler.model.resource import Resource
 from specs.freeze import moment
 from specs.product import day
 
@@ -25,6 +26,7 @@ async def between(
 ) -> dict[str, Any]:
     """Entries from a time on, now if it is not given, to before another, 30 days later. Refused (BadRange).
 
+    A schedule that starts often on a day is one entry of that day, with `count`. `cut`: there are more starts.
     Times have an offset; a day alone is its midnight in the server's time zone.
     """
     zone = ZoneInfo(installation.settings.timezone)
@@ -34,23 +36,32 @@ async def between(
         raise Refused("BadRange", f"`to` must be after `from`, by at most {_LONGEST.days} days")
     resources = installation.snapshot.current.of_kinds(controller.KINDS)
     seen = [each for key, each in resources.items() if each.spec is not None and caller.sees(key)]
-    found = await asyncio.to_thread(controller.calendar, seen, start, end, installation.settings.timezone)
+    found, items = await asyncio.to_thread(_read, seen, start, end, zone)
     return {
         "from": start.isoformat(timespec="seconds"),
         "to": end.isoformat(timespec="seconds"),
-        "items": [_shown(entry, zone) for entry in found.entries],
+        "items": items,
         "cut": found.cut,
-        "shortened": list(found.shortened),
     }
 
 
+def _read(
+    resources: Sequence[Resource], start: datetime, end: datetime, zone: ZoneInfo
+) -> tuple[Calendar, list[dict[str, Any]]]:
+    found = controller.calendar(resources, start, end, zone.key)
+    return found, [_shown(entry, zone) for entry in found.entries]
+
+
 def _shown(entry: Entry, zone: ZoneInfo) -> dict[str, Any]:
-    times = {name: at.astimezone(zone).isoformat(timespec="seconds") for name, at in _times(entry)}
-    return {**asdict(entry), **times}
-
-
-def _times(entry: Entry) -> tuple[tuple[str, datetime], ...]:
-    return ("start", entry.start), ("end", entry.end)
+    return {
+        "start": entry.start.astimezone(zone).isoformat(timespec="seconds"),
+        "end": entry.end.astimezone(zone).isoformat(timespec="seconds"),
+        "kind": entry.kind,
+        "key": entry.key,
+        "title": entry.title,
+        "where": entry.where,
+        "count": entry.count,
+    }
 
 
 def _instant(name: str, text: str, zone: ZoneInfo) -> datetime:

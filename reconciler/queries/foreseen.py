@@ -28,8 +28,8 @@ from specs.deployment import is_own_package
 from specs.plan import with_scripts
 from specs.release import NO_NAMESPACE
 
-_DEPLOY = ("pre_deploy", "deploy", "post_deploy", "smoke")
-_DESTROY = ("pre_destroy", "destroy", "post_destroy")
+DEPLOY_STAGES = ("pre_deploy", "deploy", "post_deploy", "smoke")
+DESTROY_STAGES = ("pre_destroy", "destroy", "post_destroy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,9 @@ def _deploy(seen: Wanted, row: Row | None) -> Deploy | None:
         wanted=str(spec.get("version") or ""),
         release=release.name if release is not None else None,
         digest=release.digest if release is not None else None,
-        scripts=_scripts(seen.plan, seen.own, spec, _DEPLOY if spec.get("run_smoke", True) else _DEPLOY[:-1]),
+        scripts=_scripts(
+            seen.plan, seen.own, spec, DEPLOY_STAGES if spec.get("run_smoke", True) else DEPLOY_STAGES[:-1]
+        ),
         trouble=seen.fault[1] if seen.fault is not None else None,
     )
 
@@ -173,7 +175,7 @@ async def _destroyed(
     for resource, row in standing:
         spec, release = resource.spec or {}, known[resource.key]
         own = {"scripts": spec.get("scripts") or {}} if is_own_package(spec) else None
-        scripts = _scripts(release.plan if release is not None else {}, own, spec, _DESTROY)
+        scripts = _scripts(release.plan if release is not None else {}, own, spec, DESTROY_STAGES)
         digest = release.digest if release is not None else None
         name = release.name if release is not None else None
         leaves = Deploy(resource.key, "destroy", _version(row), "", "", name, digest, scripts)

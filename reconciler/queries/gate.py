@@ -21,6 +21,7 @@ from reconciler.model.resource import Resource
 from reconciler.passes import gate, wanted
 from reconciler.passes.authority import authority_of
 from reconciler.passes.executions import deploy_of as deploy_from
+from reconciler.queries import subjects
 from reconciler.store import approvals as decisions
 from reconciler.store import holds, requests
 from reconciler.store.approvals import Approval
@@ -32,9 +33,12 @@ _FREEZES = frozenset({"Freeze"})
 
 
 async def open_approvals(
-    installation: Installation, caller: Caller, *, all_of_them: bool = False
+    installation: Installation, caller: Caller, *, all_of_them: bool = False, in_words: bool = True
 ) -> list[dict[str, Any]]:
-    """Requests that wait for people, oldest first; `all_of_them`: also those with a verdict, newest 1,000."""
+    """Requests that wait for people, oldest first; `all_of_them`: also those with a verdict, newest 1,000.
+
+    `in_words`: with what each of those that wait is about, as `subject` (queries.subjects).
+    """
 
     def read(
         connection: Connection,
@@ -71,6 +75,13 @@ async def open_approvals(
         if wants or all_of_them:
             hold = waiting.get(request.digest or "")
             shown.append(_request(request, rules, hold, stale=stale and request.state is Verdict.PENDING))
+    if in_words:
+        pending = {item["job"] for item in shown if item["state"] == Verdict.PENDING}
+        some = {hold.job: hold for hold in held if hold.job in pending and caller.sees(hold.key)}
+        words = await installation.database.read(
+            lambda c: {job: subjects.subject(c, installation.keys, hold) for job, hold in some.items()}
+        )
+        shown = [item | {"subject": words.get(item["job"])} for item in shown]
     return shown
 
 

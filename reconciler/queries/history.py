@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from reconciler.store import events
 from reconciler.store.events import Applied, Brief
 
 _LOOKED = 200
+_TURNS = 10  # pages are looked through for one of them, at most
 _MOST_ACTIONS = 200
 
 
@@ -21,15 +23,23 @@ async def applied(
 ) -> dict[str, Any]:
     """Revisions that were applied, newest first, each with the commit's facts and how much it did.
 
-    `next` is the number to give as `before`. Who sees a part sees the revisions that did something to that.
+    `next` is the number to give as `before` while there may be more. Who sees a part sees the revisions that
+    did something to that.
     """
-    found = await installation.database.read(lambda c: events.applied(c, before, limit + 1))
-    items = []
-    for event in found[:limit]:
-        actions = _seen(caller, event)
-        if actions or caller.sees_all:
-            items.append(await _told(installation, event) | {"counts": _counts(actions)})
-    return {"items": items, "next": found[limit - 1].seq if len(found) > limit else None}
+    items: list[dict[str, Any]] = []
+    at = before
+    for _ in range(_TURNS):
+        found = await installation.database.read(lambda c, at=at: events.applied(c, at, limit + 1))  # type: ignore[misc]
+        for event in found[:limit]:
+            actions = await asyncio.to_thread(_seen, caller, event)
+            at = event.seq
+            if actions or caller.sees_all:
+                items.append(await _told(installation, event) | {"counts": _counts(actions)})
+            if len(items) == limit:
+                return {"items": items, "next": at}
+        if len(found) <= limit:
+            return {"items": items, "next": None}
+    return {"items": items, "next": at}
 
 
 async def of_revision(installation: Installation, caller: Caller, revision: str) -> dict[str, Any]:
@@ -50,6 +60,11 @@ async def of_revision(installation: Installation, caller: Caller, revision: str)
         "applied": [event.at.isoformat() for event in found],
         "actions": [action.to_dict() for action in actions[:_MOST_ACTIONS]],
         "total": len(actions),
+        "errors": [
+            error
+            for error in (found[0].errors if found else ())
+            if caller.sees_all or (error.get("key") and caller.sees(error["key"]))
+        ],
         "counts": _counts(actions),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.access import Caller
-from reconciler.errors import NotFound
+from reconciler.errors import NotFound, SteersmanError
 from reconciler.installation import Installation
 from reconciler.passes import source
 from reconciler.queries import foreseen
@@ -37,6 +37,16 @@ async def of_files(installation: Installation, caller: Caller, files: Mapping[st
     contents = {path: text.encode("utf-8", "surrogatepass") for path, text in files.items()}
     desired = await asyncio.to_thread(from_texts, contents, installation.settings.file_bytes)
     return {"revision": None} | await _plan(installation, caller, desired, None)
+
+
+async def branches(installation: Installation, caller: Caller) -> list[str]:
+    """Branches of the spec repository, at most 200, for who sees anything; none while it is out of reach."""
+    if not caller.rights.roles:
+        return []
+    try:
+        return sorted(await installation.source.heads())[:200]
+    except SteersmanError:
+        return []
 
 
 async def _plan(

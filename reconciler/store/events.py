@@ -72,6 +72,7 @@ class Brief(msgspec.Struct, frozen=True):
 
 class _Applied(msgspec.Struct):
     actions: list[Brief] = []
+    errors: list[dict[str, Any]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Applied:
     at: datetime
     revision: str
     actions: list[Brief]
+    errors: list[dict[str, Any]]
 
 
 def applied(
@@ -95,8 +97,9 @@ def applied(
     if revision is not None:
         query = query.where(events.c.revision == revision)
     return [
-        Applied(row.seq, row.at, row.revision or "", msgspec.json.decode(row.body, type=_Applied).actions)
+        Applied(row.seq, row.at, row.revision or "", body.actions, body.errors)
         for row in connection.execute(query)
+        for body in [msgspec.json.decode(row.body, type=_Applied)]
     ]
 
 

@@ -22,6 +22,9 @@ FILES = {
     "build.yaml": build(
         "weekly", "[{name: main, run: echo}]", "  triggers: [{type: schedule, cron: '0 6 * * 3'}]\n"
     ),
+    "hourly.yaml": build(
+        "hourly", "[{name: main, run: echo}]", "  triggers: [{type: schedule, cron: '0 * * 3 *'}]\n"
+    ),
     "freeze.yaml": """\
 apiVersion: steersman/v1
 kind: Freeze
@@ -77,7 +80,8 @@ def test_all_that_is_declared_with_a_time_is_on_one_calendar(running: Process) -
         ("2026-11-27T22:00:00+01:00", "2026-11-28T06:00:00+01:00", "Freeze/other/nights"),
     ]
     assert body["items"][4]["where"] == "freeze.yaml:1"
-    assert (body["cut"], body["shortened"]) == (False, [])
+    assert {item["count"] for item in body["items"]} == {1}
+    assert body["cut"] is False
     assert read(running).json()["to"] > read(running).json()["from"]
 
 
@@ -120,6 +124,21 @@ def test_a_calendar_program_reads_it(running: Process) -> None:
     assert "dtend" not in events["Build/shop/_/weekly starts (0 6 * * 3)"]
     assert all(len(line) <= 75 for line in answer.content.split(b"\r\n"))
     assert httpx.get(f"{running.url}/reconciler/calendar.ics").status_code == 401
+
+
+def test_what_starts_each_hour_is_a_line_a_day(running: Process, tmp_path: Path) -> None:
+    """With its number, in each form."""
+    named = "Build/shop/_/hourly starts (0 * * 3 *)"
+    one = {"from": "2027-03-28", "to": "2027-03-29"}  # a day of 23 hours
+    (item,) = [each for each in read(running, **one).json()["items"] if each["title"] == named]
+    assert (item["start"], item["end"]) == ("2027-03-28T00:00:00+01:00", "2027-03-28T23:00:00+02:00")
+    assert item["count"] == 23
+    whole = icalendar.Calendar.from_ical(read(running, ".ics", **one).content)
+    (event,) = [each for each in whole.walk("VEVENT") if str(each["summary"]) == f"{named}, 23 times"]
+    assert event["dtend"].dt.isoformat() == "2027-03-28T21:00:00+00:00"
+    environment = {"STEERSMAN_SERVER": running.url, "STEERSMAN_TOKEN": running.token, "HOME": str(tmp_path)}
+    words = ["calendar", "--from", one["from"], "--to", one["to"], "--output", "table"]
+    assert "23 times" in CliRunner().invoke(app, words, env=environment | {"COLUMNS": "200"}).stdout
 
 
 def test_the_command_line_shows_it(running: Process, tmp_path: Path) -> None:

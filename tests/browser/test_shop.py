@@ -32,6 +32,12 @@ PAGES = {
     "/ui/search?q=web": "What fits “web”",
     "/ui/docs": "",
 }
+FREEZE = """\
+apiVersion: steersman/v1
+kind: Freeze
+metadata: {name: party, project: shop}
+spec: {reason: "We celebrate", environments: [staging], from: "2020-01-01T00:00:00Z", until: "2020-01-02T00:00:00Z"}
+"""
 COLOURS = ("light", "dark")
 RUNS = "/api/v1/pipelines/by-project/shop/by-name/release/executions/"
 
@@ -137,15 +143,23 @@ def test_pages_keep_up_with_what_happens(shop: tuple[Shop, Process], visit: Visi
         expect(page.get_by_text("Nothing fits these filters")).to_be_visible()
         page.get_by_label("Project").fill("typed")
         page.evaluate("window.same = true")
-        freeze = (
-            "apiVersion: steersman/v1\nkind: Freeze\nmetadata: {name: party, project: shop}\n"
-            'spec: {reason: "We celebrate", environments: [nowhere], '
-            'from: "2020-01-01T00:00:00Z", until: "2020-01-02T00:00:00Z"}\n'
-        ).replace("nowhere", "staging")
-        made.push(made.specs, {"party.yaml": freeze}, "Celebrate")
+        made.push(made.specs, {"party.yaml": FREEZE}, "Celebrate")
         expect(page.get_by_role("link", name="Freeze/shop/party")).to_be_visible()
         assert page.evaluate("window.same")
         assert page.get_by_label("Project").input_value() == "typed"
+
+
+def test_many_windows_share_one_stream(shop: tuple[Shop, Process], visit: Visit) -> None:
+    """A browser has six connections to a server; the ninth window loads too, and hears of what changes."""
+    made, running = shop
+    with visit(running) as page:
+        windows = [page.context.new_page() for _ in range(8)]
+        for window in windows:
+            window.goto(f"{running.url}/ui/resources?kind=Freeze")
+        freeze = FREEZE.replace("name: party", "name: crowd")
+        made.push(made.specs, {"crowd.yaml": freeze}, "All of them")
+        for window in windows:
+            expect(window.get_by_role("link", name="Freeze/shop/crowd")).to_be_visible()
 
 
 def test_a_refused_form_keeps_what_was_typed(shop: tuple[Shop, Process], visit: Visit) -> None:

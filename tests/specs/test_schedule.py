@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specs.schedule import check_cron, check_timezone, next_due
+from specs.schedule import Starts, check_cron, check_timezone, next_due, starts_within
 
 WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -236,3 +236,50 @@ def test_jitter_moves_all_due_times_alike(seed: str, jitter: int) -> None:
 def test_a_trigger_without_times_is_never_due() -> None:
     """Poll, webhook and change triggers have no schedule."""
     assert next_due({"type": "webhook"}, datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(
+        ["* * * * *", "*/7 1-3 * * *", "30 2 * * *", "0 0 * * 0", "59 23 1 * 5", "@hourly", "5 0,12 31 * *"]
+    ),
+    st.sampled_from(["UTC", "Europe/Amsterdam", "Australia/Lord_Howe", "America/Santiago", "Pacific/Apia"]),
+    st.sampled_from(["2026-03-29", "2026-10-25", "2026-04-05", "2026-09-06", "2011-12-30", "2026-06-30"]),
+    st.integers(-3 * 86400, 3 * 86400),
+    st.integers(0, 3 * 86400),
+    st.sampled_from([0, 600]),
+)
+def test_what_is_counted_is_what_is_due(
+    cron: str, timezone: str, day: str, before: int, seconds: int, jitter: int
+) -> None:
+    """Around changes of the clock too: the first, the last and the number of what `next_due` finds one by one."""
+    trigger = {"cron": cron, "timezone": timezone, "jitter_seconds": jitter}
+    begin = datetime.fromisoformat(f"{day}T00:00:00+00:00") + timedelta(seconds=before)
+    check_counted(trigger, begin, begin + timedelta(seconds=seconds))
+
+
+@settings(deadline=None)
+@given(st.integers(300, 10**6), st.integers(0, 2**32), st.integers(0, 3 * 86400))
+def test_what_is_counted_of_an_interval_is_what_is_due(seconds: int, at: int, span: int) -> None:
+    """Both ends included as they are everywhere: from the first instant to before the last."""
+    begin = datetime.fromtimestamp(at, UTC)
+    check_counted({"interval_seconds": seconds}, begin, begin + timedelta(seconds=span))
+
+
+def check_counted(trigger: dict[str, object], begin: datetime, end: datetime) -> None:
+    """Against one after the other."""
+    found: list[datetime] = []
+    due = next_due(trigger, begin - timedelta(microseconds=1), "x")
+    while due is not None and due < end:
+        found.append(due)
+        due = next_due(trigger, due, "x")
+    expected = Starts(found[0], found[-1], len(found)) if found else None
+    assert expected == starts_within(trigger, begin, end, "x")
+
+
+def test_what_has_no_times_is_not_counted() -> None:
+    """Poll, webhook and change triggers."""
+    assert (
+        starts_within({"type": "poll"}, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+        is None
+    )

@@ -19,9 +19,19 @@ function tellTimes(root) {
   }
 }
 
+function same(old, fresh) {
+  return old.nodeType === fresh.nodeType && old.nodeName === fresh.nodeName && old.id === fresh.id;
+}
+
+// Does somebody write in there just now?
+function written(node) {
+  const at = document.activeElement;
+  return node.contains(at) && at.matches("input, textarea, select");
+}
+
 // Makes `old` equal to `fresh` in place, so that focus, selection, open details and typed text stay.
 function become(old, fresh) {
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+  if (!same(old, fresh)) {
     old.replaceWith(fresh);
     return;
   }
@@ -52,7 +62,7 @@ function becomeInside(old, fresh) {
       if (mine === at) at = at.nextSibling;
       else old.insertBefore(mine, at);
       become(mine, node);
-    } else if (at && !wanted.has(at.id)) {
+    } else if (at && !wanted.has(at.id) && (same(at, node) || !written(at))) {
       const next = at.nextSibling;
       become(at, node);
       at = next;
@@ -62,7 +72,7 @@ function becomeInside(old, fresh) {
   }
   while (at) {
     const next = at.nextSibling;
-    at.remove();
+    if (!written(at)) at.remove();
     at = next;
   }
 }
@@ -88,7 +98,7 @@ function follow() {
   async function act() {
     if (busy) return;
     busy = true;
-    while (due) {
+    while (due && !document.hidden) {
       due = false;
       const begun = performance.now();
       try { await renew(); } catch { /* the stream tells when the server is back */ }
@@ -97,24 +107,53 @@ function follow() {
     }
     busy = false;
   }
-  // A browser has few connections to a server: only the page that is looked at keeps one.
-  let news = null, known = null;
-  function listen() {
-    if (document.hidden) { news?.close(); news = null; return; }
+  let known = document.body.dataset.version;
+  function hear(told) {
+    stale.hidden = told !== null;
+    if (told === null || told === known) return;
+    known = told;
+    due = true;
+    act();
+  }
+  document.addEventListener("visibilitychange", act);
+  listen(hear);
+}
+
+// A browser has few connections to a server. Where it lets pages agree (over https, and on this machine), one of them
+// listens for all; else only the one that is looked at does.
+function listen(hear) {
+  const pages = "BroadcastChannel" in self ? new BroadcastChannel("steersman") : null;
+  let news = null, last;
+  const told = (version) => { last = version; hear(version); pages?.postMessage(version); };
+  function open() {
     if (news) return;
     news = new EventSource("/ui/live");
-    news.addEventListener("version", (event) => {
-      stale.hidden = true;
-      if (known === null) known = document.body.dataset.version;
-      if (known !== event.data) { due = true; act(); }
-      known = event.data;
-    });
-    news.addEventListener("error", () => { stale.hidden = news === null; });
+    news.addEventListener("version", (event) => told(event.data));
+    news.addEventListener("error", () => told(null));
   }
-  listen();
-  document.addEventListener("visibilitychange", listen);
-  addEventListener("pagehide", () => { news?.close(); news = null; });
-  addEventListener("pageshow", listen);
+  function close() { news?.close(); news = null; }
+  if (pages && navigator.locks) {
+    // a page that is new asks what the version is
+    pages.addEventListener("message", ({ data }) => {
+      if (data !== "?") hear(data);
+      else if (news && last !== undefined) pages.postMessage(last);
+    });
+    pages.postMessage("?");
+    const left = new AbortController();
+    addEventListener("pagehide", () => left.abort());
+    const hold = () => {
+      open();
+      return new Promise((resolve) => left.signal.addEventListener("abort", resolve));
+    };
+    navigator.locks.request("steersman", { signal: left.signal }, hold).catch(() => { /* the page is left */ });
+    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  } else {
+    const look = () => (document.hidden ? close() : open());
+    look();
+    document.addEventListener("visibilitychange", look);
+    addEventListener("pageshow", look);
+  }
+  addEventListener("pagehide", close);
 }
 
 const GOES = { o: "/", p: "/ui/projects", j: "/ui/jobs", i: "/ui/pipelines", r: "/ui/resources", l: "/ui/releases", a: "/ui/approvals", c: "/ui/calendar", h: "/ui/changes", x: "/ui/executors", e: "/ui/events", d: "/ui/docs", t: "/ui/tokens" };

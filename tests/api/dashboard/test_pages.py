@@ -28,6 +28,8 @@ spec: {}
 """
 WHO = ("nobody", "foreign", "reader", "admin")
 TABLE = {
+    "/ui": "303 303 303 303",
+    "/ui/{rest:path}": "303 404 404 404",
     "/ui/search": "303 200 200 200",
     "/ui/projects": "303 200 200 200",
     "/ui/projects/{name:str}": "303 404 200 200",
@@ -52,7 +54,13 @@ TABLE = {
     "/ui/assets/{digest:str}/{name:str}": "404 404 404 404",
     "/ui/live": "303 200 200 200",
 }
-SAMPLES = {"name:str": "shop", "key:path": "Build/shop/_/ok", "number:int": "1", "digest:str": "x"}
+SAMPLES = {
+    "rest:path": "nope",
+    "name:str": "shop",
+    "key:path": "Build/shop/_/ok",
+    "number:int": "1",
+    "digest:str": "x",
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +101,7 @@ def test_who_gets_a_page(world: Pages, path: str) -> None:
     for who in WHO:
         with world.browser(who) as browser, browser.stream("GET", address(world, path)) as answer:
             found.append(answer.status_code)
-            if answer.headers["content-type"].startswith("text/html"):
+            if answer.status_code != 303 and answer.headers["content-type"].startswith("text/html"):
                 answer.read()
                 check(answer)
             if who == "nobody" and answer.status_code == 303:
@@ -227,6 +235,9 @@ def test_a_refused_form_keeps_what_was_written(world: Pages) -> None:
         answer = browser.post("/ui/trigger", data={"key": "Build/shop/_/ok", "input:nothing": "there"})
         assert answer.status_code == 422
         assert "nothing" in answer.text
+        long = {f"field{number}": "x" for number in range(300)}
+        assert browser.post("/ui/tokens", data=long).status_code == 400
+        assert browser.post("/ui/tokens", data={"name": "x" * 70_000}).status_code == 413
         answer = browser.post(
             "/ui/approvals", data={"request": "77", "decision": "approved", "comment": "yes"}
         )
@@ -261,6 +272,74 @@ def test_a_token_is_made_shown_once_and_revoked(world: Pages) -> None:
             mine = other.get("/reconciler/whoami").json()["token"]
             assert browser.post(f"/ui/tokens/{mine}/revoke").status_code == 303
             assert other.get("/reconciler/whoami").status_code == 401
+
+
+def test_who_is_signed_out_meanwhile_is_told(world: Pages) -> None:
+    """A form of theirs does nothing and says how to go on; a cookie that is over is forgotten."""
+    with world.browser("nobody") as browser:
+        browser.cookies.set("X-Escape-Token", "stm_over")
+        answer = browser.post("/ui/trigger", data={"key": "Build/shop/_/ok"})
+        assert answer.status_code == 401
+        assert "You are not signed in any more, so nothing was done" in answer.text
+        out = browser.post("/ui/sign-out")
+        assert out.status_code == 303
+        assert 'X-Escape-Token=""' in out.headers["set-cookie"]
+
+
+def test_odd_input_is_refused_in_words(world: Pages) -> None:
+    """Digits of other scripts, actions that there are not, pages and lists beyond the end."""
+    with world.browser("admin") as browser:
+        assert browser.get("/ui/search", params={"q": "١٢"}).status_code == 200
+        answer = browser.post("/ui/trigger", data={"key": "Build/shop/_/ok", "action": "zap"})
+        assert answer.status_code == 422
+        assert "There is nothing after that" in browser.get("/ui/resources?after=~").text
+        assert "Sign out" in browser.get("/ui/nope").text
+        head = browser.head("/ui/jobs")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_what_is_invalid_has_a_page(world: Pages) -> None:
+    """Also what was never good; the commit says what is wrong in it."""
+    kinds = ("Build", "Pipeline", "Repository", "Freeze", "Project", "Notification")
+    files = {
+        f"bad-{kind}.yaml": f"apiVersion: steersman/v1\nkind: {kind}\nmetadata: {{name: bad"
+        f"{'' if kind == 'Project' else ', project: shop'}}}\nspec: {{wrong: 1}}\n"
+        for kind in kinds
+    }
+    deployment = (
+        "apiVersion: steersman/v1\nkind: Deployment\nmetadata: {name: bad, project: shop, environment: dev}\n"
+    )
+    head = world.repo.commit({**files, "bad.yaml": f"{deployment}spec: {{wrong: 1}}\n"})
+    world.running.wait_for(
+        lambda c: c.get("/reconciler/status").json()["source"]["last_attempted_revision"] == head
+    )
+    with world.browser("admin") as browser, world.running.client() as client:
+        keys = [item["key"] for item in client.get("/reconciler/resources").json()["items"]]
+        assert sum("bad" in key for key in keys) > len(kinds) - 2
+        for key in keys:
+            answer = browser.get(f"/ui/resources/{key}")
+            assert answer.status_code == 200, key
+            check(answer)
+        assert browser.post("/ui/trigger", data={"key": "Build/shop/_/bad"}).status_code == 409
+        assert "unknown field" in browser.get("/ui/changes").text
+
+
+def test_a_large_change_is_shown_within_bounds(world: Pages) -> None:
+    """Of what a page cannot bear it says how much more there is."""
+    script = "\n".join(f"      echo line {number} of many that make it long enough" for number in range(60))
+    many = "---\n".join(
+        f"apiVersion: steersman/v1\nkind: Build\nmetadata: {{name: many-{number}, project: shop}}\n"
+        f"spec:\n  tasks:\n  - name: main\n    run: |\n{script}\n"
+        for number in range(120)
+    )
+    world.repo.git("checkout", "-q", "-b", "large")
+    world.repo.commit({"many.yaml": many})
+    world.repo.git("checkout", "-q", "main")
+    with world.browser("admin") as browser:
+        page = browser.get("/ui/plan?ref=large")
+        check(page)
+        assert re.search(r"and \d+ more", page.text)
 
 
 def test_search_goes_straight_to_the_only_thing(world: Pages) -> None:

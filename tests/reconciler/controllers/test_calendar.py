@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.controllers.calendar import MOST, MOST_STARTS, calendar
+import pytest
+
+from reconciler.controllers.calendar import MOST_STARTS, calendar
 from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
+from specs import schedule
 from specs.kinds import KINDS
 from specs.meta import parse_key
 
@@ -98,15 +102,84 @@ def test_last_days_of_service_and_starts_of_schedules() -> None:
     ]
 
 
-def test_it_says_where_it_was_cut() -> None:
-    tasks = {"tasks": [{"name": "a", "run": "x"}]}
-    often = [
-        declared(f"Build/shop/_/b{at}", {"triggers": [{"type": "schedule", "interval_seconds": 60}], **tasks})
-        for at in range(11)
+TASKS = {"tasks": [{"name": "a", "run": "x"}]}
+
+
+def scheduled(name: str, **schedule: Any) -> Resource:
+    """A Build that starts by a schedule."""
+    return declared(f"Build/shop/_/{name}", {"triggers": [{"type": "schedule", **schedule}], **TASKS})
+
+
+def test_what_starts_often_is_one_entry_a_day() -> None:
+    """From its first start of that day, in the server's zone, to the last; a few are an entry each."""
+    often, thrice = scheduled("often", interval_seconds=60), scheduled("thrice", cron="0 6,12,18 * * *")
+    found = calendar([often, thrice], START, END, "Europe/Amsterdam")
+    days = [entry for entry in found.entries if entry.key == often.key]
+    assert [(f"{entry.start:%a %H:%M}", f"{entry.end:%a %H:%M}", entry.count) for entry in days][:2] == [
+        ("Mon 00:00", "Mon 22:59", 23 * 60),
+        ("Mon 23:00", "Tue 22:59", 24 * 60),
     ]
-    one = calendar(often[:1], START, END, "UTC")
-    assert (len(one.entries), one.cut, one.shortened) == (MOST_STARTS, False, ("Build/shop/_/b0",))
-    assert one.entries[0].start == START
-    many = calendar(often, START, END, "UTC")
-    assert (len(many.entries), many.cut, len(many.shortened)) == (MOST, True, 11)
+    assert sum(entry.count for entry in days) == 7 * 24 * 60
+    single = [entry for entry in found.entries if entry.key == thrice.key]
+    assert [f"{entry.start:%a %H:%M}" for entry in single][:4] == [
+        "Mon 05:00",
+        "Mon 11:00",
+        "Mon 17:00",
+        "Tue 05:00",
+    ]
+    assert {entry.count for entry in single} == {1}
+    assert not found.cut
+
+
+def test_a_month_of_many_schedules_is_whole() -> None:
+    """Each night of each, an hourly one to the last day, and the freeze at the end of the year."""
+    nightly = [scheduled(f"b{at}", cron=f"{at % 60} {at % 5} * * *") for at in range(250)]
+    hourly = scheduled("hourly", cron="0 * * * *")
+    rest = {"reason": "Rest", "recurrence": [{"days_of_month": "24 25 26", "months_of_year": "dec"}]}
+    freeze = declared("Freeze/_/christmas", rest)
+    first, end = datetime(2026, 11, 30, tzinfo=UTC), datetime(2027, 1, 4, tzinfo=UTC)
+    found = calendar([*nightly, hourly, freeze], first, end, "UTC")
+    assert not found.cut
+    starts = Counter((entry.start.date(), entry.key) for entry in found.entries if entry.kind == "start")
+    assert len(starts) == 251 * 35
+    assert set(starts.values()) == {1}
+    assert [entry.count for entry in found.entries if entry.key == hourly.key] == [24] * 35
+    assert [(entry.start.day, entry.end.day) for entry in found.entries if entry.kind == "freeze"] == [
+        (24, 27)
+    ]
+
+
+def test_only_starts_are_ever_cut() -> None:
+    """And it says so; what holds deploys is there to the end of the range."""
+    many = [scheduled(f"b{at}", cron="0 3 * * *") for at in range(200)]
+    freeze = declared(
+        "Freeze/_/late", {"reason": "x", "from": "2027-10-01T00:00:00Z", "until": "2027-10-02T00:00:00Z"}
+    )
+    last = {
+        "short": "f",
+        "version": "4",
+        "display_name": "F",
+        "release_type": "ga",
+        "schedule": {"fixes": "2027-10-05"},
+    }
+    product = declared("ProductRelease/f-4", last)
+    found = calendar([*many, freeze, product], START, START.replace(year=2027), "UTC")
+    starts = [entry for entry in found.entries if entry.kind == "start"]
+    assert (len(starts), found.cut) == (MOST_STARTS, True)
+    assert [entry.kind for entry in found.entries[MOST_STARTS:]] == ["freeze", "service-end"]
+    assert max(entry.start for entry in starts) < found.entries[MOST_STARTS].start
     assert calendar([], START, END, "UTC").entries == ()
+
+
+def test_many_frequent_schedules_are_counted_not_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one of their starts is looked for."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("a start was looked for")
+
+    monkeypatch.setattr(schedule, "next_due", never)
+    monkeypatch.setattr("reconciler.controllers.calendar.next_due", never)
+    each = [scheduled(f"b{at}", cron="* * * * *", timezone="Europe/Amsterdam") for at in range(50)]
+    first = datetime(2026, 10, 1, tzinfo=UTC)  # with the hour that comes twice, in which nothing starts again
+    found = calendar(each, first, first.replace(month=11), "Europe/Amsterdam")
+    assert sum(entry.count for entry in found.entries) == 50 * 31 * 24 * 60 - 50 * 60
