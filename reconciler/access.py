@@ -68,6 +68,10 @@ class Caller:
         """Is there nothing that is hidden from it?"""
         return self.rights.everywhere is not None
 
+    def covers(self, level: Level, scope: Scope) -> bool:
+        """May its own token at least as much as one of this level and scope?"""
+        return level <= self.most and self.within.covers(scope)
+
     def sees(self, key: str) -> bool:
         """Is there a role on the resource of this KEY? Of jobs that belong to somebody: is it an administrator?"""
         if owner_of(key) is not None:

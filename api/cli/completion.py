@@ -62,7 +62,8 @@ def _keys(client: Client, incomplete: str, wanted: tuple[str, ...]) -> Offered:
     else:
         asked = tuple(each for each in wanted if each.startswith(kind)) or (None,)
     for each in asked:
-        body = _json(client, "/reconciler/resources", {"limit": _PAGE} | ({"kind": each} if each else {}))
+        params = {"limit": _PAGE, "prefix": incomplete} | ({"kind": each} if each else {})
+        body = _json(client, "/reconciler/resources", params)
         yield from (
             (item["key"], f"{item['sync']}, {item['health']}")
             for item in body["items"]

@@ -30,6 +30,10 @@ Digest = Annotated[
 InRun = Annotated[
     int | None, typer.Option("--run", help="Of a Pipeline that asks in several runs: this one's number.")
 ]
+AtStep = Annotated[
+    str | None,
+    typer.Option("--step", help="Of a Pipeline that asks more than once: the confirmation, as PHASE/NAME."),
+]
 
 
 def approvals(
@@ -57,7 +61,21 @@ def approvals(
         for item in body["items"]
     ]
     heads = ("REQUEST", "WHAT", "VERSION", "DIGEST", "STATE", "WAITS FOR", "YOU MAY", "ASKED")
-    show_table(heads, rows, "nothing waits for approval")
+    asked = [
+        (
+            item["key"],
+            str(item["run"]),
+            item["step"],
+            ", ".join(f"{word} {name}" for word, name in item["asked"].items()),
+            "yes" if item["you_may"] else "no",
+            ago(item["created_at"]),
+        )
+        for item in body["confirmations"]
+    ]
+    if rows or not asked:
+        show_table(heads, rows, "nothing waits for approval")
+    if asked:
+        show_table(("PIPELINE", "RUN", "STEP", "ASKS", "YOU MAY", "BEGUN"), asked, "")
 
 
 def approve(
@@ -65,12 +83,13 @@ def approve(
     comment: Comment = "",
     digest: Digest = None,
     run: InRun = None,
+    step: AtStep = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Approve exactly what waits: package, target, inputs and scripts as they are now."""
-    _decide("approved", what, comment, (digest, run), (server, token, output))
+    """Approve exactly what waits: package, target, inputs and scripts as they are now; or a Pipeline's confirmation."""
+    _decide("approved", what, comment, (digest, run, step), (server, token, output))
 
 
 def reject(
@@ -78,32 +97,37 @@ def reject(
     comment: Comment = "",
     digest: Digest = None,
     run: InRun = None,
+    step: AtStep = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Reject what waits; it is asked for again when it changes, or is triggered by hand."""
-    _decide("rejected", what, comment, (digest, run), (server, token, output))
+    _decide("rejected", what, comment, (digest, run, step), (server, token, output))
 
 
 def _decide(
     decision: str,
     what: str,
     comment: str,
-    which: tuple[str | None, int | None],
+    which: tuple[str | None, int | None, str | None],
     how: tuple[str | None, str | None, Format],
 ) -> None:
     server, token, output = how
-    digest, run = which
+    digest, run, step = which
     about: dict[str, Any] = {"request": int(what)} if what.isdecimal() else {"key": what}
-    about |= {name: value for name, value in (("digest", digest), ("run", run)) if value is not None}
+    about |= {
+        name: value for name, value in (("digest", digest), ("run", run), ("step", step)) if value is not None
+    }
     body = {**about, "decision": decision, "comment": comment}
     _, answer = connect(server, token).post("/reconciler/approvals", body)
     if output is Format.JSON:
         show_json(answer)
     else:
-        asked = "run" if what.startswith("Pipeline/") else "request"
-        console().print(f"{decision}; the {asked} is {answer['state']}", markup=False)
+        (*_, last) = answer["decisions"]
+        asked = "request" if last.get("run") is None else "run"
+        told = f"{decision} {last['step']} of run {last['run']}" if asked == "run" else decision
+        console().print(f"{told}; the {asked} is {answer['state']}", markup=False)
 
 
 def freezes(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -180,6 +204,7 @@ def let_through(
     freeze: Annotated[str | None, typer.Option(help="The KEY of one freeze of several.")] = None,
     digest: Digest = None,
     run: InRun = None,
+    step: AtStep = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,

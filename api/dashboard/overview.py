@@ -22,7 +22,6 @@ from reconciler.queries import gate, jobs, pipelines, resources, schedules, stat
 _FEW = 8
 _LOOKED = 100
 _PATIENCE = 20.0  # seconds; the page then shows how far it is
-_CONCERNS = ("Degraded", "Missing", "Unknown")
 
 
 @get("/", opt={"open": True}, media_type=MediaType.TEXT, summary="Product name and version")
@@ -40,19 +39,19 @@ async def home(installation: Installation, request: Request[Any, Any, Any]) -> R
 
 async def _overview(installation: Installation, caller: Caller) -> dict[str, Any]:
     found = await status.status(installation, caller)
-    concerns = [
-        item
-        for word in _CONCERNS
-        for item in resources.find(installation, caller, resources.Filter(health=word), _FEW, None)["items"]
-    ]
-    for item in concerns[:_FEW]:
+    concerns = status.of_concern(installation, caller, _FEW)
+    for item in concerns:
         causes = (await why.why(installation, caller, item["key"]))["causes"]
         item["why"] = causes[0]["message"] if causes else ""
     freezes = await gate.freezes(installation, caller)
     return {
         "status": found,
         "health": await status.health(installation),
-        "concerns": concerns[:_FEW],
+        "concerns": concerns,
+        "may_sync": sync.may_sync(caller),
+        "may_confirm": {
+            h["digest"] for h in found["held"] if h["digest"] and sync.may_confirm(caller, h["project"])
+        },
         "asking": [listed(run) for run in await pipelines.asking(installation, caller)],
         "approvals": await gate.open_approvals(installation, caller, in_words=False),
         "freezes": [freeze for freeze in freezes if freeze["active"]],

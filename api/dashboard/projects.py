@@ -53,11 +53,13 @@ async def project_page(
     project = declared.project(installation, caller, name)
     environments = list(declared.environments(installation, caller, project))
     found = resources.find(installation, caller, _of(name, "Deployment"), 10_000, None)
-    shown = (await standing.of_deployments(installation, found))["items"]
-    names = sorted({item["name"] for item in shown if q.casefold() in item["name"].casefold()})
-    cells = {(item["name"], item["environment"]): item for item in shown}
+    names = sorted({item["name"] for item in found["items"] if q.casefold() in item["name"].casefold()})
     wide = max(1, len(environments))
     most = max(10, _MOST // wide)
+    seen = set(names[:most])
+    shown = (await standing.of_deployments(installation, found))["items"]
+    inside = await standing.with_wanted(installation, [item for item in shown if item["name"] in seen])
+    cells = {(item["name"], item["environment"]): item for item in inside}
     others = [
         item
         for kind in ("Build", "Pipeline", "Repository", "Freeze")

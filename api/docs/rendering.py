@@ -70,6 +70,7 @@ def to_html(text: str) -> Rendered:
         _serve(token)
     title = headings[0].text if headings else ""
     html: str = markdown.renderer.render(tokens, markdown.options, {})
+    html = html.replace("<pre>", '<pre tabindex="0">')  # a long line is scrolled by keys, too
     return Rendered(title, html, tuple(each for each in headings if each.level > 1))
 
 

@@ -17,6 +17,7 @@ from reconciler.commands.gate import NewFreeze, Said
 from reconciler.errors import Refused
 from reconciler.installation import Installation
 from reconciler.queries import gate as queries
+from reconciler.queries import pipelines as runs
 
 _Comment = Annotated[str, Field(max_length=2000)]
 _PIPELINE = "Pipeline/"
@@ -27,13 +28,15 @@ class DecisionBody(Body):
     """What is decided: what waits of a Deployment (`key`), or one request for approval.
 
     `digest`: what was shown; a decision about anything else is refused. `rule`: one rule of several. Of a Pipeline
-    (`key`), the confirmation that it waits for, in its `run` of this number if several do.
+    (`key`), the confirmation that it waits for: in its `run` of this number, at the `step` PHASE/NAME, where there is
+    more than one.
     """
 
     key: str | None = Field(default=None, max_length=500)
     request: int | None = Field(default=None, ge=1)
     rule: int | None = Field(default=None, ge=1)
     run: int | None = Field(default=None, ge=1, le=2**62)
+    step: str | None = Field(default=None, max_length=500)
     decision: Literal["approved", "rejected"]
     comment: _Comment = ""
     digest: _Digest
@@ -42,8 +45,8 @@ class DecisionBody(Body):
     def _one(self) -> DecisionBody:
         if (self.key is None) == (self.request is None):
             raise ValueError("give either `key` or `request`")
-        if self.run is not None and not (self.key or "").startswith(_PIPELINE):
-            raise ValueError("`run` goes with the KEY of a Pipeline")
+        if (self.run, self.step) != (None, None) and not (self.key or "").startswith(_PIPELINE):
+            raise ValueError("`run` and `step` go with the KEY of a Pipeline")
         return self
 
 
@@ -85,8 +88,12 @@ async def approval_list(
 ) -> dict[str, Any]:
     """Each with exactly what is approved, and what each rule still needs. `subject` says it in words, beside what was
     deployed last: versions, commits, inputs (secret ones as `***`), scripts; null where nothing waits for it.
+    `confirmations`: what pipelines ask.
     """
-    return {"items": await queries.open_approvals(installation, caller, all_of_them=everything)}
+    return {
+        "items": await queries.open_approvals(installation, caller, all_of_them=everything),
+        "confirmations": await runs.confirmations(installation, caller),
+    }
 
 
 @post("/reconciler/approvals", status_code=201, summary="Approve or reject")
@@ -110,13 +117,13 @@ async def _confirmed(installation: Installation, caller: Caller, data: DecisionB
     if data.digest is not None or data.rule is not None:
         raise Refused("NoUse", "a confirmation of a Pipeline has neither `digest` nor `rule`")
     approved = data.decision == "approved"
+    asked = pipelines.Question(data.run, data.step)
     run, place = await pipelines.decide_waiting(
-        installation, caller, str(data.key), approved=approved, comment=data.comment, number=data.run
+        installation, caller, str(data.key), asked, approved=approved, comment=data.comment
     )
-    step = run.step(place)
-    said = step.confirmation or {}
-    made = {"rule": None, "decision": data.decision, "by": caller.subject, "at": said.get("at")}
-    return {"decisions": [made | {"step": step.name, "run": run.number}], "state": run.status.value}
+    said = run.step(place).confirmation or {}
+    made = {"rule": None, "decision": data.decision, "by": said.get("by"), "at": said.get("at")}
+    return {"decisions": [made | {"step": run.path_of(place), "run": run.number}], "state": run.status.value}
 
 
 @get("/reconciler/freezes", summary="Freezes, and what they hold")

@@ -39,11 +39,12 @@ async def resource_list(
     environment: str | None = None,
     sync: str | None = None,
     health: str | None = None,
+    prefix: Annotated[str | None, Parameter(max_length=500, description="what the KEY begins with")] = None,
     limit: Limit = 1000,
     after: str | None = None,
 ) -> dict[str, Any]:
     """A page of what is declared, narrowed by any of the filters; Deployments alone with what stands of them."""
-    wanted = resources.Filter(kind, project, environment, sync, health)
+    wanted = resources.Filter(kind, project, environment, sync, health, prefix)
     found = resources.find(installation, caller, wanted, limit, after)
     return await standing.of_deployments(installation, found) if kind == "Deployment" else found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.access import Caller, missing, not_to_decide, require
@@ -12,7 +13,17 @@ from reconciler.apply.pipelines import Order
 from reconciler.errors import Conflict, Forbidden, NotFound
 from reconciler.installation import Installation
 from reconciler.model.event import Actor
-from reconciler.model.pipeline import APPROVE, DISAPPROVE, Place, Run, Status, again, planned, subject
+from reconciler.model.pipeline import (
+    APPROVE,
+    CONFIRMATION,
+    DISAPPROVE,
+    Place,
+    Run,
+    Status,
+    again,
+    planned,
+    subject,
+)
 from reconciler.model.resource import Resource
 from reconciler.model.rights import INSTALLATION, Level
 from reconciler.passes import pipeline_codes
@@ -135,31 +146,41 @@ async def decide(
     return await installation.database.write(work, caller.actor)
 
 
-async def decide_waiting(
-    installation: Installation, caller: Caller, key: str, *, approved: bool, comment: str, number: int | None
-) -> tuple[Run, Place]:
-    """Decide the one confirmation that a pipeline waits for; `number`: in this run of it.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which confirmation is meant: of a `run`'s number, and a `step`, as PHASE/NAME or its name alone."""
 
-    NotFound, Forbidden; Conflict: NothingToDecide, Ambiguous.
+    run: int | None = None
+    step: str | None = None
+
+
+async def decide_waiting(
+    installation: Installation, caller: Caller, key: str, asked: Question, *, approved: bool, comment: str
+) -> tuple[Run, Place]:
+    """Decide the confirmation that a pipeline waits for; NotFound, Forbidden; Conflict: NothingToDecide, Ambiguous.
+
+    Which one must be said where its run has several, so that nobody decides the next one by saying the same twice.
     """
     if key not in installation.snapshot.current.resources or not caller.sees(key):
         raise missing(key)
     found = await installation.database.read(lambda c: rows.live(c, key))
-    asked = [
+    waiting = [
         (run, place)
         for run in found
         for place, step in run.steps()
-        if step.waits_for_people and number in (None, run.number)
+        if step.waits_for_people
+        and asked.run in (None, run.number)
+        and asked.step in (None, step.name, run.path_of(place))
     ]
-    if not asked:
-        which = f"run {number} of {key}" if number is not None else key
-        raise Conflict("NothingToDecide", f"nothing of {which} waits for people")
-    if len(asked) > 1:
-        told = ", ".join(f"{run.step(place).name} of run {run.number}" for run, place in asked[:10])
-        raise Conflict(
-            "Ambiguous", f"{key} asks more than one question: {told}; name the run, or use its page"
-        )
-    run, place = asked[0]
+    if not waiting:
+        which = f"run {asked.run} of {key}" if asked.run is not None else key
+        step = f" at {asked.step}" if asked.step is not None else ""
+        raise Conflict("NothingToDecide", f"nothing of {which} waits for people{step}")
+    run, place = waiting[0]
+    several = sum(step.type == CONFIRMATION for _, step in run.steps()) > 1
+    if len(waiting) > 1 or (several and asked.step is None):
+        told = "; ".join(f"`--run {r.number} --step {r.path_of(at)}`" for r, at in waiting[:10])
+        raise Conflict("Ambiguous", f"{key} asks more than once; say which one is meant: {told}")
     return await decide(installation, caller, run, place, approved=approved, comment=comment), place
 
 

@@ -16,8 +16,9 @@ async def sync(
     installation: Installation, caller: Caller, confirm: str | None, wait: float
 ) -> tuple[bool, dict[str, Any]]:
     """(finished within `wait` seconds, answer). `confirm` must be the digest of removals that are held now."""
-    if (caller.rights.within(INSTALLATION) or Level.READ) < Level.WRITE:
-        raise Forbidden("Forbidden", "to sync takes the role write on some project; you have read at most")
+    if not may_sync(caller):
+        most = "read at most" if caller.rights.roles else "none"
+        raise Forbidden("Forbidden", f"to sync takes the role write on some project; you have {most}")
     if confirm is not None:
         scope = _held(installation, confirm)
         require_level(caller, Level.OWNER, "confirming removals", scope)
@@ -38,6 +39,17 @@ async def sync(
         )
         raise Transient(reason, message)
     return True, answer(installation, caller, before)
+
+
+def may_sync(caller: Caller) -> bool:
+    """Does the caller hold the role write anywhere?"""
+    held = caller.rights.within(INSTALLATION)
+    return held is not None and held >= Level.WRITE
+
+
+def may_confirm(caller: Caller, project: str | None) -> bool:
+    """May the caller let the removals go that wait in a project, or of what is everywhere?"""
+    return caller.rights.at(Scope(project)) is Level.OWNER
 
 
 def answer(installation: Installation, caller: Caller, before: int) -> dict[str, Any]:

@@ -72,11 +72,7 @@ async def revoke(installation: Installation, caller: Caller, token: str) -> None
     def work(write: Write) -> None:
         found = tokens.load(write.connection, token)
         visible = found is not None and may_hold(installation, caller, found.subject)
-        if (
-            visible
-            and found is not None
-            and (found.level > caller.most or not caller.within.covers(found.scope))
-        ):
+        if visible and found is not None and not caller.covers(found.level, found.scope):
             raise Forbidden(
                 "Forbidden", "that token may more than your own; revoke it with one that may as much"
             )
@@ -140,7 +136,7 @@ def _check(installation: Installation, caller: Caller, subject: str, level: Leve
         raise Refused(
             "NoSuchSubject", f"{subject} is not declared; a token is a User's or a ServiceAccount's"
         )
-    if level > caller.most or not caller.within.covers(scope):
+    if not caller.covers(level, scope):
         raise Forbidden(
             "Forbidden",
             f"your own token has level {caller.most.word} on {caller.within}; it cannot make one that may more",

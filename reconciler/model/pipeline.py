@@ -174,6 +174,10 @@ class Run:
         """The one at a place."""
         return self.phases[place[0]].steps[place[1]]
 
+    def path_of(self, place: Place) -> str:
+        """How people name a step: PHASE/NAME."""
+        return f"{self.phases[place[0]].name}/{self.step(place).name}"
+
     def with_step(self, place: Place, step: Step) -> Run:
         """The run with another step at a place."""
         phase = self.phases[place[0]]

@@ -13,7 +13,8 @@ from reconciler.passes.dispatch import offers
 
 async def executors(installation: Installation, caller: Caller, most: int) -> dict[str, Any]:
     """`items`: executors with their load and the numbers of the jobs there; `queue`: at most so many trials that wait,
-    those of the oldest jobs first, `waiting` how many there are. Of jobs, those that the caller sees.
+    those of the oldest jobs first, `waiting` how many there are. Of all, what the caller sees; who sees no executor
+    is told how many trials wait, and no more.
     """
     queue = installation.queue
     places = offers(installation)
@@ -23,8 +24,9 @@ async def executors(installation: Installation, caller: Caller, most: int) -> di
             if trial.executor is not None and caller.sees(job.key):
                 at_work[trial.executor].append({"number": number, "key": job.key})
     waiting = [(job, trial) for job, trial in queue.waiting() if caller.sees(job.key)]
+    seen = [place for place in places if caller.sees(place.key)]
     shown = []
-    for job, trial in waiting[:most]:
+    for job, trial in waiting[: most if seen else 0]:
         cause = queue.cause(trial.id, places)
         shown.append(
             {
@@ -36,7 +38,7 @@ async def executors(installation: Installation, caller: Caller, most: int) -> di
             }
         )
     return {
-        "items": [_shown(installation, place, at_work[place.key], most) for place in places],
+        "items": [_shown(installation, place, at_work[place.key], most) for place in seen],
         "queue": shown,
         "waiting": len(waiting),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from reconciler.access import Caller, not_to_decide
 from reconciler.errors import NotFound
@@ -34,6 +35,25 @@ async def asking(installation: Installation, caller: Caller) -> list[Run]:
     found = await installation.database.read(rows.live)
     return [
         run for run in found if caller.sees(run.key) and any(step.waits_for_people for _, step in run.steps())
+    ]
+
+
+async def confirmations(installation: Installation, caller: Caller) -> list[dict[str, Any]]:
+    """What pipelines ask people, oldest run first: which run and step, who is asked, until when, may the caller say."""
+    return [
+        {
+            "key": run.key,
+            "run": run.number,
+            "step": run.path_of(place),
+            "asked": {word: step.declared[word] for word in ("user", "team") if step.declared.get(word)},
+            "expires_at": (step.confirmation or {}).get("expires_at"),
+            "you_may": (refusal := not_to_decide(installation, caller, run, place)) is None,
+            "why_not": refusal,
+            "created_at": run.created_at.isoformat(),
+        }
+        for run in await asking(installation, caller)
+        for place, step in run.steps()
+        if step.waits_for_people
     ]
 
 

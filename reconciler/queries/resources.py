@@ -21,6 +21,7 @@ class Filter:
     environment: str | None = None
     sync: str | None = None
     health: str | None = None
+    prefix: str | None = None
 
     def takes(self, resource: Resource) -> bool:
         """Does the resource belong to the list?"""
@@ -30,6 +31,7 @@ class Filter:
             and (self.environment is None or resource.environment == self.environment)
             and (self.sync is None or resource.sync.value == self.sync)
             and (self.health is None or resource.health.value == self.health)
+            and (self.prefix is None or resource.key.startswith(self.prefix))
         )
 
 

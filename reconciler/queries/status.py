@@ -9,16 +9,20 @@ from typing import Any
 from reconciler.access import Caller, concerns
 from reconciler.errors import SteersmanError
 from reconciler.installation import Installation
-from reconciler.model.status import Sync
+from reconciler.model.resource import Resource
+from reconciler.model.status import Health, Sync
+from reconciler.queries.resources import summary
 from reconciler.store import jobs, timers
 
 _STUCK_SECONDS = 30
+_OF_CONCERN = (Health.DEGRADED, Health.MISSING, Health.UNKNOWN)
 
 
 async def status(installation: Installation, caller: Caller) -> dict[str, Any]:
-    """`GET /reconciler/status`: what the caller sees of it."""
+    """`GET /reconciler/status`: what the caller sees of it. Who has no role at all is told nothing of the source."""
     view = installation.snapshot.current
-    source = view.source
+    known = bool(caller.rights.roles)
+    source = view.source if known else None
     seen = [r for r in view.resources.values() if caller.sees_all or caller.sees(r.key)]
     syncs = Counter(resource.sync for resource in seen)
     healths = Counter(resource.health.value for resource in seen)
@@ -26,9 +30,9 @@ async def status(installation: Installation, caller: Caller) -> dict[str, Any]:
     total, upcoming = await _schedules(installation, caller)
     return {
         "source": {
-            "repository": installation.settings.repo,
-            "branch": installation.settings.branch,
-            "path": installation.settings.path,
+            "repository": installation.settings.repo if known else None,
+            "branch": installation.settings.branch if known else None,
+            "path": installation.settings.path if known else None,
             "last_attempted_revision": source.attempted if source else None,
             "last_applied_revision": source.applied if source else None,
             "errors": [e for e in source.errors if concerns(caller, e["location"])] if source else [],
@@ -54,6 +58,23 @@ async def status(installation: Installation, caller: Caller) -> dict[str, Any]:
             if caller.sees_all or caller.sees(name)
         ],
     }
+
+
+def of_concern(installation: Installation, caller: Caller, most: int) -> list[dict[str, Any]]:
+    """Resources that are not as they should be, the worst first; not what has only never been started."""
+    found = [
+        resource
+        for resource in installation.snapshot.current.resources.values()
+        if resource.health in _OF_CONCERN and not _idle(resource) and caller.sees(resource.key)
+    ]
+    found.sort(key=lambda resource: (_OF_CONCERN.index(resource.health), resource.key))
+    return [summary(resource) for resource in found[:most]]
+
+
+def _idle(resource: Resource) -> bool:
+    """Does nothing start it by itself, and has nobody?"""
+    runs = resource.kind in ("Build", "Pipeline") and resource.health is Health.UNKNOWN
+    return runs and resource.sync is Sync.SYNCED and not resource.invalid
 
 
 async def _jobs(installation: Installation, caller: Caller) -> dict[str, int]:

@@ -78,7 +78,9 @@ def subject(connection: Connection, keys: Keys, hold: Hold) -> dict[str, Any] | 
 
 
 def _work(connection: Connection, job: Job) -> _Work:
-    stages: Mapping[str, Any] = next((task["stages"] for task in job.specification.get("tasks") or () if task.get("stages")), {})
+    stages: Mapping[str, Any] = next(
+        (task["stages"] for task in job.specification.get("tasks") or () if task.get("stages")), {}
+    )
     plan: Mapping[str, Any] = {}
     if stages.get("release") and stages.get("digest"):
         namespace, _, application = str(stages["release"]).partition("/")

@@ -23,10 +23,11 @@ async def is_live(installation: Installation, execution: Execution) -> bool:
 
 
 async def find_all(installation: Installation, caller: Caller) -> dict[str, Any]:
-    """Those that the caller may revoke."""
+    """Those of the caller, and of whom it makes tokens for; `may_revoke`: not with a token that may less itself."""
     subjects = None if caller.administrator else _holders(installation, caller)
     found = await installation.database.read(lambda c: tokens.list_all(c, subjects))
-    return {"items": [token.to_dict() for token in found]}
+    items = [token.to_dict() | {"may_revoke": caller.covers(token.level, token.scope)} for token in found]
+    return {"items": items}
 
 
 def _holders(installation: Installation, caller: Caller) -> list[str]:

@@ -24,6 +24,11 @@ FILES = {
         "spec:\n  concurrency: allow\n"
         "  phases: [{name: q, steps: [{type: confirmation, name: go}]}]\n"
     ),
+    "two.yaml": (
+        "apiVersion: steersman/v1\nkind: Pipeline\nmetadata: {name: two, project: shop}\n"
+        "spec:\n  phases: [{name: a, steps: [{type: confirmation, name: go}]}, "
+        "{name: b, steps: [{type: confirmation, name: go}]}]\n"
+    ),
 }
 
 
@@ -77,7 +82,7 @@ def test_a_confirmation_is_decided_from_anywhere(asked: Api) -> None:
     first, second = waiting(asked)
     several = decide(asked)
     assert several.status_code == 409
-    assert f"go of run {first}, go of run {second}" in several.json()["detail"]
+    assert f"`--run {first} --step q/go`; `--run {second} --step q/go`" in several.json()["detail"]
     for wrong in ({"digest": "x"}, {"rule": 1}):
         assert decide(asked, **wrong).status_code == 422
     assert (
@@ -93,13 +98,36 @@ def test_a_confirmation_is_decided_from_anywhere(asked: Api) -> None:
         "User/admin",
         "approved",
         second,
-        "go",
+        "q/go",
     )
     asked.running.wait_for(lambda _: waiting(asked) == [first])
     own = {"STEERSMAN_SERVER": asked.url, "STEERSMAN_TOKEN": asked.running.token}
     told = steersman("reject", KEY, "-m", "no", **own)
     assert told.returncode == 0, told.stderr
-    assert "rejected; the run is failed" in told.stdout
+    assert f"rejected q/go of run {first}; the run is failed" in told.stdout
     again = steersman("approve", KEY, **own)
     assert again.returncode != 0
     assert "nothing of Pipeline/shop/ask waits for people" in again.stderr
+
+
+def test_nobody_decides_the_next_one_by_saying_it_twice(asked: Api) -> None:
+    """Where a run asks more than once, which one is meant must be said."""
+    key = "Pipeline/shop/two"
+    assert asked.client.post("/reconciler/trigger", json={"key": key}).status_code == 202
+
+    def open_() -> list[str]:
+        found = asked.get("/reconciler/approvals")["confirmations"]
+        return [item["step"] for item in found if item["key"] == key]
+
+    asked.running.wait_for(lambda _: open_() == ["a/go"])
+    own = {"STEERSMAN_SERVER": asked.url, "STEERSMAN_TOKEN": asked.running.token}
+    assert "a/go" in steersman("approvals", **own).stdout
+    assert decide(asked, key=key).status_code == 409
+    assert decide(asked, key=key, step="a/go").status_code == 201
+    asked.running.wait_for(lambda _: open_() == ["b/go"])
+    for _ in range(2):
+        again = decide(asked, key=key, step="a/go")
+        assert (again.status_code, again.json()["title"]) == (409, "NothingToDecide")
+    assert open_() == ["b/go"]
+    told = steersman("approve", key, "--step", "b/go", **own)
+    assert "approved b/go of run 1; the run is ok" in told.stdout
