@@ -16,6 +16,7 @@ from api.cli import completion
 from api.cli.client import Client, connect
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
+from api.cli.terminal import Harmless, shown
 
 Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
 Follow = Annotated[
@@ -195,7 +196,7 @@ def logs(
     if follow:
         _follow(client, number, **asked)
         return
-    for chunk in client.text(f"/reconciler/jobs/{number}/log", **asked):
+    for chunk in shown(client.text(f"/reconciler/jobs/{number}/log", **asked)):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
 
@@ -235,6 +236,7 @@ def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) ->
 
 
 def _follow(client: Client, number: int, *, reached: bool = False, **params: Any) -> None:
+    harmless = Harmless() if sys.stdout.isatty() else None
     for message in client.follow(f"/reconciler/jobs/{number}/log/stream", reached=reached, **params):
         body = json.loads(message.data)
         if message.event == "end":
@@ -242,7 +244,10 @@ def _follow(client: Client, number: int, *, reached: bool = False, **params: Any
             reason = f" ({body['reason']})" if body["reason"] else ""
             sys.stderr.write(f"job {number}{_part(params)} {body['state']}{reason}\n")
             raise typer.Exit(0 if body["state"] == "passed" else 2)
-        sys.stdout.write(body["text"])
+        text = body["text"]
+        sys.stdout.write(
+            text if harmless is None else harmless.feed(text.encode()).decode("utf-8", "replace")
+        )
         sys.stdout.flush()
 
 

@@ -31,6 +31,9 @@ PAGES = {
     "/ui/tokens": "Tokens",
     "/ui/search?q=web": "What fits “web”",
     "/ui/docs": "",
+    "/ui/docs/first-pipeline": "",
+    "/ui/docs/reference-build": "",
+    "/ui/docs/cli": "",
 }
 FREEZE = """\
 apiVersion: steersman/v1
@@ -93,9 +96,21 @@ def test_pages_fit_on_a_phone(shop: tuple[Shop, Process], visit: Visit) -> None:
     """Nothing is wider than the screen."""
     _, running = shop
     with visit(running, viewport={"width": 360, "height": 740}) as page:
-        for path in ("/", "/ui/jobs", "/ui/projects/shop", "/ui/events", "/ui/calendar", "/ui/docs"):
+        for path in (
+            "/",
+            "/ui/jobs",
+            "/ui/projects/shop",
+            "/ui/events",
+            "/ui/tokens",
+            "/ui/calendar",
+            "/ui/docs",
+        ):
             page.goto(f"{running.url}{path}")
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+            here = page.locator(".side nav a[aria-current=page]")
+            assert (
+                path == "/ui/tokens" or here.evaluate("link => link.getBoundingClientRect().right") <= 360
+            ), path
 
 
 def test_pages_are_whole_without_scripts(shop: tuple[Shop, Process], visit: Visit) -> None:

@@ -7,6 +7,7 @@ if (!root) return;
 const WHOLE = 32e6, END = 4e6, PART = 8e6; // bytes: loaded at once, or only this much of the end, and more at a time
 const TALLEST = 8e6; // pixels; browsers do not scroll much further, so beyond that a pixel is more than a pixel
 const MOST = 2e6, KEPT = 1e6; // lines: loaded at once, and kept of what is followed
+const CUT = 1 << 20; // characters of a line that are kept; the rest of it is in the download
 const AROUND = 15, LONGEST = 4000, MOST_FOUND = 10000, TAB = 8;
 const path = `/reconciler/jobs/${root.dataset.job}/log`, index = `/ui/jobs/${root.dataset.job}/log/index`;
 const chosen = root.dataset.query;
@@ -16,13 +17,15 @@ const ways = Object.fromEntries([...root.querySelectorAll("[data-way]")].map((ea
 const address = (base, given) => { const all = new URLSearchParams(chosen); for (const [name, value] of Object.entries(given)) all.set(name, value); return `${base}?${all}`; };
 const make = (name, kind, text) => { const made = document.createElement(name); made.className = kind; if (text !== undefined) made.textContent = text; return made; };
 
-// What is loaded: lines `base` and following, the bytes `from` to `until` of the log, `rest` being the last line so far.
+// What is loaded: lines `base` and following, the bytes `from` to `until` of the log; of the last line so far the bytes
+// are the first `held` of `rest`, which has room for more.
 let texts = [], offsets = [], states = [], inside = [], tops = [], rows = 0;
-let base = 1, from = 0, until = 0, size = 0, rest = new Uint8Array(0), ended = true, generation = 0;
+let base = 1, from = 0, until = 0, size = 0, rest = new Uint8Array(1024), held = 0, ended = true, generation = 0;
 let sections = [], open = -1, state = 0;
 let times = { at: [], offset: [] };
 let follow = false, wraps = keptChoice("wrap", innerWidth < 700), shows = keptChoice("times", false);
 let picked = null, query = null, hits = [], hit = -1, searching = 0, columns = 80;
+let hearing = Promise.resolve();
 let stream = null, drawing = 0, stale = true, lastTop = 0, loading = false;
 
 const body = make("div", "log-body"), sizer = make("div", "log-size"), place = make("div", "log-rows");
@@ -38,7 +41,8 @@ function keep(name, value) { try { localStorage.setItem(`log-${name}`, value ? "
 
 // Lines: colours go on from line to line, sections hold lines.
 const SEQUENCE = /\x1b(?:\[([0-?]*)[ -\/]*([@-~])|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -\/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
-const SPECIAL = /[\x00-\x1f\x7f-\x9f]/;
+const TURNS = /[\u202a-\u202e\u2066-\u2069]/; // would have text read in another order than it was printed in
+const SPECIAL = /[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/;
 const MARK = /^(?:\x1b\[0K)?(?:==> (.+) <==$|(?:::|##\[)group(?:::|\])(.*)|((?:::|##\[)endgroup(?:::|\]))|section_start:\d+:[^\r]*\r?(?:\x1b\[0K)?(.*)|(section_end:\d+:))/;
 const BOLD = 1 << 10, FAINT = 1 << 11, ITALIC = 1 << 12, UNDER = 1 << 13, TURNED = 1 << 14, STRUCK = 1 << 15;
 const FLAGS = { 1: BOLD, 2: FAINT, 3: ITALIC, 4: UNDER, 7: TURNED, 9: STRUCK }, OFF = { 22: BOLD | FAINT, 23: ITALIC, 24: UNDER, 27: TURNED, 29: STRUCK };
@@ -85,6 +89,7 @@ function parsed(raw, before) {
   const add = (piece) => {
     const back = piece.lastIndexOf("\r");
     if (back >= 0) { text = ""; runs = [[0, now]]; piece = piece.slice(back + 1); }
+    if (TURNS.test(piece)) piece = piece.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
     for (const [place, part] of piece.split("\t").entries()) text += (place ? " ".repeat(TAB - (text.length % TAB)) : "") + part;
   };
   SEQUENCE.lastIndex = 0;
@@ -104,11 +109,12 @@ function shown(at) {
   return title === undefined ? { ...found, text: "" } : { ...parsed(title, states[at]), head: true };
 }
 
-function note(raw, offset) {
+function note(whole, offset) {
+  const raw = whole.length > CUT ? `${whole.slice(0, CUT)} \u2026 (this line is cut here; the download has all of it)` : whole;
   const at = texts.length, mark = /^[:#=s\x1b]/.test(raw) ? MARK.exec(raw) : null;
   texts.push(raw); offsets.push(offset); states.push(state);
   if (mark) {
-    if (mark[1] !== undefined) open = -1; // the next script
+    if (mark[1] !== undefined) { open = -1; state = 0; } // the next script
     if (mark[3] || mark[5]) { inside.push(open); open = open < 0 || sections[open].script ? open : sections[open].parent; lay(at); return; }
     inside.push(open);
     sections.push({ line: base + at, parent: open, script: mark[1] !== undefined, folded: false, lines: 0 });
@@ -150,28 +156,36 @@ function measured() {
   return Math.max(20, Math.floor((body.clientWidth - left - (sections.length ? 24 : 0) - 20) / wide));
 }
 
-// Bytes become lines; what has no end yet is `rest`.
+// Bytes become lines; what has no end yet is held.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+function hold(bytes) {
+  if (held + bytes.length > rest.length) {
+    const more = new Uint8Array(2 * (held + bytes.length));
+    more.set(rest.subarray(0, held));
+    rest = more;
+  }
+  rest.set(bytes, held);
+  held += bytes.length;
+}
 function take(bytes) {
-  let data = bytes;
-  if (rest.length) { data = new Uint8Array(rest.length + bytes.length); data.set(rest); data.set(bytes, rest.length); }
-  let offset = until - rest.length;
+  const offset = until - held, end = bytes.lastIndexOf(10) + 1;
   until += bytes.length;
-  const end = data.lastIndexOf(10) + 1;
   if (end) {
-    const lines = decoder.decode(data.subarray(0, end - 1)).split("\n");
+    let data = bytes.subarray(0, end);
+    if (held) { hold(data); data = rest.slice(0, held); held = 0; }
+    const lines = decoder.decode(data.subarray(0, data.length - 1)).split("\n");
     for (let at = 0, line = 0; line < lines.length; line++) {
       note(lines[line], offset + at);
       if (query) seek(texts.length - 1);
       at = data.indexOf(10, at) + 1;
     }
   }
-  rest = data.slice(end);
+  hold(bytes.subarray(end));
   size = Math.max(size, until);
   draw();
 }
 function finish() {
-  if (rest.length && until >= size) { const last = rest; rest = new Uint8Array(0); note(decoder.decode(last), until - last.length); if (query) seek(texts.length - 1); }
+  if (held && until >= size) { const length = held; held = 0; note(decoder.decode(rest.subarray(0, length)), until - length); if (query) seek(texts.length - 1); }
   draw();
 }
 
@@ -201,7 +215,7 @@ function clear(where) {
   generation++;
   stream?.close(); stream = null;
   texts = []; offsets = []; states = []; inside = []; tops = []; sections = []; open = -1; state = 0; rows = 0;
-  rest = new Uint8Array(0); base = where.line; from = until = where.offset; stale = true;
+  held = 0; base = where.line; from = until = where.offset; stale = true;
 }
 async function load(where, end) {
   clear(where);
@@ -246,17 +260,28 @@ function trim() {
 const running = () => find("state")?.dataset.running === "1" && ended === false;
 function connect() {
   if (document.hidden || stream || !running() || until < size || loading) return;
-  until -= rest.length; rest = new Uint8Array(0); // the last line comes again, whole
+  until -= held; held = 0; // the last line comes again, whole
   const mine = generation, source = new EventSource(address(`${path}/stream`, { offset: until }));
   stream = source;
   const encoder = new TextEncoder();
+  const here = () => mine === generation && stream === source;
+  // Messages are text. Where the bytes were no text, they are asked for; the next message waits for them.
+  async function hear(text, end) {
+    if (!here() || end <= until) return;
+    const bytes = encoder.encode(text);
+    if (bytes.length === end - until) take(bytes);
+    else await read(until, end, (part) => { if (here()) take(part); return here(); });
+    size = Math.max(size, until);
+    if (here() && follow && texts.length > MOST) trim();
+  }
+  function again() { if (here()) { source.close(); stream = null; setTimeout(connect, 5000); } }
   source.onmessage = (event) => {
-    if (mine !== generation) return;
-    take(encoder.encode(JSON.parse(event.data).text));
-    until = size = Number(event.lastEventId);
-    if (follow && texts.length > MOST) trim();
+    const { text } = JSON.parse(event.data), end = Number(event.lastEventId);
+    hearing = hearing.then(() => hear(text, end)).catch(again);
   };
-  source.addEventListener("end", (event) => {
+  source.addEventListener("end", async (event) => {
+    await hearing;
+    if (!here()) return;
     source.close(); stream = null; ended = true;
     finish();
     const told = JSON.parse(event.data);
@@ -293,7 +318,7 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 function last(list, value) { let [low, high] = [0, list.length]; while (low < high) { const half = (low + high) >> 1; if (list[half] <= value) low = half + 1; else high = half; } return low - 1; }
 
 // Drawing.
-const total = () => rows + (rest.length ? 1 : 0);
+const total = () => rows + (held ? 1 : 0);
 const tall = () => Number.parseFloat(getComputedStyle(body).lineHeight) || 20;
 const lineAt = (row) => last(tops, row);
 function topRow() {
@@ -327,7 +352,7 @@ function paint() {
 }
 function drawRow(row) { const at = lineAt(row); return drawLine(at, row - tops[at]); }
 function drawLine(at, part) {
-  const number = base + (at < 0 ? texts.length : at), row = make("div", "row"), line = at < 0 ? parsed(decoder.decode(rest), state) : shown(at);
+  const number = base + (at < 0 ? texts.length : at), row = make("div", "row"), line = at < 0 ? parsed(decoder.decode(rest.subarray(0, Math.min(held, CUT))), state) : shown(at);
   const link = make("a", "nr", part ? "" : String(number));
   if (!part) { link.href = `#L${number}`; link.setAttribute("aria-label", `Line ${number}`); link.tabIndex = -1; }
   row.append(link);

@@ -1,0 +1,56 @@
+"""What of a log reaches a terminal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.cli.terminal import Harmless
+
+PLAIN = "plain ✓ \x1b[1;31mred\x1b[0m\ttab\r\n".encode()
+STEERING = (
+    b"\x1b]0;title\x07",
+    b"\x1b]52;c;ZXZpbA==\x1b\\",
+    b"\x1b]8;;http://evil\x1b\\",
+    b"\x1b[2J",
+    b"\x1b[?1049h",
+    b"\x1b[10;10H",
+    b"\x1b[>4;1m",
+    b"\x1bP+q\x1b\\",
+    b"\x1bc",
+    b"\x1b(0",
+    b"\x07",
+    b"\x00",
+    b"\x08",
+    b"\x7f",
+    b"\xc2\x9b",
+)
+
+
+@pytest.mark.parametrize("steering", STEERING)
+def test_only_colours_pass(steering: bytes) -> None:
+    """At any place, however it is cut."""
+    for at in range(len(steering) + 1):
+        harmless = Harmless()
+        found = harmless.feed(PLAIN + steering[:at]) + harmless.feed(steering[at:] + PLAIN)
+        assert found + harmless.feed(b"") == PLAIN + PLAIN, at
+
+
+PIECES = st.sampled_from(
+    [b"\x1b", b"[", b"2J", b"\x07", b"]", b"0;", b"m", b"31", b"\\", b"\xc2", b"\x9b", b"text"]
+)
+
+
+@given(st.lists(st.binary(max_size=40) | st.lists(PIECES, max_size=12).map(b"".join), max_size=8))
+def test_nothing_is_left_that_steers(chunks: list[bytes]) -> None:
+    """Whatever comes, and however it is cut; of text nothing is lost."""
+    harmless = Harmless()
+    found = b"".join(harmless.feed(chunk) for chunk in chunks)
+    assert not any(byte < 32 and byte not in (9, 10, 13, 27) for byte in found)
+    assert not re.search(rb"\x1b(?!\[[0-9;:]*m)", found)
+    text = bytes(byte for byte in b"".join(chunks) if 32 <= byte < 127)
+    if b"\x1b" not in b"".join(chunks) and not any(byte >= 127 for byte in b"".join(chunks)):
+        assert bytes(byte for byte in found if 32 <= byte < 127) == text
