@@ -33,6 +33,8 @@ T = TypeVar("T")
 _READERS = 3
 _TOGETHER = 32
 _WRITES = "steersman_writes"
+_PATIENCE = 5  # seconds that a write waits for another process
+_LOCK_TIMEOUT = "55P03"
 _json = msgspec.json
 
 
@@ -275,7 +277,7 @@ def _taken(source: deque[_Order], most: int) -> list[_Order]:
 
 def _unavailable(error: DBAPIError) -> Transient:
     text = str(error.orig)
-    if "locked" in text:
+    if "locked" in text or getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT:
         return Transient("DatabaseLocked", "another process holds the database; trying again")
     if "full" in text or "disk I/O" in text:
         return Transient("DatabaseUnavailable", f"the database cannot be written: {text}")
@@ -283,7 +285,7 @@ def _unavailable(error: DBAPIError) -> Transient:
 
 
 def connect(url: str) -> Database:
-    """An engine for the URL, with the pragmas that SQLite needs."""
+    """Engines for the URL. On both databases a read sees one moment, and a write waits five seconds for others."""
     # the writer keeps one connection, and readers take the one last used: what they have read before is still in memory
     options: dict[str, Any] = {
         "json_serializer": _dumps,
@@ -292,14 +294,18 @@ def connect(url: str) -> Database:
         "pool_use_lifo": True,
     }
     if url.startswith("sqlite"):
-        options["connect_args"] = {"timeout": 5, "check_same_thread": False}
+        options["connect_args"] = {"timeout": _PATIENCE, "check_same_thread": False}
     else:
         options["pool_pre_ping"] = True
     readers, writer = (create_engine(url, pool_size=size, **options) for size in (_READERS, 1))
-    if url.startswith("sqlite"):
-        for engine in (readers, writer):
+    for engine in (readers, writer):
+        if url.startswith("sqlite"):
             event.listen(engine, "connect", _pragmas)
             event.listen(engine, "begin", _begin)
+        else:
+            event.listen(engine, "connect", _session)
+    if not url.startswith("sqlite"):
+        readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return Database(readers, writer)
 
 
@@ -314,11 +320,18 @@ def _pragmas(connection: Any, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=5000",
+        f"busy_timeout={_PATIENCE * 1000}",
         "cache_size=-16000",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _session(connection: Any, _record: Any) -> None:
+    """PostgreSQL would wait for ever where another one holds a row."""
+    connection.autocommit = True
+    connection.execute(f"SET lock_timeout = '{_PATIENCE}s'")
+    connection.autocommit = False
 
 
 def _begin(connection: Connection) -> None:

@@ -17,6 +17,7 @@ from reconciler.model.event import Actor
 from reconciler.model.timer import Timer
 from reconciler.store import events, migrate, timers
 from reconciler.store.database import Database, Write, connect
+from tests import databases
 from tests.conftest import NewDatabase
 from tests.reconciler.store.test_jobs import with_database
 
@@ -134,10 +135,10 @@ def test_a_locked_sqlite_is_a_passing_trouble(sqlite_template: Path, tmp_path: P
         other.close()
 
 
-def test_postgres_without_tables_names_the_command(postgres_server: str) -> None:
+def test_postgres_without_tables_names_the_command() -> None:
     """Design 13.25: PostgreSQL refuses and names `migrate`."""
     with pytest.raises(Stalled, match="steersman migrate"):
-        migrate.prepare(postgres_server.format("postgres"), may_migrate=False)
+        migrate.prepare(databases.internal(databases.server().url("postgres")), may_migrate=False)
 
 
 def test_a_newer_database_is_refused(new_database: NewDatabase) -> None:
