@@ -47,6 +47,7 @@ class Server:
             for name in ("fsync", "full_page_writes"):
                 connection.execute(text(f"ALTER SYSTEM SET {name} = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
+        folder.chmod(0o711)  # its socket lies in it, and not all daemons of tests are root's
 
     def url(self, database: str) -> str:
         """As an operator would write it."""
@@ -80,7 +81,9 @@ class Server:
         """Again, at the same place, after `kill`."""
         for left in Path(self.host).glob(".s.PGSQL.*"):
             left.unlink(missing_ok=True)
+        self.folder.chmod(0o700)  # or it refuses to start
         self._server.ensure_postgres_running()
+        self.folder.chmod(0o711)
 
     def close(self) -> None:
         """It is gone, with all there was in it."""

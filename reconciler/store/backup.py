@@ -58,7 +58,7 @@ def write(data: Path, url: str, key: Path, target: Path) -> int:
 def restore(archive: Path, data: Path, url: str | None, tell: move.Tell = lambda *_: None) -> None:
     """Unpack it into a new or empty data directory, and move its database to `url` if that is given.
 
-    Can be run again after it was ended halfway, once the directory is empty again.
+    After it was ended halfway, it can be run again once the directory is empty again.
     """
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise Stalled("NotEmpty", f"{data} is not an empty directory; name a new one with --data")
@@ -72,7 +72,11 @@ def restore(archive: Path, data: Path, url: str | None, tell: move.Tell = lambda
         raise Stalled("RestoreFailed", f"{archive} cannot be restored: {error}") from error
     if url is not None:
         unpacked = data / _DATABASE
-        move.move(f"sqlite:///{unpacked}", url, tell)
+        try:
+            move.move(f"sqlite:///{unpacked}", url, tell)
+        except Stalled as error:
+            rest = f"the rest is in {data} already; then run `steersman move --from sqlite:///{unpacked} --to URL`"
+            raise Stalled(error.reason, f"{error.message} ({rest})") from error
         for left in data.glob(f"{_DATABASE}*"):
             left.unlink()
 

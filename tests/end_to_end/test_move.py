@@ -311,6 +311,28 @@ def test_addresses_that_lead_nowhere_are_told_in_a_sentence(tmp_path: Path) -> N
     assert not (tmp_path / "x").exists()
 
 
+def test_a_database_without_tables_is_no_backup(tmp_path: Path) -> None:
+    """No archive is left behind."""
+    done = cli("backup", str(tmp_path / "x"), "--database", databases.server().new(), "--data", str(tmp_path))
+    assert (done.returncode, "holds no store of Steersman" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_restore_whose_database_is_not_empty_says_how_to_go_on(tmp_path: Path) -> None:
+    """The files are there; the sentence has the command that does the rest."""
+    data, other = tmp_path / "data", tmp_path / "other"
+    data.mkdir()
+    url = small(data)
+    assert cli("backup", str(tmp_path / "b.tar.gz"), "--data", str(data)).returncode == 0
+    taken, free = databases.server().new(), databases.server().new()
+    move.move(url, databases.internal(taken))
+    done = cli("restore", str(tmp_path / "b.tar.gz"), "--data", str(other), "--database", taken)
+    assert (done.returncode, "is not empty" in done.stderr) == (1, True)
+    words = done.stderr.partition("`steersman ")[2].partition("`")[0].replace("URL", free).split()
+    assert cli(*words).returncode == 0
+    assert head_of(databases.internal(free)) == (5, None)
+
+
 def test_what_is_no_backup_is_not_restored(tmp_path: Path) -> None:
     """Nothing is unpacked."""
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
