@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from reconciler.settings import Settings
-from reconciler.store import migrate
+from reconciler.store import migrate, move
 from reconciler.store.tables import metadata
 
 TEMPLATE = "template_steersman"
@@ -178,6 +178,18 @@ def locked(data: Path) -> Iterator[None]:
             yield
         finally:
             connection.exec_driver_sql("ROLLBACK")
+
+
+@contextmanager
+def as_sqlite(data: Path) -> Iterator[Path]:
+    """The database of a daemon as an SQLite file: its own, or a copy of one moment of a PostgreSQL."""
+    if chosen_for(data) is None:
+        yield data / "steersman.db"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "copy.db"
+        move.copy(url_of(data), f"sqlite:///{file}")
+        yield file
 
 
 def stored(data: Path) -> bytes:

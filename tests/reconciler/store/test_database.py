@@ -111,6 +111,7 @@ def test_a_due_time_counts_once(new_database: NewDatabase) -> None:
     with_database(new_database, work)
 
 
+@pytest.mark.sqlite("its lock; end_to_end/test_trouble has that of PostgreSQL")
 def test_a_locked_sqlite_is_a_passing_trouble(sqlite_template: Path, tmp_path: Path) -> None:
     """Another process holds it: a sentence, and then on as before."""
     path = tmp_path / "locked.db"

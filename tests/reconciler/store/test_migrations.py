@@ -40,6 +40,7 @@ def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(folder)).get_current_head() == migrate.HEAD
 
 
+@pytest.mark.sqlite("the copy beside the file")
 def test_sqlite_is_copied_before_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of this version is left alone; an older one is kept beside the new one."""
     url = f"sqlite:///{tmp_path / 'steersman.db'}"
