@@ -36,6 +36,7 @@ _TOGETHER = 32
 _WRITES = "steersman_writes"
 _PATIENCE = 5  # seconds that a write waits for another process
 _OWN_TRIES, _OWN_AGAIN = 20, 0.1  # seconds
+_NOWHERE = "\U0010ffff"  # a code point that stands for no character
 _LOCK_TIMEOUT = "55P03"
 _json = msgspec.json
 
@@ -328,6 +329,7 @@ def connect(url: str, *, own: bool = False) -> Database:
         else:
             event.listen(engine, "connect", _session)
     if not is_sqlite(url):
+        event.listen(readers, "connect", _reader)
         if own:
             event.listen(writer, "connect", ownership.hold)
         readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -357,6 +359,17 @@ def _session(connection: Any, _record: Any) -> None:
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = '{_PATIENCE}s'")
     connection.autocommit = False
+
+
+def _reader(connection: Any, _record: Any) -> None:
+    """PostgreSQL holds no NUL and refuses to look for one: as on SQLite, who looks for it finds nothing."""
+    from psycopg.types.string import StrDumperUnknown
+
+    class Sought(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", _NOWHERE) if "\0" in obj else obj)
+
+    connection.adapters.register_dumper(str, Sought)
 
 
 def _begin(connection: Connection) -> None:

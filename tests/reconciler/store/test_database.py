@@ -262,3 +262,16 @@ def test_after_the_end_every_write_is_refused(new_database: NewDatabase) -> None
                 await asyncio.wait_for(database.write(lambda w, n=number: record(w, n)), 5)
 
     with_database(new_database, work)
+
+
+def test_who_looks_for_nul_finds_nothing(new_database: NewDatabase) -> None:
+    """Names come from addresses, where anything may stand: no fault on either database."""
+
+    async def work(database: Database) -> None:
+        await database.write(lambda w: timers.save(w.connection, "k", Timer(0, "d", None, None)))
+        for name in ("\0", "k\0", "\0k"):
+            found = await database.read(lambda c, name=name: timers.load(c, name))
+            assert found == {}
+        assert len(await database.read(lambda c: timers.load(c, "k"))) == 1
+
+    with_database(new_database, work)
