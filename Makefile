@@ -7,7 +7,7 @@ PORT ?= 8080
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 STAMP := $(VENV)/.installed
 
-.PHONY: install run demo examples docs test lint bench screenshots sweep wheel clean
+.PHONY: install run demo examples docs test test-postgresql lint bench screenshots sweep wheel clean
 
 install: $(STAMP)
 
@@ -45,6 +45,10 @@ lint: install
 
 test: install lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Every test that starts a daemon, on a real PostgreSQL.
+test-postgresql: install
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --database postgresql
 
 bench: install
 	$(BIN)/python -m tests.bench

@@ -54,6 +54,7 @@ from reconciler.source.secrets import SSH_KEY, opened
 from reconciler.source.watch import git_dir_of, local_path, watch
 from reconciler.store import fingerprint, history, jobs, migrate, ownership, resources, sources, tokens
 from reconciler.store.database import Database, Write, connect
+from reconciler.store.engine import is_sqlite
 from reconciler.store.snapshot import Snapshot, View
 from reconciler.store.tokens import NewToken
 from specs.meta import parse_key
@@ -173,12 +174,15 @@ class Daemon:
 
     async def _database(self) -> Database:
         url = self.settings.database_url
-        await self._own(url)
-        migrated = await asyncio.to_thread(migrate.prepare, url, may_migrate=url.startswith("sqlite"))
+        if is_sqlite(url):
+            held = await asyncio.to_thread(ownership.take, url)
+            self._stack.callback(held.close)
+        migrated = await asyncio.to_thread(migrate.prepare, url, may_migrate=is_sqlite(url))
         if migrated:
             log.info("database-migrated", revision=migrate.HEAD)
-        database = connect(url)
+        database = connect(url, own=True)  # one daemon a database: a second would take up this one's trials
         self._stack.push_async_callback(database.close)
+        await database.own()
         await database.load_version()
         return database
 
@@ -204,11 +208,6 @@ class Daemon:
         if known != keys.fingerprints[0]:
             await database.write(lambda write: fingerprint.save(write.connection, keys.fingerprints[0]))
         return keys
-
-    async def _own(self, url: str) -> None:
-        """One daemon a database: a second one would take up this one's trials as its own."""
-        held = await asyncio.to_thread(ownership.take, url)
-        self._stack.callback(held.close)
 
     async def _source(self) -> Mirror:
         settings = self.settings

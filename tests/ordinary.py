@@ -23,7 +23,7 @@ import psutil
 
 from reconciler.execution import groups
 from reconciler.execution.supervisor import cookie
-from tests.support import Process, stop
+from tests.support import Process, database_for, stop
 
 TREE = Path(__file__).parents[1]
 SERVE = ("-c", "from api.cli import main; main()", "serve")
@@ -130,6 +130,7 @@ def start(repo: Path, data: Path, how: Arrangement, **environment: str) -> Proce
         _give(data.parent, how.user.uid)
     own = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")}
     own |= {"STEERSMAN_READY_FILE": str(ready), "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1"}
+    own |= database_for(data)
     own |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(TREE), "HOME": str(data.parent)} | environment
     command = [sys.executable, *how.program, "--repo", str(repo), "--data", str(data), "--port", "0"]
     if how.user.uid is not None or how.disk is not None:

@@ -18,7 +18,7 @@ import psutil
 
 from reconciler.daemon import Daemon
 from reconciler.settings import Settings
-from tests import forked
+from tests import databases, forked
 from tests.forked import Forked
 
 PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
@@ -74,6 +74,7 @@ def settings_for(repository: SpecRepository | str, data: Path, **more: Any) -> S
     """Settings of a test's daemon."""
     repo = str(repository.path) if isinstance(repository, SpecRepository) else repository
     flags = {"repo": repo, "data": data, "stop_grace_seconds": 1.0, "allow_local_repositories": True} | more
+    flags["database"] = flags.get("database") or databases.chosen_for(data)
     return Settings(**flags)
 
 
@@ -174,7 +175,8 @@ def start(repo: Path | str, data: Path, *, fresh: bool = False, **environment: s
     ready = data.parent / f"{data.name}.ready"
     ready.unlink(missing_ok=True)
     own = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")}
-    own |= {"STEERSMAN_READY_FILE": str(ready), "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1"} | environment
+    own |= {"STEERSMAN_READY_FILE": str(ready), "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1"}
+    own |= database_for(data) | environment
     errors = data.parent / f"{data.name}.err"
     words = ["serve", "--repo", str(repo), "--data", str(data), "--port", "0"]
     popen = _from_nothing(words, own, errors) if fresh else forked.daemon(words, own, errors)
@@ -188,6 +190,12 @@ def start(repo: Path | str, data: Path, *, fresh: bool = False, **environment: s
         time.sleep(0.02)
     token = own.get("STEERSMAN_ADMIN_TOKEN") or (data / "admin.token").read_text().strip()
     return Process(popen, ready.read_text().strip(), token, data)
+
+
+def database_for(data: Path) -> dict[str, str]:
+    """The environment that names the database of a data folder's daemon."""
+    database = databases.chosen_for(data)
+    return {} if database is None else {"STEERSMAN_DATABASE": database}
 
 
 def _from_nothing(words: list[str], environment: Mapping[str, str], errors: Path) -> subprocess.Popen[bytes]:

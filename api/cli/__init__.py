@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import calendar, gate, jobs, local, login, notifications, releases, remote
+from api.cli import calendar, database, gate, jobs, local, login, notifications, releases, remote
 from api.cli.secrets import secrets
 from api.cli.tokens import audit, tokens
 
@@ -26,8 +26,10 @@ VERBS: tuple[Callable[..., None], ...] = (
     local.validate,
     local.schema,
     local.init,
-    local.migrate,
-    local.backup,
+    database.migrate,
+    database.move,
+    database.backup,
+    database.restore,
     login.login,
     login.logout,
     remote.status,

@@ -1,4 +1,4 @@
-"""Verbs that need no server: serve, validate, schema, init, migrate.
+"""Verbs that need no server: serve, validate, schema, init.
 
 What only one verb needs is imported by that verb: the models, the store and the settings take most of a second, which
 all other verbs and the shell's completion would pay.
@@ -65,7 +65,7 @@ def serve(
 ) -> None:
     """Run the daemon: follow the repository and keep it true."""
     flags = {name: value for name, value in locals().items() if value is not None and name != "config"}
-    settings = _settings(flags, config)
+    settings = settings_of(flags, config)
     from api.serve import serve as run  # the server is needed by this verb only
 
     try:
@@ -149,59 +149,6 @@ def init(
         typer.echo(f"  {line}")
 
 
-def migrate(
-    database: Annotated[
-        str | None, typer.Option(help="postgresql://…; without it, SQLite in the data directory.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data directory.")] = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Bring the database to this version."""
-    from reconciler.store import migrate as migrations
-
-    settings = _settings(
-        {k: v for k, v in {"database": database, "data": data}.items() if v is not None}, None
-    )
-    try:
-        if database is None:
-            settings.data.mkdir(parents=True, mode=0o700, exist_ok=True)
-        changed = migrations.prepare(settings.database_url, may_migrate=True)
-    except SteersmanError as error:
-        fail(error.message)
-    body = {"migrated": changed, "revision": migrations.HEAD}
-    if output is Format.JSON:
-        show_json(body)
-    else:
-        typer.echo(f"{'migrated to' if changed else 'already at'} revision {migrations.HEAD}")
-
-
-def backup(
-    target: Annotated[Path, typer.Argument(help="The archive to make, such as steersman.tar.gz.")],
-    database: Annotated[
-        str | None, typer.Option(help="postgresql://…; without it, SQLite in the data directory.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data directory.")] = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Put all that cannot be made anew into one archive; the daemon may be running.
-
-    It holds keys and tokens: keep it as you keep those. To restore, unpack it into an empty data directory.
-    """
-    from reconciler.store import backup as backups
-
-    settings = _settings(
-        {k: v for k, v in {"database": database, "data": data}.items() if v is not None}, None
-    )
-    try:
-        size = backups.write(settings.data, settings.database_url, settings.key_path, target)
-    except SteersmanError as error:
-        fail(error.message)
-    if output is Format.JSON:
-        show_json({"backup": str(target), "bytes": size})
-    else:
-        typer.echo(f"{target}: {size:,} bytes")
-
-
 def read_files(path: Path) -> dict[str, bytes]:
     """All files below a folder that specs may name, by relative path; or the one file.
 
@@ -256,7 +203,8 @@ def _bounded(place: Path) -> bytes:
         return file.read(_FILE_LIMIT + 1)
 
 
-def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
+def settings_of(flags: dict[str, Any], config: Path | None = None) -> Settings:
+    """Settings from all places, or an end with a sentence."""
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 

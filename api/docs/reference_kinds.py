@@ -95,7 +95,7 @@ def example(kind: str) -> str:
     for folder in ([_EXAMPLES / best] if best else []) + [_EXAMPLES, _OWN]:
         for path in sorted(folder.rglob("*.yaml")):
             for document in _documents(path):
-                if re.search(rf"(?m)^kind: {kind}$", document):
+                if "steersman/v1" in document and re.search(rf"(?m)^kind: {kind}$", document):
                     return document
     raise LookupError(f"there is no example of the kind {kind}; put one into {_OWN}/{kind}.yaml")
 

@@ -1,7 +1,8 @@
 """Writes one archive with all that an installation cannot make anew (design 10, `backup`); the daemon may be running.
 
 The database comes first, as one consistent state; the files that it names follow, which are only added to. Restoring
-is unpacking into an empty data directory. With PostgreSQL the database is not in it: `pg_dump` is made for that.
+is unpacking into an empty data directory. A PostgreSQL database is in it as an SQLite file: with that the daemon starts
+as it is, and `restore` moves it into another PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
 from reconciler.errors import Stalled
+from reconciler.store import move
+from reconciler.store.engine import file_of, is_sqlite
 
 _DATABASE = "steersman.db"
 _UNMASKED = "raw"  # a script's output before secrets are taken out: it stays where it is
@@ -54,12 +55,40 @@ def write(data: Path, url: str, key: Path, target: Path) -> int:
     return target.stat().st_size
 
 
+def restore(archive: Path, data: Path, url: str | None, tell: move.Tell = lambda *_: None) -> None:
+    """Unpack it into a new or empty data directory, and move its database to `url` if that is given.
+
+    After it was ended halfway, it can be run again once the directory is empty again.
+    """
+    if data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise Stalled("NotEmpty", f"{data} is not an empty directory; name a new one with --data")
+    try:
+        with tarfile.open(archive, "r:gz") as file:
+            if _DATABASE not in file.getnames():
+                raise Stalled("NoBackup", f"{archive} is no backup: it holds no {_DATABASE}")
+            data.mkdir(parents=True, mode=0o700, exist_ok=True)
+            file.extractall(data, filter="data")
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise Stalled("RestoreFailed", f"{archive} cannot be restored: {error}") from error
+    if url is not None:
+        unpacked = data / _DATABASE
+        try:
+            move.move(f"sqlite:///{unpacked}", url, tell)
+        except Stalled as error:
+            rest = f"the rest is in {data} already; then run `steersman move --from sqlite:///{unpacked} --to URL`"
+            raise Stalled(error.reason, f"{error.message} ({rest})") from error
+        for left in data.glob(f"{_DATABASE}*"):
+            left.unlink()
+
+
 def _fill(archive: tarfile.TarFile, data: Path, url: str) -> None:
-    if url.startswith("sqlite"):
-        with tempfile.TemporaryDirectory(dir=data) as folder:
-            copy = Path(folder) / _DATABASE
-            _copy(Path(str(make_url(url).database)), copy)
-            archive.add(copy, _DATABASE)
+    with tempfile.TemporaryDirectory(dir=data) as folder:
+        copy = Path(folder) / _DATABASE
+        if is_sqlite(url):
+            _copy(file_of(url), copy)
+        else:
+            move.copy(url, f"sqlite:///{copy}")
+        archive.add(copy, _DATABASE)
     for name in _KEPT:
         for path in _files(data / name):
             with suppress(FileNotFoundError):  # retention is at work meanwhile

@@ -30,10 +30,11 @@ from reconciler.store.prepared import Prepared
 from reconciler.store.tables import Instant, events, meta
 
 GENESIS = "0" * 64
-_LAST = select(func.max(events.c.seq)).scalar_subquery().label("last")
+_MAX = select(func.max(events.c.seq).label("last"))
 _VERSION = Prepared(select(meta.c.version))
-_HEAD = Prepared(select(meta.c.version, meta.c.chain_head, _LAST))
-_LOCKED_HEAD = Prepared(select(meta.c.version, meta.c.chain_head, _LAST).with_for_update(of=meta))
+_HEAD = Prepared(select(meta.c.version, meta.c.chain_head, _MAX.scalar_subquery().label("last")))
+_LOCKED_HEAD = Prepared(select(meta.c.version, meta.c.chain_head).with_for_update())
+_LAST = Prepared(_MAX)
 _ADVANCE = Prepared(update(meta).values(version=bindparam("new_version"), chain_head=bindparam("head")))
 _APPEND = Prepared(insert(events))
 
@@ -43,9 +44,14 @@ def lock(connection: Connection) -> tuple[int, str, int]:
 
     On SQLite the transaction has it from its beginning.
     """
-    query = _HEAD if connection.dialect.name == "sqlite" else _LOCKED_HEAD
-    (row,) = query.all(connection)
-    return row.version, row.chain_head, row.last or 0
+    if connection.dialect.name == "sqlite":
+        (row,) = _HEAD.all(connection)
+        return row.version, row.chain_head, row.last or 0
+    (row,) = _LOCKED_HEAD.all(connection)
+    (last,) = _LAST.all(
+        connection
+    )  # by itself: a statement that waits for a lock looks at events as they were before
+    return row.version, row.chain_head, last.last or 0
 
 
 def version(connection: Connection) -> int:

@@ -22,17 +22,22 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection as Connection  # the doors and passes name it without knowing SQL
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
-from reconciler.errors import Refused, Transient
+from reconciler.errors import Refused, Stalled, Transient
 from reconciler.model.event import SYSTEM, Actor, Event, Recorded
-from reconciler.store import chain
+from reconciler.store import chain, ownership
+from reconciler.store.engine import is_sqlite, open_engine
 
 T = TypeVar("T")
 _READERS = 3
 _TOGETHER = 32
 _WRITES = "steersman_writes"
+_PATIENCE = 5  # seconds that a write waits for another process
+_OWN_TRIES, _OWN_AGAIN = 20, 0.1  # seconds
+_NOWHERE = "\U0010ffff"  # a code point that stands for no character
+_LOCK_TIMEOUT = "55P03"
 _json = msgspec.json
 
 
@@ -130,6 +135,20 @@ class Database:
         """Read the version of the last commit; at start, and to see whether the database answers."""
         self.version = max(self.version, await self.read(chain.version))
         return self.version
+
+    async def own(self) -> None:
+        """Take the writer's connection, and with it the lock where it was connected with `own`. `Stalled`."""
+        for left in reversed(
+            range(_OWN_TRIES)
+        ):  # the server may not have seen yet that the one before is dead
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, self._touch)
+            except Transient as error:
+                if not left:
+                    raise Stalled(error.reason, error.message) from error
+                await asyncio.sleep(_OWN_AGAIN)
+            else:
+                return
 
     async def close(self) -> None:
         """Finish what is being written and give all connections back."""
@@ -239,6 +258,10 @@ class Database:
             connection.begin()  # one moment for all that it reads; nothing to commit
             return query(connection)
 
+    def _touch(self) -> None:
+        with _explained(), self._immediate.connect():
+            pass
+
     def _close(self) -> None:
         self._writer.shutdown()
         self._readers.shutdown()
@@ -275,15 +298,18 @@ def _taken(source: deque[_Order], most: int) -> list[_Order]:
 
 def _unavailable(error: DBAPIError) -> Transient:
     text = str(error.orig)
-    if "locked" in text:
+    if "locked" in text or getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT:
         return Transient("DatabaseLocked", "another process holds the database; trying again")
     if "full" in text or "disk I/O" in text:
         return Transient("DatabaseUnavailable", f"the database cannot be written: {text}")
     return Transient("DatabaseUnavailable", f"the database does not answer: {text}")
 
 
-def connect(url: str) -> Database:
-    """An engine for the URL, with the pragmas that SQLite needs."""
+def connect(url: str, *, own: bool = False) -> Database:
+    """Engines for the URL. On both databases a read sees one moment, and a write waits five seconds for others.
+
+    `own`: on PostgreSQL the writer is nobody but us (`reconciler.store.ownership`).
+    """
     # the writer keeps one connection, and readers take the one last used: what they have read before is still in memory
     options: dict[str, Any] = {
         "json_serializer": _dumps,
@@ -291,15 +317,22 @@ def connect(url: str) -> Database:
         "max_overflow": 0,
         "pool_use_lifo": True,
     }
-    if url.startswith("sqlite"):
-        options["connect_args"] = {"timeout": 5, "check_same_thread": False}
+    if is_sqlite(url):
+        options["connect_args"] = {"timeout": _PATIENCE, "check_same_thread": False}
     else:
         options["pool_pre_ping"] = True
-    readers, writer = (create_engine(url, pool_size=size, **options) for size in (_READERS, 1))
-    if url.startswith("sqlite"):
-        for engine in (readers, writer):
+    readers, writer = (open_engine(url, pool_size=size, **options) for size in (_READERS, 1))
+    for engine in (readers, writer):
+        if is_sqlite(url):
             event.listen(engine, "connect", _pragmas)
             event.listen(engine, "begin", _begin)
+        else:
+            event.listen(engine, "connect", _session)
+    if not is_sqlite(url):
+        event.listen(readers, "connect", _reader)
+        if own:
+            event.listen(writer, "connect", ownership.hold)
+        readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return Database(readers, writer)
 
 
@@ -314,11 +347,29 @@ def _pragmas(connection: Any, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=5000",
+        f"busy_timeout={_PATIENCE * 1000}",
         "cache_size=-16000",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _session(connection: Any, _record: Any) -> None:
+    """PostgreSQL would wait for ever where another one holds a row."""
+    connection.autocommit = True
+    connection.execute(f"SET lock_timeout = '{_PATIENCE}s'")
+    connection.autocommit = False
+
+
+def _reader(connection: Any, _record: Any) -> None:
+    """PostgreSQL holds no NUL and refuses to look for one: as on SQLite, who looks for it finds nothing."""
+    from psycopg.types.string import StrDumperUnknown
+
+    class Sought(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", _NOWHERE) if "\0" in obj else obj)
+
+    connection.adapters.register_dumper(str, Sought)
 
 
 def _begin(connection: Connection) -> None:

@@ -21,6 +21,7 @@ from reconciler.model.rights import INSTALLATION, Level
 from reconciler.store import tokens
 from reconciler.store.database import connect
 from reconciler.store.tokens import NewToken
+from tests import databases
 from tests.api.conftest import build
 from tests.api.test_access import OPEN, every_route
 from tests.support import PROJECT, Process, SpecRepository, process
@@ -552,7 +553,7 @@ def _told(data: Path) -> tuple[str, str]:
 
 async def _expired(data: Path, secret: str) -> None:
     """A token whose time is over, as the daemon would have stored it."""
-    database = connect(f"sqlite:///{data / 'steersman.db'}")
+    database = connect(databases.url_of(data))
     try:
         now = datetime.now(UTC)
         token = NewToken("User/owner", "old", Level.OWNER, INSTALLATION, now, now - timedelta(seconds=1))

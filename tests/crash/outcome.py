@@ -20,6 +20,7 @@ import psutil
 
 from reconciler.execution import groups
 from reconciler.execution.supervisor import cookie
+from tests import databases
 from tests.crash.drive import Drive, Job
 from tests.crash.scenario import World
 
@@ -186,7 +187,7 @@ def _logs(drive: Drive, job: Job, detail: Mapping[str, Any]) -> Iterator[tuple[S
 
 
 def _rows(world: World) -> Iterator[tuple[str, ...]]:
-    with closing(sqlite3.connect(world.data / "steersman.db")) as connection:
+    with databases.as_sqlite(world.data) as file, closing(sqlite3.connect(file)) as connection:
         connection.create_function("name", 1, world.pushed.name)
         for table, query in _ROWS.items():
             yield from ((table, *map(str, row)) for row in connection.execute(query))
@@ -256,7 +257,7 @@ def _groups(cookies: Mapping[str, str]) -> Iterator[str]:
 
 
 def _database(data: Path) -> Iterator[str]:
-    with closing(sqlite3.connect(data / "steersman.db")) as connection:
+    with databases.as_sqlite(data) as file, closing(sqlite3.connect(file)) as connection:
         verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
             yield f"the database is damaged: {verdict}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.crash import released
 from tests.crash.pushed import Pushed
-from tests.support import SpecRepository
+from tests.support import SpecRepository, database_for
 
 TOKEN = "stm_this-secret-is-masked-in-every-log"
 WEBHOOK_SECRET = "what-the-forge-knows"
@@ -174,7 +174,7 @@ class World:
             "STEERSMAN_STOP_GRACE_SECONDS": str(GRACE_SECONDS),
             "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1",
             "STEERSMAN_ALLOW_UNSANDBOXED": "1",
-        }
+        } | database_for(self.data)
 
     def starts(self) -> list[list[str]]:
         """What the scripts wrote when they began: build, job, task, attempt, trial."""

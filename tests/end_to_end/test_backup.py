@@ -8,7 +8,9 @@ import sys
 import tarfile
 from pathlib import Path
 
-from tests.support import PROJECT, SpecRepository, process
+import pytest
+
+from tests.support import PROJECT, SpecRepository, database_for, process
 
 BUILD = """\
 apiVersion: steersman/v1
@@ -21,10 +23,19 @@ spec:
 """
 
 
-def backup(target: Path, data: Path) -> subprocess.CompletedProcess[str]:
+def run(verb: str, target: Path, data: Path) -> subprocess.CompletedProcess[str]:
     """The verb, as a user runs it."""
-    command = [str(Path(sys.executable).with_name("steersman")), "backup", str(target), "--data", str(data)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    command = [
+        sys.executable,
+        "-c",
+        "from api.cli import main; main()",
+        verb,
+        str(target),
+        "--data",
+        str(data),
+    ]
+    own = os.environ | database_for(data)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=own)
 
 
 def test_what_was_there_at_the_backup_is_there_after_the_restore(tmp_path: Path) -> None:
@@ -40,17 +51,18 @@ def test_what_was_there_at_the_backup_is_there_after_the_restore(tmp_path: Path)
         running.job(first, "passed")
         for _ in range(5):
             client.post("/reconciler/trigger", json=key).raise_for_status()
-        done = backup(target, tmp_path / "data")
+        done = run("backup", target, tmp_path / "data")
         assert done.returncode == 0, done.stderr
         token = running.token
     assert target.stat().st_mode & 0o777 == 0o600
-    again = backup(target, tmp_path / "data")
+    again = run("backup", target, tmp_path / "data")
     assert (again.returncode, "name a new file" in again.stderr) == (1, True)
     other = tmp_path / "other"
-    other.mkdir(mode=0o700)
     with tarfile.open(target) as archive:
         assert not any(name.startswith(("workspaces", "mirrors", "caches")) for name in archive.getnames())
-        archive.extractall(other, filter="data")
+    restored = run("restore", target, other)
+    assert restored.returncode == 0, restored.stderr
+    assert other.stat().st_mode & 0o777 == 0o700
     with process(repo.path, other, **allowed) as running, running.client() as client:
         assert running.token == token
         assert running.job(first, "passed")["inputs"] == {"say": "first"}
@@ -62,9 +74,10 @@ def test_what_was_there_at_the_backup_is_there_after_the_restore(tmp_path: Path)
         )
 
 
+@pytest.mark.sqlite("a PostgreSQL without tables is in test_move")
 def test_a_backup_that_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
     """No data directory, and one without a database."""
-    assert "no data directory" in backup(tmp_path / "a.tar.gz", tmp_path / "absent").stderr
+    assert "no data directory" in run("backup", tmp_path / "a.tar.gz", tmp_path / "absent").stderr
     (tmp_path / "empty").mkdir()
-    assert "was not made" in backup(tmp_path / "a.tar.gz", tmp_path / "empty").stderr
+    assert "was not made" in run("backup", tmp_path / "a.tar.gz", tmp_path / "empty").stderr
     assert os.listdir(tmp_path) == ["empty"]

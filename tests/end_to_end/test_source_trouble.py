@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import forked
+from tests import databases, forked
 from tests.api.conftest import steersman as command_line
 from tests.support import PROJECT, Process, SpecRepository, process, start, stop
 
@@ -196,9 +195,7 @@ def test_a_locked_database_holds_things_up_and_loses_nothing(
     with running.client() as client:
         first = client.post("/reconciler/trigger", json={"key": "Build/shop/_/slow"}).json()["number"]
     running.job(first, "executing")
-    other = sqlite3.connect(running.data / "steersman.db", isolation_level=None)
-    try:
-        other.execute("BEGIN IMMEDIATE")
+    with databases.locked(running.data):
         head = repo.commit({"two.yaml": build("two")})
         with running.client() as client:
             refused = client.post("/reconciler/trigger", json={"key": "Build/shop/_/one"})
@@ -214,9 +211,6 @@ def test_a_locked_database_holds_things_up_and_loses_nothing(
                 and c.get("/health").json()["status"] == "degraded"
             )
         )
-        other.execute("ROLLBACK")
-    finally:
-        other.close()
     applied(running, head)
     assert running.job(first, "passed", "failed", "defective", seconds=60)["state"] == "passed"
     with running.client() as client:

@@ -177,6 +177,7 @@ def test_the_key_that_is_shown_finds_the_job(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.sqlite("its planner, which needs no statistics")
 @pytest.mark.parametrize("sight", [None, Sight(("Build/shop/", "Configuration/shop/"), None, "User/jo")])
 def test_no_page_reads_all_jobs(tmp_path: Path, sight: Sight | None) -> None:
     """Among 10,000: the plan goes along an index, in order, and stops."""

@@ -21,6 +21,7 @@ from reconciler.model.attachment import NOBODY
 from reconciler.store import attachments
 from reconciler.store.attachments import File, of_tree
 from reconciler.store.database import connect
+from tests import databases
 from tests.api.cider.conftest import A, Cider, expand
 from tests.api.srht.conftest import FILES, SETTINGS, World, tasks
 from tests.support import SpecRepository, process
@@ -279,7 +280,7 @@ def test_all_files_of_an_owner_have_a_bound(tmp_path: Path) -> None:
 
 async def _full(data: Path, tree: str) -> None:
     """Note as many files of a tree of nobody as there may be."""
-    database = connect(f"sqlite:///{data / 'steersman.db'}")
+    database = connect(databases.url_of(data))
     now = datetime.now(UTC)
     files = [File(str(number), "0" * 64, 0) for number in range(MOST_FILES)]
     owner, until = of_tree(NOBODY, tree), now + timedelta(days=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import databases
 from tests.api.escape.conftest import FILES, SHOP, World, refused
 from tests.api.escape.state_client import Failed, StateClient
 from tests.shop import Shop
@@ -445,11 +445,9 @@ def test_case_103_a_deploy_that_fails_again_and_again(site: Site, name: str, ver
     assert (status["status"], status["data"]) == ("failure", "Exit status 3")
     assert status["tried"] == 3
     assert status["try_again_at"].endswith("Z")
-    with contextlib.closing(
-        sqlite3.connect(site.world.running.data / "steersman.db", timeout=30)
-    ) as database:
-        database.execute("UPDATE deployments SET tried = 7 WHERE name = ?", (name,))
-        database.commit()
+    databases.execute(
+        site.world.running.data, "UPDATE deployments SET tried = 7 WHERE name = :name", name=name
+    )
     key = f"/reconciler/resources/Deployment/shop/dev/{name}"
     eventually_now(
         lambda: "8 deploys have failed" in site.world.admin.get(key, headers=site.world.native).text, 60

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import databases
 from tests.api.escape.conftest import FILES, World, document, refused
 from tests.api.escape.pipelining import (
     ASK,
@@ -624,4 +625,6 @@ def test_odd_parameters(world: World, name: str) -> None:
         answer = httpx.post(f"{world.url}{PIPELINES}/pipelines/webhook/{odd}")
         assert answer.status_code in (400, 404), odd
     assert world["rita"].post(f"{here}/approve?comment={'x' * 3000}").status_code == 400
-    assert world["rita"].post(f"{here}/approve", content=b'{"comment": "a\\u0000b"}').status_code == 200
+    # SQLite holds NUL, PostgreSQL does not
+    answer = world["rita"].post(f"{here}/approve", content=b'{"comment": "a\\u0000b"}')
+    assert answer.status_code == (200 if databases.chosen_for(world.running.data) is None else 400)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import databases
 from tests.api.escape.conftest import document
 from tests.support import Process, SpecRepository, process, start, stop
 
@@ -245,10 +245,11 @@ def restarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
             paths.append(path)
             rules[path] = next(each["id"] for each in shown if each["type"] == "manual")
         world.running.kill()
-        store = sqlite3.connect(world.running.data / "steersman.db")
-        with contextlib.closing(store), store:
-            first = int(paths[0].rpartition("/")[2])
-            store.execute("UPDATE requests SET created_at = created_at - 86400000000 WHERE id = ?", (first,))
+        databases.execute(
+            world.running.data,
+            "UPDATE requests SET created_at = created_at - 86400000000 WHERE id = :first",
+            first=int(paths[0].rpartition("/")[2]),
+        )
         running = start(world.repo.path, world.running.data, **SETTINGS)
         try:
             yield Restarted(world.moved(running), *paths, rules)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tests import databases
 from tests.api.sqedule.conftest import SCHEDULE, Restarted, World, refused
 
 MANUAL = {"type": "manual", "approval_policy": "any"}
@@ -204,7 +205,7 @@ def test_case_36_a_password_is_never_shown(world: World) -> None:
     assert "sealed:" in sealed
     everything = world.repo.git("log", "-p", "--all")
     assert "hush-hush-1" not in everything
-    stored = b"".join(each.read_bytes() for each in world.running.data.glob("steersman.db*"))
+    stored = databases.stored(world.running.data)
     assert b"hush-hush-1" not in stored
     assert base64.b64encode(b"hush-hush-1") not in stored
     again = {"proposal_state": "final", "approval_rules": found, "description": "kept"}

@@ -12,6 +12,7 @@ from reconciler.model.product import SCHEDULE, name_of
 from reconciler.model.resource import Resource
 from reconciler.store import migrate, products
 from reconciler.store.database import Database, connect
+from tests import databases
 from tests.reconciler.apply.test_reviews import resource, told
 
 
@@ -48,7 +49,7 @@ def in_store(tmp_path: Path, work: Any) -> None:
     """Run `work` on a fresh store."""
 
     async def run() -> None:
-        url = f"sqlite:///{tmp_path / 'store.db'}"
+        url = databases.url_of(tmp_path)
         migrate.prepare(url, may_migrate=True)
         database = connect(url)
         try:

@@ -15,6 +15,7 @@ from reconciler.model.told import Told
 from reconciler.store import migrate, reviews
 from reconciler.store.database import Database, connect
 from specs.kinds import KINDS
+from tests import databases
 
 
 def resource(kind: str, name: str, **spec: Any) -> Resource:
@@ -58,7 +59,7 @@ def in_store(tmp_path: Path, work: Any) -> None:
     """Run `work` on a fresh store."""
 
     async def run() -> None:
-        url = f"sqlite:///{tmp_path / 'store.db'}"
+        url = databases.url_of(tmp_path)
         migrate.prepare(url, may_migrate=True)
         database = connect(url)
         try:

@@ -19,6 +19,9 @@ END = "the log does not end as it did: after"
 SOMEBODY = Actor("User/zoë", "a-token", "127.0.0.1")
 
 
+pytestmark = pytest.mark.sqlite("a file takes any bytes from outside, which PostgreSQL refuses")
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     """A store with five events."""

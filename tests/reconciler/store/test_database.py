@@ -17,6 +17,7 @@ from reconciler.model.event import Actor
 from reconciler.model.timer import Timer
 from reconciler.store import events, migrate, timers
 from reconciler.store.database import Database, Write, connect
+from tests import databases
 from tests.conftest import NewDatabase
 from tests.reconciler.store.test_jobs import with_database
 
@@ -110,6 +111,7 @@ def test_a_due_time_counts_once(new_database: NewDatabase) -> None:
     with_database(new_database, work)
 
 
+@pytest.mark.sqlite("its lock; end_to_end/test_trouble has that of PostgreSQL")
 def test_a_locked_sqlite_is_a_passing_trouble(sqlite_template: Path, tmp_path: Path) -> None:
     """Another process holds it: a sentence, and then on as before."""
     path = tmp_path / "locked.db"
@@ -134,10 +136,10 @@ def test_a_locked_sqlite_is_a_passing_trouble(sqlite_template: Path, tmp_path: P
         other.close()
 
 
-def test_postgres_without_tables_names_the_command(postgres_server: str) -> None:
+def test_postgres_without_tables_names_the_command() -> None:
     """Design 13.25: PostgreSQL refuses and names `migrate`."""
     with pytest.raises(Stalled, match="steersman migrate"):
-        migrate.prepare(postgres_server.format("postgres"), may_migrate=False)
+        migrate.prepare(databases.internal(databases.server().url("postgres")), may_migrate=False)
 
 
 def test_a_newer_database_is_refused(new_database: NewDatabase) -> None:
@@ -258,5 +260,18 @@ def test_after_the_end_every_write_is_refused(new_database: NewDatabase) -> None
         for number in range(3):
             with pytest.raises(RuntimeError):
                 await asyncio.wait_for(database.write(lambda w, n=number: record(w, n)), 5)
+
+    with_database(new_database, work)
+
+
+def test_who_looks_for_nul_finds_nothing(new_database: NewDatabase) -> None:
+    """Names come from addresses, where anything may stand: no fault on either database."""
+
+    async def work(database: Database) -> None:
+        await database.write(lambda w: timers.save(w.connection, "k", Timer(0, "d", None, None)))
+        for name in ("\0", "k\0", "\0k"):
+            found = await database.read(lambda c, name=name: timers.load(c, name))
+            assert found == {}
+        assert len(await database.read(lambda c: timers.load(c, "k"))) == 1
 
     with_database(new_database, work)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -11,11 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, create_engine, insert, select
+from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
-from reconciler.store import migrate
-from reconciler.store.tables import jobs, metadata, tasks
+from reconciler.errors import Stalled
+from reconciler.store import migrate, ownership
+from reconciler.store.tables import jobs, meta, metadata, tasks
 from specs.digest import tree_of_one
+from tests import databases
 from tests.conftest import NewDatabase
 
 
@@ -35,6 +40,7 @@ def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(folder)).get_current_head() == migrate.HEAD
 
 
+@pytest.mark.sqlite("the copy beside the file")
 def test_sqlite_is_copied_before_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of this version is left alone; an older one is kept beside the new one."""
     url = f"sqlite:///{tmp_path / 'steersman.db'}"
@@ -91,3 +97,104 @@ OLD = [
     ("Build/shop/_/tools", None, {"x": 1}),
     ("Manifest/~jo/_/build", None, {"manifest": {"text": "image: x\n"}}),
 ]
+
+
+def cli(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """`steersman WORDS` in a process of its own."""
+    command = [sys.executable, "-c", "from api.cli import main; main()", *words]
+    own = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")} | environment
+    return subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(*words: str, **environment: str) -> tuple[int, str]:
+    """Its exit code, and all that it said."""
+    process = cli(*words, **environment)
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output + errors
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
+    """Options that name a database without tables."""
+    if request.param == "sqlite":
+        return ("--data", str(tmp_path / "data"))
+    return ("--data", str(tmp_path / "data"), "--database", databases.server().new())
+
+
+def url_of(words: tuple[str, ...]) -> str:
+    """The store's URL for such options."""
+    if "--database" in words:
+        return databases.internal(words[-1])
+    return f"sqlite:///{words[1]}/steersman.db"
+
+
+def test_migrate_says_first_what_it_would_do(empty: tuple[str, ...], tmp_path: Path) -> None:
+    """Nothing is made by asking; then it is done, once."""
+    code, said = run("migrate", *empty, "--dry-run")
+    assert (code, said.splitlines()[0]) == (2, "the database is empty")
+    assert said.splitlines()[1] == "would apply 0001 First tables"
+    assert said.splitlines()[-1].startswith(f"would apply {migrate.HEAD} ")
+    assert not (tmp_path / "data").exists()
+    assert run("migrate", *empty) == (0, f"migrated to revision {migrate.HEAD}\n")
+    assert run("migrate", *empty) == (0, f"already at revision {migrate.HEAD}\n")
+    assert run("migrate", *empty, "--dry-run") == (0, f"the database is at revision {migrate.HEAD}\n")
+
+
+def test_two_that_migrate_at_once_both_succeed(empty: tuple[str, ...]) -> None:
+    """As two containers that start together: one migrates, the other waits and finds it done."""
+    both = [cli("migrate", *empty) for _ in range(3)]
+    said = sorted(process.communicate(timeout=60)[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0, 0]
+    assert said == [f"already at revision {migrate.HEAD}\n"] * 2 + [f"migrated to revision {migrate.HEAD}\n"]
+    engine = create_engine(url_of(empty))
+    with engine.connect() as connection:
+        assert connection.execute(select(meta.c.id)).all() == [(1,)]
+    engine.dispose()
+
+
+def test_an_older_database_is_migrated_only_without_a_daemon(
+    empty: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is named; a daemon at work is left alone; a failed migration leaves what was there."""
+    (tmp_path / "data").mkdir()
+    url = url_of(empty)
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+    engine.dispose()
+    code, said = run("migrate", *empty, "--dry-run")
+    assert (code, said.splitlines()[0]) == (2, "the database is at revision 0005")
+    assert said.splitlines()[1].startswith("would apply 0006 ")
+    held = ownership.take(url)
+    monkeypatch.setattr(migrate, "_PATIENCE", 0)
+    with pytest.raises(Stalled, match="another daemon uses this database"):
+        migrate.run(url)
+    held.close()
+    real = migrate.upgrade
+
+    def torn(connection: Connection) -> None:
+        real(connection)
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(migrate, "upgrade", torn)
+    with pytest.raises(RuntimeError):
+        migrate.run(url)
+    assert migrate.look(url)[0] == "0005"
+    monkeypatch.setattr(migrate, "upgrade", real)
+    assert migrate.run(url)
+    assert migrate.look(url) == (migrate.HEAD, [])
+
+
+def test_migrate_refuses_a_newer_database(empty: tuple[str, ...]) -> None:
+    """It says which revision is there and which one it knows."""
+    assert run("migrate", *empty)[0] == 0
+    engine = create_engine(url_of(empty))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9998'"))
+    engine.dispose()
+    for more in ((), ("--dry-run",)):
+        code, said = run("migrate", *empty, *more)
+        assert (code, "newer Steersman (revision 9998" in said) == (1, True)

