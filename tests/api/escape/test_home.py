@@ -64,9 +64,11 @@ def test_home(world: World) -> None:
     assert line.headers["content-type"].startswith("text/plain")
     assert line.text.startswith("Steersman ")
     assert line.text.count("\n") == 1
-    page = httpx.get(f"{world.url}/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    headers = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = httpx.get(f"{world.url}/", headers=headers, follow_redirects=True)
+    assert page.url.path == "/ui/sign-in"
     assert page.headers["content-type"].startswith("text/html")
-    assert line.text.strip() in page.text
+    assert line.text.split()[1] in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for path in ("/", "/health"):
         head = httpx.head(f"{world.url}{path}")
