@@ -152,7 +152,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "Secret", secret.Secret, secret_name_fault, SECRET_NAME.pattern,
-            check=secret.check, references=secret.owner, not_defaulted=frozenset({"sealed", "uuid"}),
+            check=secret.check, references=secret.owner, shown=_type, not_defaulted=frozenset({"sealed", "uuid"}),
         ),
         Kind(
             "Repository", repository.Repository,
@@ -181,7 +181,7 @@ KINDS: dict[str, Kind] = {
         Kind("Freeze", freeze.Freeze, check=freeze.check, references=freeze.named_elsewhere),
         Kind(
             "Notification", notification.Notification,
-            check=notification.check, references=notification.named_elsewhere,
+            check=notification.check, references=notification.named_elsewhere, beside=notification.beside,
         ),
         Kind("Executor", executor.Executor, check=executor.check),
     )

@@ -15,7 +15,7 @@ from specs import references
 from specs.meta import Key
 from specs.model import Glob, Spec, SpecFault, Web
 from specs.nearest import did_you_mean
-from specs.references import Reference, SecretName
+from specs.references import Reference, SecretName, SpecOf
 
 Happening = Literal["failed", "recovered", "held", "drifted", "approval-wanted"]
 HAPPENINGS: tuple[Happening, ...] = ("failed", "recovered", "held", "drifted", "approval-wanted")
@@ -101,3 +101,17 @@ def named_elsewhere(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:
     webhook = spec["webhook"] or {}
     if webhook.get("secret_ref") is not None:
         yield references.secret(key, ("webhook", "secret_ref"), webhook["secret_ref"])
+
+
+def beside(spec: Mapping[str, Any], key: Key, spec_of: SpecOf) -> Iterator[SpecFault]:
+    """The Secret that signs must be of the type `value`."""
+    name = (spec["webhook"] or {}).get("secret_ref")
+    if name is None:
+        return
+    for secret in references.secret_keys(key.project, key.environment, name):
+        found = spec_of(secret)
+        if found is not None:
+            if found["type"] != "value":
+                told = f"{secret} is of the type {found['type']}; what signs is of the type value"
+                yield ("webhook", "secret_ref"), told
+            return

@@ -5,11 +5,12 @@ Pure: reads recorded events, gives notices. The pass `notifications` sends them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from zlib import crc32
 
 from reconciler.controllers.rights import parsed
 from reconciler.model.event import Recorded
@@ -19,6 +20,7 @@ from reconciler.model.notice import Happening, Notice
 from reconciler.model.resource import Resource
 from specs.digest import digest
 from specs.globs import any_match
+from specs.notification import KINDS as OF
 
 KINDS = frozenset({"Notification"})
 EMAIL, WEBHOOK = "email", "webhook"
@@ -31,6 +33,9 @@ LONGEST_DELAY = timedelta(minutes=10)
 OLDEST = timedelta(days=3)
 """A notice that could not be delivered for so long is given up."""
 
+_JITTER = 0.2
+"""The part of a delay that may be missing, so that not all of them come at once to what was down."""
+
 _FAILED = frozenset({State.FAILED.value, State.DEFECTIVE.value})
 _NO_FAILURE = frozenset(reason.value for reason in (Reason.CANCELLED, Reason.SUPERSEDED, Reason.PRUNED))
 _LOOKS = frozenset({Type.CHECK.value})
@@ -38,27 +43,46 @@ _LOOKS = frozenset({Type.CHECK.value})
 
 
 def receivers(spec: Mapping[str, Any] | None) -> dict[str, str]:
-    """Those that a specification names, each with a fingerprint of where it is: whoever moves begins anew."""
+    """Those that a specification names, each with a fingerprint of how it is declared."""
     found = spec or {}
-    places = {
-        EMAIL: sorted(found[EMAIL]["to"]) if found.get(EMAIL) else None,
-        WEBHOOK: found[WEBHOOK]["url"] if found.get(WEBHOOK) else None,
-    }
-    return {receiver: digest({"to": place}) for receiver, place in places.items() if place is not None}
+    return {each: digest({"is": found[each]}) for each in (EMAIL, WEBHOOK) if found.get(each)}
 
 
-def told(notification: Resource, recorded: Recorded) -> Notice | None:
-    """What a Notification has to tell of an event; of one that is the `first` it takes `confirmed` too."""
-    spec = notification.spec
-    if spec is None or recorded.event.kind not in READERS or recorded.event.key is None:
-        return None
-    notice = read(recorded)
-    if notice is None or notice.happening.value not in spec["events"]:
-        return None
-    if notification.project is not None and notice.project != notification.project:
-        return None
+def chosen(spec: Mapping[str, Any], upto: int | None = None) -> dict[str, Any]:
+    """The filter of a specification: what is told of which KEYs, up to an event."""
     keys = spec["keys"]
-    return notice if keys is None or any_match(keys, notice.key) else None
+    return {"upto": upto, "events": sorted(spec["events"]), "keys": None if keys is None else sorted(keys)}
+
+
+def refiltered(
+    filters: Sequence[Mapping[str, Any]], spec: Mapping[str, Any], seq: int, last: int
+) -> list[Mapping[str, Any]]:
+    """The filters from now on: what is `last` in the log, and before, is judged as it was declared then.
+
+    `seq`: up to where they are needed no more.
+    """
+    wanted = chosen(spec)
+    left = [each for each in filters if each["upto"] is None or each["upto"] > seq]
+    if left and left[-1] == wanted:
+        return left
+    return [*({**each, "upto": last if each["upto"] is None else each["upto"]} for each in left), wanted]
+
+
+def told(key: str, filters: Sequence[Mapping[str, Any]], recorded: Recorded) -> Notice | None:
+    """What the Notification with this KEY has to tell of an event."""
+    notice = read(recorded)
+    return notice if notice is not None and concerns(key, filters, notice) else None
+
+
+def concerns(key: str, filters: Sequence[Mapping[str, Any]], notice: Notice) -> bool:
+    """Is this for the Notification with this KEY? Judged by the filter that was declared when it happened."""
+    meant = parsed(key)
+    asked = next((each for each in filters if each["upto"] is None or notice.seq <= each["upto"]), None)
+    if meant is None or asked is None or notice.happening.value not in asked["events"]:
+        return False
+    if meant.project is not None and notice.project != meant.project:
+        return False
+    return asked["keys"] is None or any_match(asked["keys"], notice.key)
 
 
 def read(recorded: Recorded) -> Notice | None:
@@ -89,21 +113,16 @@ def read(recorded: Recorded) -> Notice | None:
         version=body.get("version"),
         ref=body.get("ref"),
         unexpected=body.get("state") == State.DEFECTIVE.value,
-        first=seen.first,
+        upgrade=bool(body.get("upgrade")),
         drift=recorded.event.kind in _OF_DRIFT,
     )
 
 
-def confirmed(notice: Notice, earlier: Iterable[Recorded]) -> Notice | None:
-    """A pass is told only if it is the first one after a failure of the same. `earlier`: of its KEY, newest first."""
-    verdicts = []
-    for each in earlier:
-        body = each.event.body
-        if (body.get("ref"), body.get("type")) == (notice.ref, notice.act) and _verdict(body) is not None:
-            verdicts.append(_verdict(body))
-    if not verdicts or verdicts[0] is not False:
+def verdict(key: str, body: Mapping[str, Any]) -> bool | None:
+    """Has what ended here passed or failed? None: neither, it only looked, or there is nothing to tell of its KEY."""
+    if key.partition("/")[0] not in OF or body.get("type") in _LOOKS:
         return None
-    return replace(notice, upgrade=True in verdicts)
+    return _verdict(body)
 
 
 def _verdict(body: Mapping[str, Any]) -> bool | None:
@@ -122,7 +141,6 @@ class _Seen:
     words: str
     number: int | None = None
     path: str | None = None
-    first: bool = False
 
 
 def _job_finished(body: Mapping[str, Any]) -> _Seen | None:
@@ -135,7 +153,7 @@ def _job_finished(body: Mapping[str, Any]) -> _Seen | None:
     where = f" on {body['ref']}" if body.get("ref") else ""
     if verdict:
         words = f"{what} has passed{where}, after a failure"
-        return _Seen(Happening.RECOVERED, words, number, f"jobs/{number}", first=True)
+        return _Seen(Happening.RECOVERED, words, number, f"jobs/{number}") if body.get("recovered") else None
     why = f" ({body['reason']})" if body.get("reason") else ""
     words = f"{what} {'could not be run' if body['state'] == State.DEFECTIVE else 'has failed'}{where}{why}"
     return _Seen(Happening.FAILED, words, number, f"jobs/{number}")
@@ -146,7 +164,8 @@ def _run_finished(body: Mapping[str, Any]) -> _Seen | None:
     if verdict is None:
         return None
     if verdict:
-        return _Seen(Happening.RECOVERED, f"run {number} has passed, after a failure", number, first=True)
+        words = f"run {number} has passed, after a failure"
+        return _Seen(Happening.RECOVERED, words, number) if body.get("recovered") else None
     why = f" ({body['reason']})" if body.get("reason") else ""
     return _Seen(Happening.FAILED, f"run {number} has failed{why}", number)
 
@@ -203,9 +222,10 @@ def for_test(notification: Resource, now: datetime, id: str) -> Notice:
     return Notice(id, 0, now, Happening.TEST, notification.key, notification.project, told, path)
 
 
-def delay(tries: int) -> timedelta:
-    """Before the next try, after so many that have failed."""
-    return min(FIRST_DELAY * (1 << min(tries - 1, 20)), LONGEST_DELAY)
+def delay(tries: int, of: str = "") -> timedelta:
+    """Before the next try, after so many that have failed; `of`: what is tried, by which some have a little less."""
+    whole = min(FIRST_DELAY * (1 << min(tries - 1, 20)), LONGEST_DELAY)
+    return whole * (1 - _JITTER * crc32(f"{of} {tries}".encode()) / (1 << 32))
 
 
 def waits(again_at: datetime | None, now: datetime) -> bool:

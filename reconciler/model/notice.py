@@ -24,8 +24,7 @@ class Notice:
 
     `seq`: the number of its event, 0 for a test; `number`: of the job, of the pipeline's run, or of the request for
     approval; `act`: what an execution does (`model.execution.Type`), with its `version`; `unexpected`: it ended without
-    a verdict (`defective`); `first`: it counts only if what came before has failed; `upgrade`: there was another
-    version before; `drift`: it is about drift.
+    a verdict (`defective`); `upgrade`: there was another version before; `drift`: it is about drift.
     """
 
     id: str
@@ -41,6 +40,5 @@ class Notice:
     version: str | None = None
     ref: str | None = None
     unexpected: bool = False
-    first: bool = False
     upgrade: bool = False
     drift: bool = False

@@ -1,19 +1,18 @@
 """Rows of `notified`: up to which event each receiver of a Notification has been told, and how that goes.
 
-The key of a row is a Notification's KEY with a receiver; `fingerprint` says where that was. A receiver begins at the
-end of the log, and again when it has moved. What waits has no rows: it is the events after `seq`.
+The key of a row is a Notification's KEY with a receiver; `fingerprint` says how that is declared. A receiver begins at
+the end of the log. What waits has no rows: it is the events after `seq`, as `filters` choose them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from reconciler.store import events
 from reconciler.store.database import Write
 from reconciler.store.prepared import Prepared
 from reconciler.store.tables import notified
@@ -24,18 +23,27 @@ _ONE = Prepared(select(notified).where(*_AT))
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """`tries`, `error`, `again_at`, `failing_since`: of the event after `seq`; `delivered`: how many so far."""
+    """`tries`, `error`, `again_at`, `failing_since`: of the event after `seq`; `delivered`: how many so far.
+
+    `filters`: {upto, events, keys}, the oldest first; the last, without `upto`, is the declared one. `stopped`: it
+    wants no more. Of mails, `refused`: {address: why} of the last one, and `put_off`: those that some addresses have yet
+    to get, {seq, to: {address: why}, tries, again_at}.
+    """
 
     key: str
     receiver: str
     fingerprint: str
     seq: int
+    filters: Sequence[Mapping[str, Any]]
     tries: int = 0
     again_at: datetime | None = None
     error: str | None = None
     failing_since: datetime | None = None
     delivered: int = 0
     delivered_at: datetime | None = None
+    stopped: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+    put_off: Sequence[Mapping[str, Any]] = ()
 
 
 def load(connection: Connection, key: str, receiver: str) -> Cursor | None:
@@ -52,21 +60,27 @@ def load_all(connection: Connection, keys: Collection[str] | None = None) -> lis
     return [_cursor(row) for row in connection.execute(query)]
 
 
-def follow(write: Write, key: str, wanted: Mapping[str, str]) -> None:
-    """The receivers of a Notification are these, by fingerprint; what failed is tried again at once."""
-    known = {cursor.receiver: cursor for cursor in load_all(write.connection, [key])}
-    gone = [receiver for receiver, cursor in known.items() if wanted.get(receiver) != cursor.fingerprint]
-    if gone:
-        write.connection.execute(delete(notified).where(notified.c.key == key, notified.c.receiver.in_(gone)))
-    last = events.last(write.connection)
-    fresh = [
-        {"key": key, "receiver": receiver, "fingerprint": mark, "seq": last, "tries": 0, "delivered": 0}
-        for receiver, mark in wanted.items()
-        if receiver in gone or receiver not in known
-    ]
-    if fresh:
-        write.connection.execute(insert(notified), fresh)
-    hurry(write, key, wanted)
+def begin(write: Write, cursor: Cursor) -> None:
+    """A new receiver."""
+    row = {
+        "key": cursor.key,
+        "receiver": cursor.receiver,
+        "fingerprint": cursor.fingerprint,
+        "seq": cursor.seq,
+        "filters": list(cursor.filters),
+        "tries": 0,
+        "delivered": 0,
+        "stopped": False,
+        "refused": {},
+        "put_off": [],
+    }
+    write.connection.execute(insert(notified), [row])
+
+
+def change(write: Write, cursor: Cursor, **changed: Any) -> None:
+    """Store what a commit means for a receiver."""
+    same = notified.c.key == cursor.key, notified.c.receiver == cursor.receiver
+    write.connection.execute(update(notified).where(*same).values(**changed))
 
 
 def hurry(write: Write, key: str, receivers: Collection[str]) -> None:
@@ -75,9 +89,10 @@ def hurry(write: Write, key: str, receivers: Collection[str]) -> None:
     write.connection.execute(update(notified).where(*of).values(again_at=None))
 
 
-def drop(write: Write, keys: Sequence[str]) -> None:
-    """Notifications that are no more."""
-    write.connection.execute(delete(notified).where(notified.c.key.in_(list(keys))))
+def drop(write: Write, cursor: Cursor) -> None:
+    """A receiver that is no more."""
+    of = notified.c.key == cursor.key, notified.c.receiver == cursor.receiver
+    write.connection.execute(delete(notified).where(*of))
 
 
 def move(write: Write, cursor: Cursor, **changed: Any) -> bool:
@@ -93,14 +108,18 @@ def move(write: Write, cursor: Cursor, **changed: Any) -> bool:
 
 def _cursor(row: Any) -> Cursor:
     return Cursor(
-        row.key,
-        row.receiver,
-        row.fingerprint,
-        row.seq,
-        row.tries,
-        row.again_at,
-        row.error,
-        row.failing_since,
-        row.delivered,
-        row.delivered_at,
+        key=row.key,
+        receiver=row.receiver,
+        fingerprint=row.fingerprint,
+        seq=row.seq,
+        filters=row.filters,
+        tries=row.tries,
+        again_at=row.again_at,
+        error=row.error,
+        failing_since=row.failing_since,
+        delivered=row.delivered,
+        delivered_at=row.delivered_at,
+        stopped=row.stopped,
+        refused=row.refused,
+        put_off=row.put_off,
     )

@@ -678,7 +678,20 @@ notified = Table(
     Column("failing_since", Instant),
     Column("delivered", BigInteger, nullable=False),
     Column("delivered_at", Instant),
+    Column("filters", JSON, nullable=False),
+    Column("stopped", Boolean, nullable=False),
+    Column("refused", JSON, nullable=False),
+    Column("put_off", JSON, nullable=False),
     PrimaryKeyConstraint("key", "receiver"),
+)
+
+failing = Table(
+    "failing",
+    metadata,
+    Column("key", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    PrimaryKeyConstraint("key", "act", "ref"),
 )
 
 changesets = Table(

@@ -50,6 +50,9 @@ def specs(folder: Path) -> str:
     scripts = {
         "short": "echo hello",
         "waits": f"seq 1 300; until [ -e {folder}/go ]; do sleep 0.05; done; seq 301 900; printf last",
+        "bytes": f"printf 'first\\npart \\377\\376'; until [ -e {folder}/more ]; do sleep 0.05; done; "
+        f"printf ' more \\377'; until [ -e {folder}/end ]; do sleep 0.05; done; printf ' end\\nlast\\n'",
+        "wide": "head -c 3000000 /dev/zero | tr '\\0' w; echo; echo after",
         "colours": COLOURS,
         "long": printing(LINES),
         "huge": printing(HUGE),
@@ -305,3 +308,27 @@ def test_a_page_is_whole_without_scripts(place: Place, visit: Visit) -> None:
         expect(page.locator("#log-tools")).to_be_hidden()
         page.get_by_role("button", name="Retry").click()
         expect(page.get_by_text("retry of")).to_be_visible()
+
+
+def test_bytes_that_are_no_text_are_neither_lost_nor_doubled(place: Place, visit: Visit) -> None:
+    """Also where the stream is begun again in the middle of their line."""
+    number = place.start("Build/shop/dev/bytes")
+    with visit(place.running) as page:
+        page.goto(f"{place.running.url}/ui/jobs/{number}")
+        expect(page.locator(".log-rows")).to_contain_text("part")
+        page.evaluate("dispatchEvent(new Event('pagehide')); dispatchEvent(new Event('pageshow'))")
+        (place.folder / "more").touch()
+        expect(page.locator(".log-rows")).to_contain_text("more")
+        page.evaluate("dispatchEvent(new Event('pagehide')); dispatchEvent(new Event('pageshow'))")
+        (place.folder / "end").touch()
+        expect(page.locator("#log-say")).to_contain_text("It has ended: passed")
+        shown = page.locator(".row .what").all_inner_texts()
+        assert [text.strip() for text in shown] == ["first", "part \ufffd\ufffd more \ufffd end", "last"]
+
+
+def test_a_long_line_is_cut_and_says_so(place: Place, visit: Visit) -> None:
+    """What follows it is there."""
+    with visit(place.running) as page:
+        page.goto(place.ended("wide"))
+        expect(page.locator(".log-rows")).to_contain_text("after")
+        assert page.locator(".row .nr").count() <= 60

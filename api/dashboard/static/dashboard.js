@@ -61,6 +61,11 @@ function becomeInside(old, fresh) {
   for (const node of [...fresh.childNodes]) {
     const mine = node.id ? known.get(node.id) : null;
     if (mine) {
+      while (at && at !== mine && !wanted.has(at.id) && !written(at)) {  // what is moved loses the focus
+        const next = at.nextSibling;
+        at.remove();
+        at = next;
+      }
       if (mine === at) at = at.nextSibling;
       else old.insertBefore(mine, at);
       become(mine, node);

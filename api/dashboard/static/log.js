@@ -340,11 +340,11 @@ function paint() {
   lastTop = body.scrollTop;
   const top = topRow(), first = Math.max(0, Math.floor(top) - AROUND), end = Math.min(total(), Math.ceil(top) + visible + AROUND);
   if (stale) { for (const row of drawn.values()) row.remove(); drawn.clear(); stale = false; }
-  for (const [row, node] of drawn) if (row < first || row >= end || row >= rows) { node.remove(); drawn.delete(row); }
+  for (const [row, node] of drawn) if (row < first || row >= end || node.unfinished) { node.remove(); drawn.delete(row); }
   let before = null;
   for (let row = end - 1; row >= first; row--) {
     let node = drawn.get(row);
-    if (!node) { node = row < rows ? drawRow(row) : drawLine(-1, 0); drawn.set(row, node); place.insertBefore(node, before); }
+    if (!node) { node = row < rows ? drawRow(row) : drawLine(-1, 0); node.unfinished = row >= rows; drawn.set(row, node); place.insertBefore(node, before); }
     before = node;
   }
   place.style.transform = `translateY(${Math.round(body.scrollTop - (top - first) * high)}px)`;

@@ -1,4 +1,4 @@
-"""How far the receivers of Notifications have been told."""
+"""How far the receivers of Notifications have been told, and what has failed last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """A cursor for each receiver."""
+    """A cursor for each receiver; a row for each that fails."""
     op.create_table(
         "notified",
         sa.Column("key", sa.Text(), nullable=False),
@@ -27,5 +27,16 @@ def upgrade() -> None:
         sa.Column("failing_since", Instant()),
         sa.Column("delivered", sa.BigInteger(), nullable=False),
         sa.Column("delivered_at", Instant()),
+        sa.Column("filters", sa.JSON(), nullable=False),
+        sa.Column("stopped", sa.Boolean(), nullable=False),
+        sa.Column("refused", sa.JSON(), nullable=False),
+        sa.Column("put_off", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("key", "receiver", name=op.f("pk_notified")),
+    )
+    op.create_table(
+        "failing",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("act", sa.Text(), nullable=False),
+        sa.Column("ref", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "act", "ref", name=op.f("pk_failing")),
     )
