@@ -62,12 +62,14 @@ class Pages(Api):
 
     @classmethod
     @contextmanager
-    def of(cls, folder: Path, files: Mapping[str, str], message: str = "change") -> Iterator[Self]:
+    def of(
+        cls, folder: Path, files: Mapping[str, str], message: str = "change", **more: str
+    ) -> Iterator[Self]:
         """The pages of a daemon that has applied these files, and people."""
         repo = SpecRepository(folder / "specs")
         head = repo.commit({"project.yaml": PROJECT, "people.yaml": PEOPLE, **files}, message)
         settings = {"STEERSMAN_ALLOW_UNSANDBOXED": "1", "STEERSMAN_STOP_GRACE_SECONDS": "0.5"}
-        with process(repo.path, folder / "data", **settings) as running, running.client() as client:
+        with process(repo.path, folder / "data", **settings | more) as running, running.client() as client:
             running.wait_for(
                 lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"] == head
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 
 import httpx
 import pytest
@@ -394,3 +395,24 @@ def test_colours_are_chosen_for_a_browser(world: Pages) -> None:
         assert 'data-theme="dark"' in browser.get("/").text
         browser.post("/ui/scheme", data={"scheme": "x"})
         assert "data-theme" not in browser.get("/").text
+
+
+def test_where_all_may_do_all_no_page_of_others_may(tmp_path: Path) -> None:
+    """`insecure_no_auth` is for who reaches the address; not for what they happen to look at meanwhile."""
+    open_ = {"STEERSMAN_INSECURE_NO_AUTH": "1"}
+    with Pages.of(tmp_path, {"b.yaml": BUILD}, **open_) as pages:
+        port = pages.url.rpartition(":")[2]
+        form = {"key": "Build/shop/_/ok"}
+        evil = {"Origin": "http://evil.example"}
+        # a name of theirs for this address: the browser then takes all of it for one origin
+        rebound = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
+        with httpx.Client(base_url=pages.url) as client:
+            for headers in (evil, rebound, {"Origin": "null"}):
+                assert client.post("/ui/trigger", data=form, headers=headers).status_code == 401
+                answer = client.post("/reconciler/sync", headers=headers)
+                assert answer.status_code == 401
+            assert client.get("/reconciler/jobs", headers={"Host": "evil.example"}).status_code == 401
+            assert client.get("/reconciler/jobs").json()["items"] == []
+            own = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+            assert client.post("/ui/trigger", data=form, headers=own).status_code == 303
+            assert client.post("/reconciler/trigger", json=form).status_code == 202
