@@ -152,9 +152,11 @@ class Daemon:
             self.loop.run_now,
             self._oldest,
         )
+        packages = Packages(settings, store)
+        await asyncio.to_thread(packages.clear_unfinished)
         runs.around = Around(
             keys,
-            Packages(settings, store),
+            packages,
             mirrors,
             known,
             self._may,

@@ -22,7 +22,6 @@ import shutil
 import stat
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -45,7 +44,6 @@ SUFFIX = ".tar.zst"
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LEVEL = 6
 _MOST_MEMBERS = 200_000
-_STALE = 86_400.0
 _LARGEST_PLAN = 16 << 20
 
 
@@ -198,19 +196,25 @@ class Packages:
                 return Packed(path.name.removesuffix(SUFFIX).rpartition(".")[2], path.stat().st_size)
         return None
 
+    def clear_unfinished(self) -> None:
+        """Removes what a killed daemon left half made; called before anything is kept."""
+        if not self._cache.is_dir():
+            return
+        for path in self._cache.iterdir():
+            if not path.name.endswith(SUFFIX):
+                path.unlink(missing_ok=True)
+
     def _cached(self, pattern: str) -> list[Path]:
         return sorted(self._cache.glob(pattern))
 
     def _clear(self) -> None:
-        """Drop what was not used for longest while there is too much, and what a killed daemon left half made."""
+        """Drop what was not used for longest while there is too much."""
         found = []
         for path in self._cache.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 seen = path.stat()
                 if path.name.endswith(SUFFIX):
                     found.append((seen.st_mtime_ns, seen.st_size, path))
-                elif seen.st_mtime < time.time() - _STALE:
-                    path.unlink()
         total = 0
         for _, size, path in sorted(found, reverse=True):
             total += size

@@ -283,6 +283,18 @@ def test_what_is_not_used_for_longest_leaves_the_cache_first(tmp_path: Path) -> 
     assert [made.cached(f"shop/{name}-v1") for name in "abc"] == [first, None, third]
 
 
+def test_what_a_killed_daemon_left_half_made_goes_at_the_next_start(tmp_path: Path) -> None:
+    """What is whole stays."""
+    made = packages(tmp_path)
+    made.clear_unfinished()  # there is no cache yet
+    one = numbered(made, tmp_path, 1)
+    made.keep("shop/a-v1", one)
+    (tmp_path / "data/packages/tmpx").write_bytes(b"half")
+    made.clear_unfinished()
+    assert not (tmp_path / "data/packages/tmpx").exists()
+    assert made.cached("shop/a-v1") == one
+
+
 def test_a_cached_package_outlives_the_kept_one(tmp_path: Path) -> None:
     """Another one under its name takes its place."""
     made = packages(tmp_path)
