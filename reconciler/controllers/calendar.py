@@ -34,6 +34,7 @@ FEW = 3
 """What starts more often on one day is one entry of that day."""
 
 _DAY = timedelta(days=1)
+_TICK = timedelta(microseconds=1)
 _AROUND = timedelta(days=7)
 """Periods that begin or end outside are shown whole, if they are no longer than this."""
 
@@ -200,9 +201,15 @@ def _starts(
     )
     told = schedule.get("cron") or f"every {schedule.get('interval_seconds')} s"
     title = f"{resource.key} starts ({told})"
+    following: datetime | None = None
     for begin, until in days:
+        if following is not None and until <= following:
+            continue
         found = starts_within(trigger, begin, until, seed)
         if found is None:
+            following = next_due(trigger, until - _TICK, seed)
+            if following is None:
+                return
             continue
         if found.count > FEW:
             spans = [(found.first, found.last, found.count)]
@@ -214,7 +221,10 @@ def _starts(
 
 def _each(trigger: Mapping[str, Any], found: Starts, seed: str) -> Iterator[datetime]:
     due: datetime | None = found.first
-    while due is not None and due < found.last:
+    for _ in range(found.count - 2):
+        if due is not None:
+            yield due
+            due = next_due(trigger, due, seed)
+    if due is not None and due < found.last:
         yield due
-        due = next_due(trigger, due, seed)
     yield found.last

@@ -70,6 +70,8 @@ def test_who_has_no_role_is_told_nothing_of_the_source(world: Pages) -> None:
     with world.browser("stranger") as browser:
         source = browser.get("/reconciler/status", headers={"Accept": "application/json"}).json()["source"]
         assert {name: value for name, value in source.items() if value} == {}
+    done = world.cli("status", STEERSMAN_TOKEN=world.secrets["stranger"])
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["resources", "0:"]), done.stderr
     assert place not in world.page("/", "stranger")
     assert world.repo.head()[:10] not in world.page("/", "stranger")
     for who in ("foreign", "reader"):
