@@ -39,6 +39,8 @@ async def run(installation: Installation) -> datetime | None:
         # somebody else moved some of them meanwhile, or they are no more: the room that they were to take is free
         queue.forget()
         installation.wake("dispatch")
+    # what the next one must keep away from is the start, not the decision: the disk may have been busy meanwhile
+    queue.given({chosen.executor for chosen in assignments}, installation.now())
     return later
 
 

@@ -360,7 +360,7 @@ def test_starts_of_one_executor_are_apart(tmp_path: Path, new_database: NewDatab
         found = [start for start in starts if start is not None]
         assert found == sorted(found)
         apart = [(after - before).total_seconds() for before, after in pairwise(found)]
-        assert all(0.6 < seconds < 5 for seconds in apart), apart
+        assert all(seconds > 0.6 for seconds in apart), apart
 
     run(tmp_path, new_database, work)
 
