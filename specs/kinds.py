@@ -117,6 +117,10 @@ def _follows(spec: Fields) -> object:
     return spec.get("follow")
 
 
+def _type(spec: Fields) -> object:
+    return spec["type"]
+
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (

@@ -40,25 +40,26 @@ class Email(Spec):
     to: list[Annotated[str, Field(max_length=320), AfterValidator(_address)]] = Field(
         min_length=1, max_length=50
     )
-    """The addresses, all in one mail."""
+    """The addresses, all in one mail; those that are put off get it later."""
 
 
 class Webhook(Spec):
-    """Posts to an address, one at a time and in order."""
+    """Posts to an address, one at a time and in order; an answer of 410 stops it until it is declared anew."""
 
     url: Web
     """The address; a private one is refused unless the operator allows such."""
     secret_ref: SecretName | None = None
-    """The name of the Secret that signs what is posted, in the form of Standard Webhooks."""
+    """The name of the Secret, of the type `value`, that signs what is posted, in the form of Standard Webhooks."""
     format: Literal["json", "cdevents"] = "json"
-    """The body: our own JSON, or CDEvents in a CloudEvent."""
+    """The body: our own JSON, or CDEvents in a CloudEvent. Of those, only ends that are told are sent, each alone: no
+    `started` or `queued` comes before a `finished`, and not each pass."""
 
 
 class Notification(Spec):
     """Tells people and programs what happens in a project, or everywhere."""
 
     events: list[Happening] = Field(default=[*HAPPENINGS], min_length=1)
-    """What is told of; `recovered` is the first pass after a failure."""
+    """What is told of, from the commit on that says so; `recovered` is the first pass after a failure."""
     keys: Annotated[list[Glob], Field(min_length=1, max_length=_MOST)] | None = None
     """Globs of KEYs, `**` for any number of parts; without them, all of the project."""
     email: Email | None = None

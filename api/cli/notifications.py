@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,12 +36,18 @@ def notifications(
             f"{item['waiting']}{'+' if item['waiting_more'] else ''}",
             ago(item["last_delivery"]) if item["last_delivery"] else "",
             ago(item["next_try"]) if item["next_try"] else "",
-            item["error"] or "",
+            _trouble(item),
         )
         for item in body["items"]
     ]
     heads = ("NOTIFICATION", "RECEIVER", "STATE", "DELIVERED", "WAITING", "LAST", "NEXT TRY", "ERROR")
     show_table(heads, rows, "no notifications")
+
+
+def _trouble(item: dict[str, Any]) -> str:
+    """What keeps a receiver, and whom of its addresses."""
+    named = {**item["put_off"], **item["refused"]}
+    return "; ".join([item["error"] or "", *(f"{to}: {why}" for to, why in named.items())]).removeprefix("; ")
 
 
 def _test(key: str, server: str | None, token: str | None, output: Format) -> None:

@@ -45,7 +45,8 @@ def _head(body: Mapping[str, Any]) -> None:
     revision = (applied or "nothing yet")[:12]
     if attempted and attempted != applied:
         revision += f", {attempted[:12]} is not applied"
-    out.print(f"[bold]{escape(source['repository'])}[/bold] {escape(source['branch'])} at {revision}")
+    if source["repository"] is not None:  # who has no role is told nothing of it
+        out.print(f"[bold]{escape(source['repository'])}[/bold] {escape(source['branch'])} at {revision}")
     line = f"resources  {resources['total']}: {resources['synced']} synced, {resources['out_of_sync']} out of sync"
     out.print(f"{line}, {resources['invalid']} invalid")
     healths = (f"{count} {word}" for word, count in resources["health"].items() if count)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply import executions
+from reconciler.apply import executions, notifications
 from reconciler.controllers import jobs as controller
 from reconciler.controllers.jobs import JobDecision
 from reconciler.model.job import Checkout, Job, Reason, State
@@ -169,7 +169,8 @@ def _carry_out(write: Write, job: Job, decision: JobDecision) -> None:
         moved |= done and move.entity == "job"
         if move.entity == "job" and move.state.finished:
             body = {"number": job.number, "state": move.state.value, "reason": move.reason, "ref": job.ref}
-            write.record("job-finished", job.key, body | _act(job))
+            body |= _act(job)
+            write.record("job-finished", job.key, body | notifications.ended(write, job.key, body))
             if job.held:
                 executions.given_up(write, job, move.reason)
             _announce(write, job, move.state)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reconciler.apply import jobs
+from reconciler.apply import jobs, notifications
 from reconciler.controllers import pipelines as controller
 from reconciler.controllers.pipelines import Decision, Facts, Work
 from reconciler.model import execution
@@ -187,7 +187,7 @@ def _store(write: Write, before: Run, run: Run) -> None:
             write.wake(key)  # it is not kept from being reconciled any more
     if run.ended and not before.ended:
         body = {"number": run.number, "id": run.id, "status": run.status.value, "reason": run.reason}
-        write.record("pipeline-run-finished", run.key, body)
+        write.record("pipeline-run-finished", run.key, body | notifications.ended(write, run.key, body))
         for name in _concerned(write.connection, run):
             write.wake(name)
 

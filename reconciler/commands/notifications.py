@@ -39,7 +39,7 @@ async def send_test(installation: Installation, caller: Caller, key: str) -> dic
             told = await passes.send(installation, resource, receiver, notice)
         except SteersmanError as error:
             return {"receiver": receiver, "taken": False, "message": error.message}
-        return {"receiver": receiver, "taken": True, "message": told}
+        return {"receiver": receiver, "taken": True, "message": told.message}
 
     found = await asyncio.gather(*map(one, controller.receivers(resource.spec)))
     taken = [each["receiver"] for each in found if each["taken"]]

@@ -62,10 +62,10 @@ def refiltered(
     `seq`: up to where they are needed no more.
     """
     wanted = chosen(spec)
-    left = [each for each in filters if each["upto"] is None or each["upto"] > seq]
-    if left and left[-1] == wanted:
-        return left
-    return [*({**each, "upto": last if each["upto"] is None else each["upto"]} for each in left), wanted]
+    *older, newest = filters
+    if newest != wanted:
+        older, newest = [*older, {**newest, "upto": last}], wanted
+    return [*(each for each in older if each["upto"] > seq), newest]
 
 
 def told(key: str, filters: Sequence[Mapping[str, Any]], recorded: Recorded) -> Notice | None:
@@ -87,8 +87,8 @@ def concerns(key: str, filters: Sequence[Mapping[str, Any]], notice: Notice) -> 
 
 def read(recorded: Recorded) -> Notice | None:
     """What there is to tell of an event; nothing of what belongs to one person, as a job of a manifest does."""
-    key = parsed(recorded.event.key or "")
     reader = READERS.get(recorded.event.kind)
+    key = None if reader is None else parsed(recorded.event.key or "")
     if key is None or reader is None:
         return None
     try:

@@ -14,6 +14,8 @@ import secrets
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,24 @@ SECONDS = 10.0
 _SHOWN = 2048
 _PURPOSE = "webhook-signature"
 _MARK = b"whsec_"
+_REASON = 80
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that there is of public IPv6."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`reason`: what the server says of its status, one printable line; `body`: its beginning."""
+
+    status: int
+    reason: str
+    body: bytes
+
+    @property
+    def success(self) -> bool:
+        """2xx."""
+        return 200 <= self.status < 300
 
 
 async def post(
@@ -42,7 +62,22 @@ async def post(
     more: Mapping[str, str] | None = None,
     kind: str = "application/json",
 ) -> tuple[int, bytes]:
-    """Status and the beginning of the answer. Refused: not to that address; Transient: no answer in this time.
+    """Status and the beginning of the answer; all else as `ask`."""
+    answer = await ask(keys, url, body, private=private, seconds=seconds, more=more, kind=kind)
+    return answer.status, answer.body
+
+
+async def ask(
+    keys: Keys,
+    url: str,
+    body: bytes,
+    *,
+    private: bool,
+    seconds: float = SECONDS,
+    more: Mapping[str, str] | None = None,
+    kind: str = "application/json",
+) -> Answer:
+    """What is answered. Refused: not to that address; Transient: no answer in this time.
 
     `more` are further headers; `kind` is the media type of the body.
     """
@@ -54,7 +89,9 @@ async def post(
     try:
         async with (
             asyncio.timeout(seconds),
-            httpcore.AsyncConnectionPool(ssl_context=trust, network_backend=Backend(private=private)) as pool,
+            httpcore.AsyncConnectionPool(
+                ssl_context=trust, network_backend=Backend(private=private, seconds=seconds)
+            ) as pool,
             pool.stream("POST", url, headers=headers, content=body) as answer,
         ):
             shown = b""
@@ -62,13 +99,18 @@ async def post(
                 shown += chunk
                 if len(shown) >= _SHOWN:
                     break
-            return answer.status, shown[:_SHOWN]
+            return Answer(answer.status, _reason(answer), shown[:_SHOWN])
     except TimeoutError as error:
         raise Transient("NoAnswer", f"{url} did not answer within {seconds:.0f} s") from error
     except UnicodeError as error:
         raise Refused("BadAddress", f"{url} is no address that there can be") from error
     except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
         raise Transient("NoAnswer", f"{url} could not be reached: {error or type(error).__name__}") from error
+
+
+def _reason(answer: httpcore.Response) -> str:
+    said = answer.extensions.get("reason_phrase", b"").decode(errors="replace")
+    return "".join(c for c in said if c.isprintable())[:_REASON]
 
 
 @cache
@@ -132,10 +174,11 @@ def _key(keys: Keys) -> Ed25519PrivateKey:
 
 
 class Backend(httpcore.AnyIOBackend):
-    """Connections to addresses that have been looked at."""
+    """Connections to addresses that have been looked at; `seconds` are shared by all that a name stands for."""
 
-    def __init__(self, *, private: bool) -> None:
+    def __init__(self, *, private: bool, seconds: float = SECONDS) -> None:
         self._private = private
+        self._seconds = seconds
 
     async def connect_tcp(
         self,
@@ -145,15 +188,33 @@ class Backend(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """To the first address that the name stands for."""
+        """To the first that answers of the addresses which the name stands for."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(each[4][0]) for each in found]
-        inside = [each for each in addresses if not ipaddress.ip_address(each.partition("%")[0]).is_global]
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        inside = [each for each in addresses if not public(each)]
         if inside and not self._private:
             raise Refused(
                 "PrivateAddress",
                 f"{host} is {inside[0]}, which is no public address; an operator allows such by the setting "
                 "private_addresses",
             )
-        return await super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        *others, last = addresses
+        share = self._seconds / len(addresses)
+        for address in others:
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return await super().connect_tcp(address, port, share, local_address, socket_options)
+        return await super().connect_tcp(last, port, timeout, local_address, socket_options)
+
+
+def public(address: str) -> bool:
+    """May everybody have this address sent to? An IPv4 address within one of IPv6 is looked at as well."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not ip.is_multicast
+    inner = ip.ipv4_mapped or (ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
+    if inner is not None:
+        return public(str(inner))
+    if ip not in _UNICAST or not ip.is_global or ip.teredo is not None:
+        return False
+    return ip.sixtofour is None or public(str(ip.sixtofour))

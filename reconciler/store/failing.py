@@ -21,6 +21,8 @@ _PASSED = Prepared(
     )
 )
 
+_GONE = Prepared(delete(failing).where(failing.c.key == bindparam("of")))
+
 
 def failed(write: Write, key: str, act: str, ref: str) -> None:
     """It has failed, and maybe has before."""
@@ -34,4 +36,4 @@ def passed(write: Write, key: str, act: str, ref: str) -> bool:
 
 def drop(write: Write, keys: Sequence[str]) -> None:
     """Resources that are no more."""
-    write.connection.execute(delete(failing).where(failing.c.key.in_(list(keys))))
+    _GONE.run_many(write.connection, [{"of": key} for key in keys])

@@ -26,8 +26,8 @@ class Cursor:
     """`tries`, `error`, `again_at`, `failing_since`: of the event after `seq`; `delivered`: how many so far.
 
     `filters`: {upto, events, keys}, the oldest first; the last, without `upto`, is the declared one. `stopped`: it
-    wants no more. Of mails, `refused`: {address: why} of the last one, and `put_off`: those that some addresses have yet
-    to get, {seq, to: {address: why}, tries, again_at}.
+    wants no more. Of mails, `refused`: {address: why} of the last one, and `put_off`: those that some addresses have
+    yet to get, {seq, to: {address: why}, tries, again_at}.
     """
 
     key: str

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from specs.tree import Tree
+from tests.specs.conftest import HEAD, PROJECT, SEALED
+
+Grow = Callable[..., Tree]
 Told = Callable[[str, str, str], list[str]]
 Effective = Callable[[str, str, str], dict[str, Any]]
 
@@ -83,3 +87,20 @@ def test_one_of_a_project_names_what_is_in_it(effective: Effective, keys: str) -
     """With wildcards anywhere but in the project's place."""
     spec = f"{{{MAIL}, keys: [{keys}], webhook: {{url: 'https://e.org', secret_ref: key}}}}"
     assert effective("Notification", "name: n, project: shop", spec)["webhook"]["secret_ref"] == "key"
+
+
+def test_what_signs_is_a_value(grow: Grow) -> None:
+    """The nearest Secret of that name is meant; it is told where it is named, and judged again when it changes."""
+    alerts = f"{HEAD}Notification\nmetadata: {{name: n, project: shop}}\nspec:\n  webhook:\n"
+    alerts += "    url: https://e.org\n    secret_ref: hook\n"
+
+    def hook(type: str, scope: str = ", project: shop") -> str:
+        return f"{HEAD}Secret\nmetadata: {{name: hook{scope}}}\nspec: {{type: {type}, sealed: {SEALED}}}\n"
+
+    files = {"p.yaml": PROJECT, "n.yaml": alerts, "all.yaml": hook("value", ""), "s.yaml": hook("ssh_key")}
+    tree = grow(files)
+    (error,) = tree.errors
+    assert str(error) == (
+        "n.yaml:7:17: Secret/shop/_/hook is of the type ssh_key; what signs is of the type value"
+    )
+    assert grow({**files, "s.yaml": hook("value")}, onto=tree).errors == ()

@@ -126,6 +126,9 @@ def stands(run: Run, write: Write, used: Collection[str]) -> None:
     same = before.get("gate") == deployed.get("gate")
     deployed["gate_since"] = before.get("gate_since", now) if same else now
     deployed["providers_used"] = sorted(used)
+    deployed["upgrade"] = "at" in before and any(
+        before.get(what) != deployed.get(what) for what in ("release", "version", "digest")
+    )
     deployments.note(write, place, deployed=deployed, tried=0, again_at=None, checked_at=write.now)
     version = str(run.wanted.get("version") or "")
     body = {"deployment": str(place), "version": version, "number": run.order.job.number}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.controllers import notifications
 from reconciler.controllers.cdevents import cloud_event
-from reconciler.controllers.notifications import confirmed, delay, receivers, stale, told, waits
+from reconciler.controllers.notifications import chosen, delay, receivers, refiltered, stale, verdict, waits
 from reconciler.model.event import SYSTEM, Event, Recorded
 from reconciler.model.notice import Notice
 from reconciler.model.resource import Resource
@@ -42,25 +42,31 @@ def event(kind: str, key: str | None, seq: int = 7, at: datetime = NOW, **body: 
     return Recorded(seq, at, SYSTEM, Event(kind, key, body), "0123456789abcdef" * 4)
 
 
+def told(notification: Resource, recorded: Recorded) -> Notice | None:
+    """What one has to tell, by what it declares now."""
+    assert notification.spec is not None
+    return notifications.told(notification.key, [chosen(notification.spec)], recorded)
+
+
 def job(state: str, key: str = BUILD, **more: Any) -> Recorded:
     """A job has ended."""
     return event("job-finished", key, **{"number": 12, "state": state, "reason": None, "ref": None, **more})
 
 
-def run(status: str, reason: str = "") -> Recorded:
+def run(status: str, reason: str = "", **more: Any) -> Recorded:
     """A run of a pipeline has ended."""
-    return event("pipeline-run-finished", PIPELINE, number=3, id="x", status=status, reason=reason)
+    return event("pipeline-run-finished", PIPELINE, number=3, id="x", status=status, reason=reason, **more)
 
 
 TOLD: list[tuple[Recorded, str, str]] = [
     (job("failed", reason="timeout", ref="main"), "failed", "job 12 has failed on main (timeout)"),
     (job("defective", reason="lost"), "failed", "job 12 could not be run (lost)"),
-    (job("passed", ref="main"), "recovered", "job 12 has passed on main, after a failure"),
+    (job("passed", ref="main", recovered=True), "recovered", "job 12 has passed on main, after a failure"),
     (job("failed", WEB, type="deploy", version="1.0"), "failed", "job 12 (deploy) has failed"),
     (job("failed", type="build"), "failed", "job 12 has failed"),
     (job("failed", "Configuration/shop/web/test"), "failed", "job 12 has failed"),
     (run("failed", "disapproved"), "failed", "run 3 has failed (disapproved)"),
-    (run("ok"), "recovered", "run 3 has passed, after a failure"),
+    (run("ok", recovered=True), "recovered", "run 3 has passed, after a failure"),
     (
         event("deploy-held", WEB, number=4, causes=["Freeze", "NeedsApproval"], digest="d"),
         "held",
@@ -82,6 +88,8 @@ TOLD: list[tuple[Recorded, str, str]] = [
 NOT_TOLD = [
     job("aborted", reason="cancelled"),
     job("failed", reason="superseded"),
+    job("passed"),  # as before
+    run("ok"),
     job("failed", WEB, type="check"),
     job("passed", WEB, type="check"),
     job("failed", "~alice/12"),  # of a manifest, which is its owner's
@@ -133,41 +141,67 @@ def test_a_project_sees_itself_only(
     assert (told(notification(project, keys=keys), job("failed", key)) is not None) is seen
 
 
-def _after(*earlier: Recorded, **more: Any) -> Notice | None:
-    found = told(notification(), job("passed", WEB, type="deploy", version="1.1", **more))
-    assert found is not None
-    return confirmed(found, earlier)
+@pytest.mark.parametrize(
+    ("recorded", "passed"),
+    [
+        (job("passed"), True),
+        (job("failed", WEB, type="deploy"), False),
+        (job("defective", "Configuration/shop/web/test"), False),
+        (job("aborted"), None),
+        (job("failed", reason="superseded"), None),
+        (job("failed", WEB, type="check"), None),
+        (job("failed", "~alice/12"), None),
+        (run("ok"), True),
+        (run("failed", "disapproved"), False),
+        (run("failed", "cancelled"), None),
+    ],
+)
+def test_what_was_taken_back_or_only_looks_is_neither_pass_nor_failure(
+    recorded: Recorded, passed: bool | None
+) -> None:
+    """Nor is what there is nothing to tell of."""
+    assert verdict(recorded.event.key or "", recorded.event.body) is passed
 
 
-def test_a_recovery_is_the_first_pass_after_a_failure() -> None:
-    """Of the same branch and the same act; what was taken back is neither."""
-    failed, passed = job("failed", WEB, type="deploy"), job("passed", WEB, type="deploy")
-    assert _after() is None
-    assert _after(passed, failed) is None
-    assert _after(failed, passed) is not None
-    assert _after(job("aborted", WEB, type="deploy"), failed) is not None
-    assert _after(job("failed", WEB, type="deploy", reason="superseded"), passed, failed) is None
-    assert _after(job("failed", WEB, type="smoke"), passed) is None
-    assert _after(job("failed", WEB, type="deploy", ref="other"), ref="main") is None
-    assert _after(job("defective", WEB, type="deploy", ref="main"), ref="main") is not None
-
-
-def test_a_receiver_that_moves_is_another() -> None:
-    """By its address or addresses, and by nothing else."""
-    both = receivers({"email": {"to": ["a@b.c", "d@e.f"]}, "webhook": HOOK})
-    assert both == receivers({"email": {"to": ["d@e.f", "a@b.c"]}, "webhook": HOOK | {"format": "cdevents"}})
-    assert receivers({"email": None, "webhook": HOOK}) == {"webhook": both["webhook"]}
-    assert receivers({"email": None, "webhook": HOOK | {"url": "https://e.org"}}) != {
-        "webhook": both["webhook"]
-    }
+def test_a_receiver_is_declared_anew_by_its_own_fields() -> None:
+    """And by nothing that another one or the filter says."""
+    both = receivers({"email": {"to": ["a@b.c", "d@e.f"]}, "webhook": HOOK, "events": ["failed"]})
+    assert receivers({"email": None, "webhook": HOOK, "events": ["held"]}) == {"webhook": both["webhook"]}
+    for changed in ({"url": "https://e.org"}, {"format": "cdevents"}, {"secret_ref": "hook"}):
+        assert receivers({"email": None, "webhook": HOOK | changed}) != {"webhook": both["webhook"]}
     assert receivers(None) == {}
 
 
-@given(st.integers(1, 10_000))
-def test_the_time_between_tries_doubles_up_to_ten_minutes(tries: int) -> None:
-    """And never falls."""
-    assert timedelta(seconds=5) <= delay(tries) <= timedelta(minutes=10)
-    assert delay(tries + 1) == min(delay(tries) * 2, timedelta(minutes=10))
+def test_a_filter_begins_at_the_commit_that_declares_it() -> None:
+    """What happened before is judged by the one that was declared then; one that is needed no more goes."""
+    first, second = ({"events": [each], "keys": None} for each in ("failed", "held"))
+    filters = [chosen(first)]
+    assert refiltered(filters, first, 5, 20) == filters
+    assert refiltered(filters, second, 20, 20) == [chosen(second)]
+    both = refiltered(filters, second, 5, 20)
+    assert both == [chosen(first, 20), chosen(second)]
+    assert refiltered(both, second, 19, 30) == both
+    assert refiltered(both, second, 20, 30) == [chosen(second)]
+    back = refiltered(both, first, 5, 30)
+    assert back == [chosen(first, 20), chosen(second, 30), chosen(first)]
+    seen = [
+        notifications.told("Notification/shop/n", back, event("job-finished", BUILD, seq, **_FAILED_BODY))
+        is not None
+        for seq in (6, 20, 21, 30, 31)
+    ]
+    assert seen == [True, True, False, False, True]
+
+
+_FAILED_BODY = {"number": 12, "state": "failed", "reason": None, "ref": None}
+
+
+@given(st.integers(1, 10_000), st.text(max_size=20))
+def test_the_time_between_tries_doubles_up_to_ten_minutes(tries: int, of: str) -> None:
+    """Less up to a fifth, which is the same for the same try and differs between others."""
+    whole = min(timedelta(seconds=5) * 2 ** min(tries - 1, 20), timedelta(minutes=10))
+    assert whole * 0.8 <= delay(tries, of) <= whole
+    assert delay(tries, of) == delay(tries, of)
+    assert len({delay(3, f"{of}{each}") for each in range(10)}) > 1
 
 
 def test_a_clock_that_was_wrong_keeps_nobody_waiting() -> None:
@@ -262,50 +296,53 @@ def cd_event_schema(kind: str) -> dict[str, Any]:
     )
 
 
-def _cloud_event(recorded: Recorded, *earlier: Recorded) -> dict[str, Any]:
+def _cloud_event(recorded: Recorded) -> dict[str, Any]:
     found = told(notification(), recorded)
     assert found is not None
-    return cloud_event((confirmed(found, earlier) or found) if found.first else found, URL)
+    return cloud_event(found, URL)
 
 
-_DEPLOYED, _FAILED = job("passed", WEB, type="deploy"), job("failed", WEB, type="deploy")
-CDEVENTS: list[tuple[Recorded, tuple[Recorded, ...], str, str, Mapping[str, Any]]] = [
-    (job("failed"), (), "pipelinerun.finished.0.3.0", f"{BUILD}#12", {"outcome": "failure", "pipelineName": BUILD}),
-    (job("defective"), (), "pipelinerun.finished.0.3.0", f"{BUILD}#12", {"outcome": "error"}),
-    (job("passed"), (job("failed"),), "pipelinerun.finished.0.3.0", f"{BUILD}#12", {"outcome": "success"}),
-    (run("failed"), (), "pipelinerun.finished.0.3.0", f"{PIPELINE}#3", {"outcome": "failure"}),
-    (_FAILED, (), "pipelinerun.finished.0.3.0", f"{WEB}#12", {"outcome": "failure", "pipelineName": WEB}),
+_AGAIN = {"recovered": True}
+CDEVENTS: list[tuple[Recorded, str, str, Mapping[str, Any]]] = [
+    (job("failed"), "pipelinerun.finished.0.3.0", f"{BUILD}#12", {"outcome": "failure", "pipelineName": BUILD}),
+    (job("defective"), "pipelinerun.finished.0.3.0", f"{BUILD}#12", {"outcome": "error"}),
+    (job("passed", **_AGAIN), "pipelinerun.finished.0.3.0", f"{BUILD}#12", {"outcome": "success"}),
+    (run("failed"), "pipelinerun.finished.0.3.0", f"{PIPELINE}#3", {"outcome": "failure"}),
     (
-        job("passed", WEB, type="deploy", version="1.0"), (_FAILED,), "service.deployed.0.3.0", WEB,
+        job("failed", WEB, type="deploy"), "pipelinerun.finished.0.3.0", f"{WEB}#12",
+        {"outcome": "failure", "pipelineName": WEB},
+    ),
+    (
+        job("passed", WEB, type="deploy", version="1.0", **_AGAIN), "service.deployed.0.3.0", WEB,
         {"environment": {"id": "shop/prod"}, "artifactId": "pkg:generic/shop/web@1.0"},
     ),
     (
-        job("passed", WEB, type="deploy", version="1.1+b/c"), (_FAILED, _DEPLOYED), "service.upgraded.0.3.0", WEB,
+        job("passed", WEB, type="deploy", version="1.1+b/c", upgrade=True, **_AGAIN), "service.upgraded.0.3.0", WEB,
         {"artifactId": "pkg:generic/shop/web@1.1%2Bb%2Fc"},
     ),
     (
-        job("passed", WEB, type="destroy"), (job("failed", WEB, type="destroy"),), "service.removed.0.3.0", WEB,
+        job("passed", WEB, type="destroy", **_AGAIN), "service.removed.0.3.0", WEB,
         {"environment": {"id": "shop/prod"}},
     ),
     (
-        job("failed", WEB, type="smoke"), (), "testsuiterun.finished.0.3.0", f"{WEB}#12",
+        job("failed", WEB, type="smoke"), "testsuiterun.finished.0.3.0", f"{WEB}#12",
         {"outcome": "failure", "testSuite": {"id": WEB, "name": "smoke"}, "environment": {"id": "shop/prod"}},
     ),
-    (job("failed", WEB, type="errand"), (), "taskrun.finished.0.3.0", f"{WEB}#12", {"outcome": "failure"}),
+    (job("failed", WEB, type="errand"), "taskrun.finished.0.3.0", f"{WEB}#12", {"outcome": "failure"}),
     (
-        event("drifted", WEB, message="gone"), (), "incident.detected.0.3.0", f"{WEB}/drift",
+        event("drifted", WEB, message="gone"), "incident.detected.0.3.0", f"{WEB}/drift",
         {"environment": {"id": "shop/prod"}, "service": {"id": "shop/web"}},
     ),
-    (event("drift-resolved", WEB), (), "incident.resolved.0.3.0", f"{WEB}/drift", {"service": {"id": "shop/web"}}),
+    (event("drift-resolved", WEB), "incident.resolved.0.3.0", f"{WEB}/drift", {"service": {"id": "shop/web"}}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("recorded", "earlier", "kind", "subject", "content"), CDEVENTS)
+@pytest.mark.parametrize(("recorded", "kind", "subject", "content"), CDEVENTS)
 def test_cdevents_use_the_published_words(
-    recorded: Recorded, earlier: tuple[Recorded, ...], kind: str, subject: str, content: Mapping[str, Any]
+    recorded: Recorded, kind: str, subject: str, content: Mapping[str, Any]
 ) -> None:
     """Each in the type that is published for it, with what that must and may say."""
-    found = _cloud_event(recorded, *earlier)
+    found = _cloud_event(recorded)
     assert (found["type"], found["subject"]) == (f"dev.cdevents.{kind}", subject)
     assert found["data"]["subject"]["content"].items() >= content.items()
 
@@ -313,7 +350,7 @@ def test_cdevents_use_the_published_words(
 @pytest.mark.parametrize("recorded", [recorded for recorded, _, _ in TOLD])
 def test_all_that_is_told_is_a_cdevent_in_a_cloudevent(recorded: Recorded) -> None:
     """The envelope repeats what the event says of itself."""
-    found = _cloud_event(recorded, *([_FAILED] if recorded.event.body.get("type") else []))
+    found = _cloud_event(recorded)
     data = found["data"]
     schema = cd_event_schema(found["type"])
     jsonschema.validate(data, schema, format_checker=jsonschema.FormatChecker())
@@ -331,10 +368,10 @@ def test_all_that_is_told_is_a_cdevent_in_a_cloudevent(recorded: Recorded) -> No
     assert urlsplit(data["customData"]["url"]).netloc == "ci.example.org"
 
 
-@pytest.mark.parametrize(("recorded", "earlier"), [(each[0], each[1]) for each in CDEVENTS])
-def test_each_type_holds_to_its_schema(recorded: Recorded, earlier: tuple[Recorded, ...]) -> None:
+@pytest.mark.parametrize("recorded", [each[0] for each in CDEVENTS])
+def test_each_type_holds_to_its_schema(recorded: Recorded) -> None:
     """Nothing is missing, and nothing is in it that is not known there."""
-    found = _cloud_event(recorded, *earlier)
+    found = _cloud_event(recorded)
     jsonschema.validate(
         found["data"], cd_event_schema(found["type"]), format_checker=jsonschema.FormatChecker()
     )

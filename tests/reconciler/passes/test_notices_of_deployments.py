@@ -14,8 +14,10 @@ from reconciler.commands import gate as commands
 from reconciler.commands.gate import Said
 from reconciler.commands.triggers import Order, trigger
 from reconciler.model import deployment as state_of
-from reconciler.store import deployments
+from reconciler.store import deployments, events
+from reconciler.store.database import Write
 from tests.receiver import Receiver
+from tests.running import finished
 from tests.shop import Open, Shop
 from tests.support import eventually
 
@@ -98,8 +100,8 @@ def test_drift_is_told_once_and_when_it_is_gone(shop: Shop, receiver: Receiver) 
         await eventually(looked, 60)
 
     async def work(open_: Open) -> None:
-        await trigger(open_.installation, ROOT, WEB, Order())
-        await open_.deployed("web")
+        made = await trigger(open_.installation, ROOT, WEB, Order())
+        await finished(open_.daemon, made["number"])
         standing.unlink()
         await look(open_)
         await tells(receiver, ("drifted", "incident.detected.0.3.0"))
@@ -117,6 +119,74 @@ def test_drift_is_told_once_and_when_it_is_gone(shop: Shop, receiver: Receiver) 
     check = {"every_seconds": 3600, "run": "check"}
     shop.deployment("web", {"scripts": scripts, "check": check, "reconcile": "manual", "run_smoke": False})
     shop.run(work, private_addresses=True)
+
+
+def test_an_upgrade_is_told_from_the_first_deploy(shop: Shop, receiver: Receiver) -> None:
+    """By what stood there before: another version, or the same again."""
+    flag = shop.marks / "good"
+
+    async def deploy(open_: Open) -> None:
+        made = await trigger(open_.installation, ROOT, WEB, Order())
+        await finished(open_.daemon, made["number"])
+
+    async def again(open_: Open) -> None:
+        for verdict in (flag.unlink, flag.touch):
+            verdict()
+            await deploy(open_)
+
+    async def work(open_: Open) -> None:
+        await deploy(open_)
+        await again(open_)
+        place = state_of.of(WEB)
+
+        def older(write: Write) -> None:
+            found = deployments.deployed_of(write.connection, place)
+            deployments.note(write, place, deployed=found | {"version": "0.9"})
+
+        await open_.installation.database.write(older)
+        await again(open_)
+        failed = ("failed", "pipelinerun.finished.0.3.0")
+        deployed, upgraded = (("recovered", f"service.{word}.0.3.0") for word in ("deployed", "upgraded"))
+        await tells(receiver, failed, deployed, failed, upgraded)
+
+    flag.touch()
+    spec: dict[str, Any] = {"scripts": {"deploy": {"inline": f"test -f {flag}"}}, "run_smoke": False}
+    shop.deployment("web", spec | {"reconcile": "manual"})
+    shop.run(work, private_addresses=True)
+
+
+def test_a_pipeline_is_well_again(shop: Shop, receiver: Receiver) -> None:
+    """The first run that passes after one that failed, and no other."""
+
+    def declare(phases: list[dict[str, Any]]) -> None:
+        shop.declare("Pipeline", "release", {"phases": phases}, project="shop")
+
+    async def ends(open_: Open, number: int) -> None:
+        await trigger(open_.installation, ROOT, PIPELINE, Order())
+        query = "pipeline-run-finished"
+        await eventually(lambda: _ended(open_, query, number), 60)
+
+    async def work(open_: Open) -> None:
+        await ends(open_, 1)
+        declare([])
+        await open_.apply()
+        await ends(open_, 2)
+        await ends(open_, 3)
+        await tells(
+            receiver,
+            ("approval-wanted", "steersman-approval.requested.0.1.0"),
+            ("failed", "pipelinerun.finished.0.3.0"),
+            ("recovered", "pipelinerun.finished.0.3.0"),
+        )
+
+    step = {"type": "confirmation", "name": "ready?", "timeout_seconds": 1}
+    declare([{"name": "p", "steps": [step]}])
+    shop.run(work, private_addresses=True)
+
+
+async def _ended(open_: Open, kind: str, count: int) -> bool:
+    found = await open_.installation.database.read(lambda c: events.of_kinds(c, 0, [kind], 10))
+    return len(found) >= count
 
 
 def test_a_pipeline_asks_for_a_word_and_fails(shop: Shop, receiver: Receiver) -> None:

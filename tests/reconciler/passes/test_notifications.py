@@ -21,6 +21,7 @@ from aiosmtpd.controller import Controller
 
 from reconciler import sealing
 from reconciler.access import ROOT, Caller
+from reconciler.apply import notifications as apply
 from reconciler.commands import notifications as door
 from reconciler.commands.triggers import Order, trigger
 from reconciler.daemon import Daemon
@@ -31,6 +32,7 @@ from reconciler.model.rights import Level, Rights, Scope
 from reconciler.queries import notifications as query
 from reconciler.queries.why import why
 from reconciler.store import events, notified
+from reconciler.store.database import Write
 from reconciler.store.notified import Cursor
 from tests.conftest import NewDatabase
 from tests.receiver import Receiver
@@ -179,19 +181,24 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.got: list[EmailMessage] = []
+        self.to: list[list[str]] = []
         self.full = False
+        self.busy = False
 
     async def handle_RCPT(
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
     ) -> str:
         if address.startswith("nobody"):
             return "550 no such user"
+        if address.startswith("later") and self.busy:
+            return "451 try later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         if self.full:
             return "452 no room"
+        self.to.append(envelope.rcpt_tos)
         self.got.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
         return "250 OK"
 
@@ -228,7 +235,7 @@ def test_failures_and_the_first_pass_are_told_in_order_and_signed(team: Team, re
         await open_.job("bad")
         team.notify(webhook={"url": receiver.url, "secret_ref": "hook"})
         await open_.apply()
-        assert (await open_.seen())["state"] == "delivered"
+        assert (await open_.seen())["state"] == "idle"
         numbers = [await open_.job(verdict) for verdict in ("ok", "ok", "bad", "bad", "ok", "ok")]
         await open_.job("bad", FAR)
         last = await open_.job("bad", OTHER)
@@ -272,12 +279,13 @@ def test_a_receiver_that_is_down_for_an_hour_gets_each_event_once_in_order(team:
             cursor = await open_.cursor()
             assert cursor.again_at is not None
             assert cursor.failing_since is not None
-            delays.append(round((cursor.again_at - open_.installation.now()).total_seconds() / 5))
-            await open_.later(seconds=delays[-1] * 5 - 3)
+            delays.append((cursor.again_at - open_.installation.now()).total_seconds())
+            await open_.later(seconds=delays[-1] - 3)
             assert (await open_.cursor()).tries == cursor.tries
             await open_.later(seconds=4)
             assert (await open_.cursor()).tries == cursor.tries + 1
-        assert delays == [1, 2, 4, 8, 16, 32, 64, 120, 120, 120, 120, 120]
+        whole = (5, 10, 20, 40, 80, 160, 320, 600, 600, 600, 600, 600)
+        assert all(0.8 * most - 1 <= delay <= most for delay, most in zip(delays, whole, strict=True))
         numbers.append(await open_.job("bad", OTHER))
         shown = await open_.until(waiting=3, tries=13)
         assert "could not be reached" in shown["error"]
@@ -354,7 +362,7 @@ def test_receivers_do_not_wait_for_each_other(
         await open_.until(key="Notification/shop/good", delivered=1)
         await open_.until(key="Notification/_/everywhere", delivered=1)
         shown = await open_.until(key="Notification/shop/broken", state="failing")
-        assert shown["error"] == f"{server}/broken answered 500: no <b>thanks</b>"
+        assert shown["error"] == f"{server}/broken answered 500 Internal Server Error"
         shown = await open_.until("email", "Notification/shop/broken", state="failing")
         assert "452 no room" in shown["error"]
         assert shown["to"] == mail["to"]
@@ -442,6 +450,7 @@ def test_what_waits_for_days_is_given_up_and_recorded(team: Team, receiver: Rece
         *jobs, given_up = found
         assert given_up.event.key == ALERTS
         assert given_up.event.body["events"] == [each.seq for each in jobs]
+        assert given_up.event.body["cause"] == "it could not be delivered for three days"
         assert (given_up.event.body["receiver"], given_up.event.body["count"]) == ("webhook", 2)
         receiver.status = 200
         open_.installation.now = utcnow
@@ -452,32 +461,196 @@ def test_what_waits_for_days_is_given_up_and_recorded(team: Team, receiver: Rece
     team.run(work)
 
 
-def test_a_receiver_that_moves_or_goes_begins_anew(team: Team, receiver: Receiver) -> None:
-    """What waited for the old place is not sent to the new one, and nothing of a Notification that is gone is left."""
+def test_what_waited_goes_to_the_mended_address_in_order(team: Team, receiver: Receiver) -> None:
+    """And to nobody who is named only then; of one that goes or is renamed it is recorded what waited."""
     receiver.before = lambda path: 500 if path == "/old" else None
     server = receiver.url.removesuffix("/hook")
     team.notify(webhook={"url": f"{server}/old"})
 
+    async def given_up(open_: Open) -> list[tuple[str | None, str, int]]:
+        found = await open_.installation.database.read(
+            lambda c: events.of_kinds(c, 0, ["notification-given-up"], 10)
+        )
+        return [(each.event.key, each.event.body["cause"], each.event.body["count"]) for each in found]
+
     async def work(open_: Open) -> None:
-        await open_.job("bad")
-        await open_.until(state="failing")
-        team.notify(webhook={"url": f"{server}/new"})
+        numbers = [await open_.job("bad"), await open_.job("bad", OTHER)]
+        await open_.until(state="failing", waiting=2)
+        team.notify(webhook={"url": f"{server}/new"}, email={"to": ["d@example.org"]})
         await open_.apply()
-        await open_.until(state="delivered", waiting=0, delivered=0)
-        await eventually(lambda: open_.condition("Failing") is None)
-        number = await open_.job("bad", OTHER)
-        await open_.until(delivered=1)
-        assert json.loads(receiver.got[-1][1])["data"]["number"] == number
+        await open_.until(state="delivered", waiting=0, delivered=2, error=None)
+        assert [
+            number for (_, number), path in zip(told(receiver), receiver.paths, strict=True) if path == "/new"
+        ] == (numbers)
+        assert (await open_.seen("email"))["state"] == "idle"
+        team.notify(webhook={"url": f"{server}/old"})
+        await open_.apply()
+        await open_.job("bad")
+        await open_.until(state="failing", waiting=1)
+        assert await given_up(open_) == []
+        team.documents["Notification/shop/renamed"] = document(
+            "Notification", "renamed", {"webhook": {"url": f"{server}/new"}}, project="shop"
+        )
         del team.documents[ALERTS]
         await open_.apply()
-        assert await open_.installation.database.read(notified.load_all) == []
-        await open_.job("bad")
-        team.notify(webhook={"url": f"{server}/new"})
-        await open_.apply()
-        assert (await open_.seen())["waiting"] == 0
+        assert await given_up(open_) == [(ALERTS, "it is declared no more", 1)]
+        left = await open_.installation.database.read(notified.load_all)
+        assert [each.key for each in left] == ["Notification/shop/renamed"]
 
     team.run(work)
-    assert receiver.paths[-1] == "/new"
+
+
+def test_a_new_filter_sends_nothing_old(team: Team, receiver: Receiver) -> None:
+    """What waited by the old one is told, and what that left out is not."""
+    receiver.status = 500
+    team.notify(webhook={"url": receiver.url}, keys=["Build/shop/_/other"])
+
+    async def work(open_: Open) -> None:
+        await open_.job("bad")
+        waited = await open_.job("bad", OTHER)
+        await open_.until(state="failing", waiting=1)
+        team.notify(webhook={"url": receiver.url}, keys=["Build/shop/_/work"])
+        await open_.apply()
+        assert (await open_.seen())["waiting"] == 1
+        await open_.job("bad", OTHER)
+        receiver.got.clear()
+        receiver.status = 200
+        number = await open_.job("bad")
+        await open_.later(minutes=10)
+        await open_.until(delivered=2, waiting=0)
+        assert dict.fromkeys(told(receiver)) == dict.fromkeys([("failed", waited), ("failed", number)])
+
+    team.run(work)
+
+
+def test_a_recovery_is_known_after_many_other_ends(team: Team, receiver: Receiver) -> None:
+    """Cancelled jobs, other acts and other branches are none of its own; and what does not concern it is not kept."""
+    team.notify(webhook={"url": receiver.url}, events=["recovered"])
+    body = {"number": 1, "state": "passed", "reason": None, "ref": None}
+
+    async def work(open_: Open) -> None:
+        await open_.job("bad")
+
+        def others(write: Write) -> None:
+            for number in range(70):
+                for more in (
+                    {"state": "aborted", "reason": "cancelled"},
+                    {"ref": f"b{number}"},
+                    {"type": "check"},
+                ):
+                    ended = {**body, **more}
+                    write.record("job-finished", WORK, ended | apply.ended(write, WORK, ended))
+
+        await open_.installation.database.write(others)
+        await open_.installation.run_now(f"notify/webhook/{ALERTS}")
+        last = await open_.installation.database.read(events.last)
+        assert last - (await open_.cursor()).seq < 50
+        number = await open_.job("ok")
+        await open_.job("ok")
+        await open_.until(delivered=1)
+        assert told(receiver) == [("recovered", number)]
+        await open_.job("bad")
+        declared = team.documents.pop(WORK)
+        await open_.apply()
+        team.documents[WORK] = declared
+        await open_.apply()
+        await open_.job("ok")
+        await open_.job("bad", OTHER)
+        number = await open_.job("ok", OTHER)
+        await open_.until(delivered=2)
+        assert told(receiver)[1:] == [("recovered", number)]
+
+    team.run(work)
+
+
+def test_410_stops_a_receiver_until_it_is_declared_anew(team: Team, receiver: Receiver) -> None:
+    """It says so, and is not asked again; then it gets what waited."""
+    receiver.status = 410
+    server = receiver.url.removesuffix("/hook")
+    team.notify(webhook={"url": receiver.url})
+
+    async def work(open_: Open) -> None:
+        numbers = [await open_.job("bad")]
+        shown = await open_.until(state="stopped", next_try=None)
+        assert shown["error"].startswith(f"{receiver.url} answered 410 Gone: it wants no more")
+        receiver.status = 200
+        numbers.append(await open_.job("bad", OTHER))
+        await open_.later(hours=1)
+        await open_.apply()
+        await open_.later()
+        assert (len(receiver.got), (await open_.seen())["state"]) == (1, "stopped")
+        assert "it wants no more" in (open_.condition("Failing") or "")
+        team.notify(webhook={"url": f"{server}/new"})
+        await open_.apply()
+        await open_.until(state="delivered", delivered=2)
+        assert [number for _, number in told(receiver)][1:] == numbers
+
+    team.run(work)
+
+
+def test_an_address_that_is_put_off_gets_the_same_mail_later_and_alone(
+    team: Team, mailbox: tuple[Mailbox, dict[str, Any]]
+) -> None:
+    """The others do not wait for it; who is refused for good is told of, and tried no more."""
+    box, smtp = mailbox
+    team.notify(email={"to": ["later@example.org", "d@example.org", "nobody@example.org"]})
+    box.busy = True
+
+    async def work(open_: Open) -> None:
+        await open_.job("bad")
+        shown = await open_.until("email", delivered=1)
+        assert shown["state"] == "failing"
+        assert shown["put_off"] == {"later@example.org": "451 try later"}
+        assert shown["refused"] == {"nobody@example.org": "550 no such user"}
+        await eventually(lambda: open_.condition("Failing"))
+        assert open_.condition("Delivered") is None
+        assert "nobody@example.org (550 no such user)" in str(open_.condition("Failing"))
+        await open_.later("email", seconds=6)
+        assert (await open_.seen("email"))["put_off"] != {}
+        box.busy = False
+        await open_.later("email", seconds=11)
+        await open_.until("email", state="refused", put_off={}, waiting=0, delivered=1)
+        (found,) = await open_.installation.database.read(
+            lambda c: events.of_kinds(c, 0, ["notification-refused"], 10)
+        )
+        assert found.event.body["addresses"] == {"nobody@example.org": "550 no such user"}
+
+    team.run(work, smtp=smtp)
+    first, second = box.got
+    assert box.to == [["d@example.org"], ["later@example.org"]]
+    assert first["message-id"] == second["message-id"]
+    assert first["auto-submitted"] == "auto-generated"
+
+
+def test_what_is_put_off_for_days_is_given_up(team: Team, mailbox: tuple[Mailbox, dict[str, Any]]) -> None:
+    """And recorded, with whom it is about; one that is declared no more is not tried."""
+    box, smtp = mailbox
+    team.notify(email={"to": ["later@example.org", "d@example.org"]})
+    box.busy = True
+
+    async def causes(open_: Open) -> list[tuple[str, str | None]]:
+        found = await open_.installation.database.read(
+            lambda c: events.of_kinds(c, 0, ["notification-given-up"], 10)
+        )
+        return [(each.event.body["cause"], each.event.body["error"]) for each in found]
+
+    async def work(open_: Open) -> None:
+        await open_.job("bad")
+        await open_.until("email", delivered=1)
+        await open_.later("email", days=3, minutes=1)
+        await open_.until("email", put_off={}, state="delivered")
+        old = ("it could not be delivered for three days", "later@example.org (451 try later)")
+        assert await causes(open_) == [old]
+        open_.installation.now = utcnow
+        await open_.job("bad")
+        await open_.until("email", delivered=2)
+        team.notify(email={"to": ["d@example.org"]})
+        await open_.apply()
+        assert (await open_.seen("email"))["put_off"] == {}
+        assert await causes(open_) == [old, ("the addresses are declared no more", None)]
+
+    team.run(work, smtp=smtp)
+    assert box.to == [["d@example.org"]] * 2
 
 
 def test_a_test_goes_to_each_receiver_and_past_what_waits(
@@ -498,9 +671,12 @@ def test_a_test_goes_to_each_receiver_and_past_what_waits(
         done = await door.send_test(open_.installation, caller(Level.WRITE), ALERTS)
         by = {each["receiver"]: each for each in done["receivers"]}
         assert by["email"]["taken"] is True
-        assert by["email"]["message"] == "127.0.0.1 has taken it, but not for nobody@example.org"
+        assert (
+            by["email"]["message"]
+            == "127.0.0.1 has taken it, but not for nobody@example.org (550 no such user)"
+        )
         assert by["webhook"]["taken"] is False
-        assert "answered 500: thanks" in by["webhook"]["message"]
+        assert by["webhook"]["message"].endswith("/hook answered 500 Internal Server Error")
         assert await open_.cursor() == before
         with pytest.raises(Forbidden):
             await door.send_test(open_.installation, caller(Level.READ), ALERTS)
