@@ -59,7 +59,7 @@ async def serving(
     async with daemon(settings) as running:
         await add(running, range(count))
         transport = httpx.ASGITransport(app=app_of(running.installation))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield running, client
 
 

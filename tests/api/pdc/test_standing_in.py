@@ -64,7 +64,8 @@ def test_writes_without_credentials(tmp_path: Path) -> None:
                 assert listed.json()["next"].startswith(
                     "http://pdc.example.net/rest_api/v1/component-sla-types/?"
                 )
-                open_to_all = {"insecure_no_auth": True, "anonymous_as": {}}
+                named = "http://pdc.example.net"
+                open_to_all = {"insecure_no_auth": True, "anonymous_as": {}, "external_url": named}
                 running.installation.settings = settings.model_copy(update=open_to_all)
                 await of_no_power(running, client)
                 assert (await client.get("auth/current-user/")).json()["is_superuser"] is True

@@ -193,7 +193,7 @@ def test_a_server_that_does_not_write_to_git(tmp_path: Path, mode: str) -> None:
             await installation.database.write(lambda w: reviews.implicit(w, "shop--web"))
             await installation.database.write(lambda w: reviews.implicit(w, "shop--web"))
             transport = httpx.ASGITransport(app_of(installation))
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 body: dict[str, Any] = {"version": {"proposal_state": "final", "display_name": "x"}}
                 assert "Git" in refused(await client.post("/v1/applications", json={"id": "a", **body}), 422)
                 assert (await client.get("/v1/applications/a")).status_code == 404

@@ -215,6 +215,9 @@ def test_what_was_not_sent_before_a_restart_is_sent_after_it(
     async def second() -> None:
         async with Daemon(settings) as running:
             running.installation.describe_job = described
+            running.installation.wake(
+                "deliveries"
+            )  # it may have looked already, and known nobody who can show it
 
             async def sent() -> bool:
                 return not await running.installation.database.read(deliveries.pending)
