@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -705,4 +706,31 @@ changesets = Table(
     Column("requested_on", Instant, nullable=False),
     Column("committed_on", Instant, nullable=False),
     Index(None, "committed_on"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("executors", JSON, nullable=False),
+    Column("max_load", Float),
+    Column("recipient", Text, nullable=False),
+    Column("boot", Text, nullable=False),
+    Column("address", Text),
+    Column("software", Text, nullable=False),
+    Column("lease_seconds", Float),
+    Column("leads", Boolean, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("lost_at", Instant),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("trial", Text, ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", Text, nullable=False),
 )
