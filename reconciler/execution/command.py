@@ -20,6 +20,7 @@ from typing import Any
 from reconciler.errors import Stalled, SteersmanError
 from reconciler.execution import configured, containers, groups, sandbox, secrets
 from reconciler.execution.containers import Container, Service
+from reconciler.execution.lease import Term
 from reconciler.execution.memory import Held, Memory
 from reconciler.execution.placing import GNUPG, Placing, passwd
 from reconciler.execution.secrets import NOTHING, Opened
@@ -53,6 +54,15 @@ class Place:
     declared: bool = True
 
 
+LOCAL = "Executor/local"
+
+
+def builtin() -> Place:
+    """The executor of an installation that declares none (own-kinds, "Executor")."""
+    load = float(max(4, os.cpu_count() or 1))
+    return Place(LOCAL, {"max_load": load, "sandbox": "required", "network": "host"}, declared=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in.
@@ -63,6 +73,8 @@ class Order:
     Of a stage of a release: `below` is the folder of the workspace that it starts in, `program` what it runs instead of
     a script, `arguments` what that is given, `facts` are variables that go before all others, `sensitive` those of them
     that no log shows. `survivors`: what it leaves running stays; `notes`: sentences for its log.
+
+    `term`: of the lease that it ends with.
     """
 
     job: Job
@@ -82,6 +94,7 @@ class Order:
     sensitive: Mapping[str, str] = field(default_factory=dict, repr=False)
     survivors: bool = False
     notes: tuple[str, ...] = ()
+    term: Term | None = None
 
     @property
     def policy(self) -> Mapping[str, Any]:

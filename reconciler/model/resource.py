@@ -9,6 +9,14 @@ from typing import Any
 from reconciler.model.status import Condition, Health, Sync
 
 
+class Specified(Protocol):
+    """Something declared, seen by its specification alone."""
+
+    @property
+    def spec(self) -> Mapping[str, Any] | None:
+        """The last good one; None while there never was one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """Actual state of one KEY.

@@ -645,6 +645,18 @@ def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int 
     return int(changed)
 
 
+def give_back(connection: Connection, trial: LiveTrial, version: int) -> bool:
+    """A claim that has not begun, and from now on cannot, waits again; False: it has, or is somebody else's."""
+    query = update(trials).where(
+        trials.c.id == trial.id, trials.c.epoch == trial.epoch, trials.c.state == State.DISPATCHING.value
+    )
+    values = {"state": State.PENDING.value, "epoch": trial.epoch + 1, "executor": None, "worker": None}
+    if connection.execute(query.values(**values)).rowcount != 1:
+        return False
+    touch(connection, trial.job, version)
+    return True
+
+
 def begin(
     connection: Connection, trial: str, epoch: int, run: str | None, now: datetime, version: int
 ) -> bool:
@@ -804,6 +816,11 @@ class LiveTrial:
         return f"{self.id}/{self.epoch}"
 
     @property
+    def instance(self) -> str:
+        """The data directory that it was claimed for; "" where that is not known."""
+        return instance_of(self.worker)
+
+    @property
     def several(self) -> bool:
         """Has it scripts that wait for each other, and none of its own?"""
         return bool(self.policy.get("scripts")) or self.staged
@@ -817,6 +834,11 @@ class LiveTrial:
     def handed(self) -> bool:
         """Does an external worker run it?"""
         return bool((self.policy.get("stages") or {}).get("worker"))
+
+
+def instance_of(worker: str | None) -> str:
+    """The data directory in the signature of a claim, KIND@INSTANCE@BOOT."""
+    return ((worker or "") + "@").split("@")[1]
 
 
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
