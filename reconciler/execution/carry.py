@@ -1,4 +1,4 @@
-"""Carries claimed trials to the workers they were claimed for, and the wish to end them: Procrastinate's work (design 7.5).
+"""Carries claimed trials to the workers they were claimed for, and the wish to end them, by Procrastinate (design 7.5).
 
 The daemon that leads calls `Carrier.send` inside the transaction of the claim, so that what is claimed is on its way.
 `Carrier.work` runs where trials are executed. What is carried is an id: everything else is in the store, which alone
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
-from procrastinate.jobs import Status
 
 from reconciler.store.database import Connection
 from reconciler.store.engine import conninfo
+
+if TYPE_CHECKING:  # it is only there where PostgreSQL is
+    from procrastinate import App
 
 log = structlog.get_logger(__name__)
 Take = Callable[[str], Awaitable[None]]
@@ -34,13 +35,13 @@ class Carrier:
     """Between the processes on one PostgreSQL, by its URL as the store takes it."""
 
     def __init__(self, url: str) -> None:
+        from procrastinate import App, SyncPsycopgConnector
+
         self._url = url
         self._sending = App(connector=SyncPsycopgConnector(conninfo=conninfo(url)))
         self._tasks = {name: _task(self._sending, name, _nothing) for name in (_RUN, _STOP)}
 
-    def send(
-        self, connection: Connection, worker: str, trials: Sequence[str], *, stop: bool = False
-    ) -> None:
+    def send(self, connection: Connection, worker: str, trials: Sequence[str], *, stop: bool = False) -> None:
         """In a transaction: these trials are to be run by the worker with this id, or to be stopped there."""
         if not trials:
             return
@@ -52,12 +53,13 @@ class Carrier:
         """Take what comes for the worker with this id, until cancelled; an outage is waited out."""
         delay = _AGAIN
         while True:
-            app = App(connector=PsycopgConnector(conninfo=conninfo(self._url), min_size=1, max_size=4))
+            app = self._open(most=4)
             _task(app, _RUN, run)
             _task(app, _STOP, stop)
             try:
                 async with app.open_async():
-                    await _clear(app, worker)
+                    # taken when this one was killed: `execution.taking` looks at all claims by itself
+                    await _clear(app, queue=worker, status="doing")
                     delay = _AGAIN
                     await app.run_worker_async(
                         queues=[worker],
@@ -78,16 +80,24 @@ class Carrier:
 
     async def drop(self, workers: Sequence[str]) -> None:
         """What was meant for workers that will not come back."""
-        app = App(connector=PsycopgConnector(conninfo=conninfo(self._url), min_size=1, max_size=1))
+        if not workers:
+            return
+        app = self._open(most=1)
         async with app.open_async():
             for worker in workers:
-                for job in await app.job_manager.list_jobs_async(queue=worker):
-                    await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+                await _clear(app, queue=worker)
+
+    def _open(self, most: int) -> App:
+        from procrastinate import App, PsycopgConnector
+
+        return App(connector=PsycopgConnector(conninfo=conninfo(self._url), min_size=1, max_size=most))
 
 
-async def _clear(app: App, worker: str) -> None:
-    """What this worker had taken when it was killed: the store says what becomes of those trials."""
-    for job in await app.job_manager.list_jobs_async(queue=worker, status=Status.DOING.value):
+async def _clear(app: App, **which: str) -> None:
+    """What nobody will do: whether it matters is the store's to say."""
+    from procrastinate.jobs import Status
+
+    for job in await app.job_manager.list_jobs_async(**which):
         await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
 
 

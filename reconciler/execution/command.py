@@ -67,8 +67,8 @@ def builtin() -> Place:
 class Order:
     """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in.
 
-    `variables`: outputs of other tasks; `token`: what its scripts show to this server; `memory`: for secrets of those
-    that take no descriptors. `known`: what scripts of a project configuration are told; None: it is of none.
+    `variables`: outputs of other tasks; `token`: what its scripts show to the server at the address `server`;
+    `memory`: for secrets of those that take no descriptors. `known`: what scripts of a project configuration are told; None: it is of none.
 
     Of a stage of a release: `below` is the folder of the workspace that it starts in, `program` what it runs instead of
     a script, `arguments` what that is given, `facts` are variables that go before all others, `sensitive` those of them
@@ -84,6 +84,7 @@ class Order:
     run: Path
     variables: Mapping[str, str]
     token: str
+    server: str
     secrets: Opened = NOTHING
     memory: Memory | None = None
     known: Mapping[str, str] | None = None
@@ -589,7 +590,7 @@ def _environment(
         "STEERSMAN_TAG": job.checkout.tag or "",
         "STEERSMAN_TRIGGER": str(job.trigger.get("type", "")),
         "STEERSMAN_DUE": str(job.trigger.get("due", "")),
-        "STEERSMAN_SERVER": settings.url,
+        "STEERSMAN_SERVER": order.server,
         "STEERSMAN_TOKEN": order.token,
     }
     base = {"PATH": _PATH, "LANG": "C.UTF-8", "CI": "true", "USER": "steersman", "TZ": settings.timezone}

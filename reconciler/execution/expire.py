@@ -12,7 +12,6 @@ from pathlib import Path
 from reconciler.execution import containers, supervisor
 from reconciler.execution.supervisor import Supervised
 
-
 _TRIES, _AGAIN = 600, 0.1  # seconds
 
 

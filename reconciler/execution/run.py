@@ -78,6 +78,9 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 class Progress(Protocol):
     """How a job goes on; carried out by what lies above."""
 
+    def begins(self, write: Write, job: int) -> None:
+        """One of its trials begins in this transaction."""
+
     def advance(self, write: Write, job: int) -> Any:
         """Decide on a job inside a transaction; what was decided."""
 
@@ -184,6 +187,11 @@ class Runs:
         for current in await self._database.read(lambda c: rows.live_trials(c, trial)):
             if trial not in self._tasks and current.state is State.ABORTING:
                 await self._finish(current, current.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
+
+    async def idle(self) -> None:
+        """Until nothing is at work here; what begins meanwhile is waited for as well."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
 
     @property
     def active(self) -> int:
@@ -311,8 +319,8 @@ class Runs:
         givers = handover.givers(job, trial.policy.get("needs") or ())
         chosen = [giver.id for giver in givers.values()]
         files = await self._database.read(lambda c: attachment_rows.of_trials(c, chosen)) if chosen else []
-        token = self._secrets.token(trial.job, trial.id)
-        order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers), token)
+        token, server = self._secrets.token(trial.job, trial.id), self._secrets.server
+        order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers), token, server)
         if configured.is_configured(job):
             order = replace(order, known=await self._database.read(partial(_known, job, trial)))
         return order, files
@@ -345,6 +353,7 @@ class Runs:
 
         def begin(write: Write) -> bool:
             run = None if trial.several else trial.run
+            self._progress.begins(write, trial.job)
             return rows.begin(write.connection, trial.id, trial.epoch, run, write.now, write.version)
 
         begun: bool = await self._persist(begin)

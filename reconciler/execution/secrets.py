@@ -87,7 +87,7 @@ def filled(values: Mapping[str, Any] | None, secret: Mapping[str, str]) -> dict[
 class Secrets:
     """Opens secrets with the server's keys; `declared` gives the resource of a KEY, if there is one.
 
-    `owned` gives the Secrets of a user by KEY.
+    `owned` gives the Secrets of a user by KEY; `server` is the address to which scripts show their token.
     """
 
     def __init__(
@@ -95,7 +95,9 @@ class Secrets:
         keys: Keys,
         declared: Callable[[str], Specified | None],
         owned: Callable[[str], Mapping[str, Specified]] = lambda _: {},
+        server: str = "",
     ) -> None:
+        self.server = server
         self._keys = keys
         self._declared = declared
         self._owned = owned
@@ -160,7 +162,7 @@ class Secrets:
             token = seal(self.token(trial.job, trial.id).encode(), recipient, trial.id)
         except (SecretError, SealingError) as error:
             return json.dumps({"error": str(error)})
-        return json.dumps({"secrets": secrets, "token": token})
+        return json.dumps({"secrets": secrets, "token": token, "server": self.server})
 
     def _resealed(self, key: str, recipient: str) -> dict[str, Any]:
         resource = self._declared(key)
@@ -211,6 +213,7 @@ class Handed(Secrets):
             return
         self._secrets.update((key, _Secret(spec)) for key, spec in body["secrets"].items())
         self._tokens[trial] = body["token"]
+        self.server = body["server"]
 
     def forget(self, trial: str) -> None:
         """It has ended."""

@@ -143,7 +143,8 @@ _TOOLS = ("cat", "setsid", "sleep")
 def start(run: Path, command: Command, term: Term | None = None) -> Supervised:
     """Starts the script of one claim; returns at once (about a millisecond, blocking).
 
-    `run` is fresh, or is made here; `term`: of the lease that it ends with. OSError when no process can be made (also an environment that is too
+    `run` is fresh, or is made here; `term`: of the lease that it ends with. OSError
+    when no process can be made (also an environment that is too
     large), ValueError when a value holds a NUL.
     """
     run = run.absolute()

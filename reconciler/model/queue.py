@@ -34,7 +34,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class QueuedTrial:
-    """A trial that is not finished. `executor`: where it has been since it was claimed, as KEY@WORKER; None: it waits."""
+    """A trial that is not finished. `executor`: where it is since its claim, as KEY@WORKER; None: it waits."""
 
     id: str
     position: int

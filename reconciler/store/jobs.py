@@ -125,6 +125,8 @@ _ALL_LIVE_TRIALS = (
     select(*_OF_TRIAL).select_from(_BELOW).where(_LIVE_TRIAL).order_by(tasks.c.job, tasks.c.position)
 )
 _LIVE_TRIALS = Prepared(_ALL_LIVE_TRIALS)
+_CLAIMED_FOR = Prepared(_ALL_LIVE_TRIALS.where(trials.c.worker.like(bindparam("signature", type_=Text))))
+_CLAIMERS = Prepared(select(trials.c.worker).where(_LIVE_TRIAL, trials.c.worker.is_not(None)).distinct())
 _LIVE_TRIAL_OF = Prepared(_ALL_LIVE_TRIALS.where(trials.c.id == bindparam("of")))
 _TOUCH = Prepared(update(jobs).where(jobs.c.number == bindparam("of")).values(version=bindparam("to")))
 _CLAIM = Prepared(
@@ -845,6 +847,16 @@ def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTr
     """All unfinished trials in order of their jobs, or the one asked for."""
     found = _LIVE_TRIALS.all(connection) if trial is None else _LIVE_TRIAL_OF.all(connection, of=trial)
     return [_live_trial(row) for row in found]
+
+
+def claimed_for(connection: Connection, instance: str) -> list[LiveTrial]:
+    """Unfinished trials that were claimed for a data directory."""
+    return [_live_trial(row) for row in _CLAIMED_FOR.all(connection, signature=f"%@{instance}@%")]
+
+
+def claimers(connection: Connection) -> set[str]:
+    """The data directories that unfinished trials were claimed for."""
+    return {instance_of(row.worker) for row in _CLAIMERS.all(connection)} - {""}
 
 
 def is_live(connection: Connection, trial: str, job: int) -> bool:
