@@ -250,6 +250,7 @@ class Daemon:
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         self._tasks.append(asyncio.create_task(installation.runs.guard(), name="disk"))
         places = dispatch.places_of(installation)
+        await installation.database.listen()
         await self._enter()
         found = await installation.database.read(jobs.live_trials)
         live = {trial.id: trial.epoch for trial in found if trial.state in (State.EXECUTING, State.ABORTING)}

@@ -93,7 +93,7 @@ class Carrier:
         return App(connector=PsycopgConnector(conninfo=conninfo(self._url), min_size=1, max_size=most))
 
 
-async def _clear(app: App, **which: str) -> None:
+async def _clear(app: App, **which: Any) -> None:
     """What nobody will do: whether it matters is the store's to say."""
     from procrastinate.jobs import Status
 

@@ -68,7 +68,8 @@ class Order:
     """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in.
 
     `variables`: outputs of other tasks; `token`: what its scripts show to the server at the address `server`;
-    `memory`: for secrets of those that take no descriptors. `known`: what scripts of a project configuration are told; None: it is of none.
+    `memory`: for secrets of those that take no descriptors.
+    `known`: what scripts of a project configuration are told; None: it is of none.
 
     Of a stage of a release: `below` is the folder of the workspace that it starts in, `program` what it runs instead of
     a script, `arguments` what that is given, `facts` are variables that go before all others, `sensitive` those of them
