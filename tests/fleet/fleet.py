@@ -74,7 +74,9 @@ class Fleet:
         self.daemons.append(made)
         return made
 
-    def worker(self, name: str = "worker", *, wait: bool = True, **environment: str) -> WorkerOf:
+    def worker(
+        self, name: str = "worker", *, wait: bool = True, drain: bool = False, **environment: str
+    ) -> WorkerOf:
         """One more worker, of the executor `local` unless the environment says another."""
         data = self.folder / name
         ready = self.folder / f"{name}.ready"
@@ -89,7 +91,7 @@ class Fleet:
         own |= environment
         with (self.folder / f"{name}.err").open("ab") as errors:
             popen = subprocess.Popen(
-                [*_WORDS, "--data", str(data)], env=own, stdout=subprocess.DEVNULL, stderr=errors
+                [*_WORDS, "--data", str(data), *(["--drain"] if drain else [])], env=own, stdout=subprocess.DEVNULL, stderr=errors
             )
         made = WorkerOf(popen, data)
         self.workers.append(made)
