@@ -107,7 +107,6 @@ class WorkerProcess:
 
     def ended(self, job: int, trial: str) -> None:
         """The transaction of its end tells it."""
-        self._handed.forget(trial)
 
     async def settle(self, job: int, outcome: Any) -> None:
         """Nothing follows here."""

@@ -248,6 +248,7 @@ class Runs:
         self._unshown.pop(trial.id, None)
         self._ended.pop(trial.id, None)
         self._disk.forget(trial.id)
+        self._secrets.forget(trial.id)
 
     async def _guarded(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
         """A fault of ours, or of the machine, ends this trial only, and is told."""

@@ -171,6 +171,9 @@ class Secrets:
         spec = resource.spec
         return {**spec, "sealed": seal(self._keys.open(spec["sealed"], key), recipient, key)}
 
+    def forget(self, trial: str) -> None:
+        """It has ended."""
+
     def keep(self, run: Path, opened: Opened) -> None:
         """Note in the run folder what is to be masked: sealed, so that it can be opened again after a restart."""
         handle = os.open(run / _KEPT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -52,7 +52,7 @@ def test_secrets_and_the_token_reach_a_worker_sealed_to_it(tmp_path):
         crew.repo.commit({"more.yaml": secret + build("guarded", script, **task)})
         crew.daemons[0].wait_for(lambda c: "guarded" in c.get("/reconciler/resources").text)
         job = crew.ended(crew.trigger("Build/shop/_/guarded"))
-        assert job["state"] == "passed", job
+        assert job["state"] == "passed", json.dumps(job)
         assert b"correct horse" not in databases.everything(crew.database)
         assert not (tmp_path / "worker" / "server.key").exists()
         (run,) = (tmp_path / "worker" / "runs").glob("*/*")
@@ -190,7 +190,7 @@ def test_scripts_that_wait_for_each_other_run_on_one_worker(tmp_path):
         crew.daemon()
         crew.worker()
         job = crew.ended(crew.trigger("Build/shop/_/pair"))
-        assert job["state"] == "passed", job
+        assert job["state"] == "passed", json.dumps(job)
 
 
 def _scripts_at_work(data) -> list[int]:
