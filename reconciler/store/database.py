@@ -32,6 +32,7 @@ from reconciler.store.engine import is_sqlite, open_engine
 
 T = TypeVar("T")
 _READERS = 3
+_ASIDE = 2
 _TOGETHER = 32
 _WRITES = "steersman_writes"
 _PATIENCE = 5  # seconds that a write waits for another process
@@ -85,9 +86,11 @@ class Database:
     its version and its events, but the way to the disk is the same for all.
     """
 
-    def __init__(self, readers: Engine, writer: Engine) -> None:
+    def __init__(self, readers: Engine, writer: Engine, asides: Engine) -> None:
         self._engine = readers
         self._immediate = writer.execution_options(**{_WRITES: True})
+        self._asides = asides.execution_options(**{_WRITES: True})
+        self._aside = ThreadPoolExecutor(_ASIDE, thread_name_prefix="store-aside")
         self._orders: deque[_Order] = deque()
         self._prompt: deque[_Order] = deque()
         self._ordering = Lock()
@@ -130,6 +133,10 @@ class Database:
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` in one read transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
+
+    async def aside(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction beside the versioned ones: no version, no events, nobody is woken."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, self._write_aside, work)
 
     async def load_version(self) -> int:
         """Read the version of the last commit; at start, and to see whether the database answers."""
@@ -258,15 +265,21 @@ class Database:
             connection.begin()  # one moment for all that it reads; nothing to commit
             return query(connection)
 
+    def _write_aside(self, work: Callable[[Connection], T]) -> T:
+        with _explained(), self._asides.begin() as connection:
+            return work(connection)
+
     def _touch(self) -> None:
         with _explained(), self._immediate.connect():
             pass
 
     def _close(self) -> None:
         self._writer.shutdown()
+        self._aside.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
         self._immediate.dispose()
+        self._asides.dispose()
 
 
 @contextmanager
@@ -321,8 +334,8 @@ def connect(url: str, *, own: bool = False) -> Database:
         options["connect_args"] = {"timeout": _PATIENCE, "check_same_thread": False}
     else:
         options["pool_pre_ping"] = True
-    readers, writer = (open_engine(url, pool_size=size, **options) for size in (_READERS, 1))
-    for engine in (readers, writer):
+    readers, writer, asides = (open_engine(url, pool_size=size, **options) for size in (_READERS, 1, _ASIDE))
+    for engine in (readers, writer, asides):
         if is_sqlite(url):
             event.listen(engine, "connect", _pragmas)
             event.listen(engine, "begin", _begin)
@@ -333,7 +346,7 @@ def connect(url: str, *, own: bool = False) -> Database:
         if own:
             event.listen(writer, "connect", ownership.hold)
         readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Database(readers, writer)
+    return Database(readers, writer, asides)
 
 
 def _dumps(value: Any) -> str:
