@@ -20,6 +20,7 @@ import structlog
 
 from reconciler import sealing
 from reconciler.errors import Stalled, SteersmanError
+from reconciler.execution import contents as shared_contents
 from reconciler.execution import directory, leftovers, processes
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.carry import Carrier
@@ -135,13 +136,16 @@ class WorkerProcess:
             lambda key: opened(keys, self._handed.declared, key, SSH_KEY),
         )
         self._stack.push_async_callback(mirrors.close)
-        store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
+        contents = shared_contents.of(settings, self._database)
+        store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes, contents)
         await asyncio.to_thread(store.clear_unfinished)
         self._runs = Runs(settings, self._database, mirrors, store, self._handed, self, self._wake)
         self._runs.kind = "worker"
         seconds = settings.lease_seconds or LEASE_SECONDS
         self._runs.lease = Lease(settings.data / "lease", seconds)
         self._stack.push_async_callback(self._runs.close)
+        if contents is not None:
+            self._stack.callback(contents.close)
         self._presence = Presence(
             self._database, self._me(keys, seconds), self._runs.lease, self._facts, lambda _: None
         )
