@@ -7,6 +7,7 @@ kill leaves between the two is found by the next pass, and so are logs that a ki
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from reconciler.installation import Installation
 from reconciler.passes import workers
 from reconciler.source.desired import is_spec
 from reconciler.store import answers, contents, logs, pipelines, resources, retention, shipped_logs, tokens
-from reconciler.store.database import Database, Write
+from reconciler.store.database import Connection, Database, Write
 from specs.loader import LOADER_VERSION
 
 log = structlog.get_logger(__name__)
@@ -100,8 +101,7 @@ async def _share(installation: Installation, now: datetime, before: datetime) ->
         await _share_files(store, database, shelf)
     data, shipping = installation.settings.data, installation.runs.shipping
     here = await asyncio.to_thread(leftovers.logs_kept, data)
-    unknown = await database.read(lambda c: shipped_logs.unknown(c, here))
-    for run in sorted(await database.read(lambda c: logs.ended(c, sorted(unknown)))):
+    for run in await database.read(partial(_lacking, here, before)):
         await shipping.complete(run)
     last, loose = "", partial(shipped_logs.unpacked, larger=SMALL, before=now - _SETTLED)
     while some := await database.read(partial(loose, behind=last, most=_JOBS_AT_ONCE)):
@@ -110,6 +110,13 @@ async def _share(installation: Installation, now: datetime, before: datetime) ->
             if await installation.runs.remote_logs.whole(run):
                 await asyncio.to_thread(leftovers.settle_logs, data, [run])
                 await shipping.pack([run])
+
+
+def _lacking(here: Sequence[str], before: datetime, connection: Connection) -> list[str]:
+    """Those of the logs that have ended, are kept, and are not known."""
+    found = logs.ended(connection, sorted(shipped_logs.unknown(connection, here)))
+    kept = retention.with_logs(connection, sorted({run.partition("/")[0] for run in found}), before)
+    return sorted(run for run in found if run.partition("/")[0] in kept)
 
 
 async def _share_files(store: AttachmentStore, database: Database, shelf: str) -> None:

@@ -90,6 +90,7 @@ _KEPT_OF_TRIAL = (  # all that a Trial has; its result, which may be large, is r
     trials.c.finished_at,
     trials.c.outputs,
     trials.c.actor,
+    trials.c.worker,
 )
 _ALL_TASKS = (
     select(
