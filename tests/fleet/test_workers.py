@@ -192,7 +192,7 @@ def test_load_is_each_workers_own(tmp_path):
 
 def test_a_manifest_of_several_scripts_runs_on_one_worker(tmp_path):
     """In one home, one after the other, each with its log; what it keeps is served by the daemon."""
-    spec = {"max_load": 2, "images": {"alpine/edge": {"type": "host"}}}
+    spec = {"max_load": 2, "default_image": "alpine/edge", "images": {"alpine/edge": {"type": "host"}}}
     executor = {"apiVersion": "steersman/v1", "kind": "Executor", "metadata": {"name": "local"}, "spec": spec}
     tasks = [{"first": "echo 41 > number"}, {"then": "test $(cat number) = 41; echo kept > out.txt"}]
     manifest = {"image": "alpine/edge", "tasks": tasks, "artifacts": ["out.txt"]}
