@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import secrets
+import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any
 
 import structlog
 
@@ -30,25 +32,29 @@ from reconciler.controllers.rights import ADMINISTRATOR
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled
 from reconciler.execution import contents as shared_contents
-from reconciler.execution import leftovers
+from reconciler.execution import directory, leftovers, processes
 from reconciler.execution.attachments import AttachmentStore
-from reconciler.execution.command import Place
+from reconciler.execution.carry import Carrier
+from reconciler.execution.lease import Lease
 from reconciler.execution.packages import Packages
+from reconciler.execution.presence import Presence
 from reconciler.execution.run import Runs
 from reconciler.execution.secrets import Secrets
 from reconciler.execution.stages.world import Around
+from reconciler.execution.taking import Taking, vanished
 from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
-from reconciler.passes import deployments, dispatch, gate, notifications, routes, wanted
+from reconciler.passes import deployments, dispatch, gate, notifications, routes, wanted, workers
 from reconciler.passes import jobs as job_passes
 from reconciler.passes.authority import refusal
 from reconciler.sealing import Keys, SealingError
-from reconciler.settings import HostCredentials, Settings
+from reconciler.settings import Settings
 from reconciler.source.commit import Author, Writer
 from reconciler.source.git import Credentials, Mirror
+from reconciler.source.hosts import credentials_of
 from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.secrets import SSH_KEY, opened
@@ -58,6 +64,7 @@ from reconciler.store.database import Database, Write, connect
 from reconciler.store.engine import is_sqlite
 from reconciler.store.snapshot import Snapshot, View
 from reconciler.store.tokens import NewToken
+from reconciler.store.workers import Worker
 from specs.meta import parse_key
 
 log = structlog.get_logger(__name__)
@@ -102,12 +109,7 @@ class Daemon:
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="work")
         )
-        self._stack.callback(_lock(settings.data).close)
-        (settings.data / ".gitignore").write_text(
-            "*\n", encoding="utf-8"
-        )  # a data directory never goes into Git
-        for name in ("runs", "workspaces", "mirrors", "attachments"):
-            (settings.data / name).mkdir(mode=0o700, exist_ok=True)
+        self._stack.callback(directory.take(settings.data).close)
         database = await self._database()
         keys = await self._keys(database)
         snapshot = Snapshot()
@@ -137,6 +139,7 @@ class Daemon:
                 for key, found in snapshot.current.of_kinds(_SECRETS).items()
                 if key.startswith(f"Secret/~{owner}/")
             },
+            settings.url,
         )
         runs = Runs(settings, database, mirrors, store, given, self, self.loop.wake)
         self._stack.push_async_callback(runs.close)
@@ -151,11 +154,15 @@ class Daemon:
             writer,
             mirrors,
             store,
+            given,
             runs,
             self.loop.wake,
             self.loop.run_now,
             self._oldest,
+            carrier=None if database.sqlite else Carrier(settings.database_url),
         )
+        if settings.lease_seconds is not None and not database.sqlite:
+            runs.lease = Lease(settings.data / "lease", settings.lease_seconds)
         packages = Packages(settings, store)
         await asyncio.to_thread(packages.clear_unfinished)
         runs.around = Around(
@@ -247,10 +254,12 @@ class Daemon:
         self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
         self._tasks.append(asyncio.create_task(installation.runs.guard(), name="disk"))
         places = dispatch.places_of(installation)
+        await installation.database.listen()
+        await self._enter()
         found = await installation.database.read(jobs.live_trials)
         live = {trial.id: trial.epoch for trial in found if trial.state in (State.EXECUTING, State.ABORTING)}
         await asyncio.to_thread(leftovers.sweep, self.settings.data, live)
-        taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
+        taken = await installation.runs.recover(lambda key: places.get(key or "") or vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)
         for name in (
@@ -277,6 +286,46 @@ class Daemon:
         if folder is not None:
             wake = lambda: self.loop.wake("source")  # noqa: E731
             self._tasks.append(asyncio.create_task(watch(folder, wake, self._stop), name="watch"))
+
+    async def _enter(self) -> None:
+        """On PostgreSQL: be one of those who run trials."""
+        installation, settings = self.installation, self.settings
+        if installation.carrier is None:
+            return
+        me = Worker(
+            id=installation.runs.instance,
+            kind="daemon",
+            name=settings.worker_name or socket.gethostname(),
+            executors=settings.executors,
+            max_load=settings.max_load,
+            recipient=installation.keys.recipient,
+            boot=processes.boot_id(),
+            software=version("steersman"),
+            address=settings.address,
+            lease_seconds=settings.lease_seconds,
+        )
+        presence = Presence(installation.database, me, installation.runs.lease, self._facts, self._heard)
+        await presence.enter()
+        taking = Taking(installation.database, installation.runs, installation.carrier, None)
+        self._tasks.append(asyncio.create_task(presence.run(), name="presence"))
+        self._tasks.append(asyncio.create_task(taking.run(), name="taking"))
+
+    def _facts(self) -> dict[str, Any]:
+        """What the others are told of this process."""
+        runs = self.installation.runs
+        return {"closed": runs.closed, "unstored": runs.unstored, "running": runs.active}
+
+    def _heard(self, crew: Sequence[Worker]) -> None:
+        """Who is there now; what that changes is looked at."""
+        installation = self.installation
+        before, installation.crew = installation.crew, tuple(crew)
+        if workers.concerned(installation):
+            self.loop.wake(workers.NAME)
+        if dispatch.differs(before, crew):
+            self.loop.wake("dispatch")
+
+    def begins(self, write: Write, job: int) -> None:
+        """One of the trials here begins in this transaction."""
 
     def ended(self, job: int, trial: str) -> None:
         """A script has ended: the next one need not wait until that is stored."""
@@ -340,47 +389,8 @@ class Daemon:
         return known is None or known.revoked_at is None
 
 
-def credentials_of(settings: Settings) -> dict[str, Credentials]:
-    """Fetch credentials by host, in the form that `reconciler.source` takes."""
-    return {host: _credentials(item) for host, item in settings.credentials.items()}
-
-
-def _credentials(item: HostCredentials) -> Credentials:
-    return Credentials(key_file=item.key_file, token=item.secret(), username=item.username)
-
-
 def _for_url(hosts: dict[str, Credentials], url: str) -> Credentials | None:
     return hosts.get(host_of(url) or "")
-
-
-def _vanished(key: str | None) -> Place:
-    """An executor that is no longer declared: what runs there goes on under the strictest rules."""
-    return Place(key or "", {"sandbox": "required", "network": "none"})
-
-
-def _lock(data: Path) -> TextIO:
-    """Hold the data directory; a second daemon on it refuses to start."""
-    try:
-        data.mkdir(parents=True, mode=0o700, exist_ok=True)
-        file = (data / "lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise Stalled(
-            "DataDirectory", f"the data directory {data} cannot be used: {error.strerror}"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise Stalled(
-            "DataDirectoryHeld",
-            f"the data directory {data} is in use by {holder}; stop it, or give another --data",
-        ) from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()}")
-    file.flush()
-    return file
 
 
 def _write_private(path: Path, text: str) -> None:

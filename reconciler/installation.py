@@ -18,7 +18,9 @@ from reconciler.controllers.holding import Calendars
 from reconciler.controllers.rights import Authority
 from reconciler.errors import SteersmanError
 from reconciler.execution.attachments import AttachmentStore
+from reconciler.execution.carry import Carrier
 from reconciler.execution.run import Runs
+from reconciler.execution.secrets import Secrets
 from reconciler.model.history import Looked
 from reconciler.model.job import Job, JobGroup
 from reconciler.model.plan import Plan
@@ -34,6 +36,7 @@ from reconciler.source.mirrors import Mirrors
 from reconciler.source.values import Entry
 from reconciler.store.database import Database
 from reconciler.store.snapshot import Snapshot
+from reconciler.store.workers import Worker
 
 Wake = Callable[..., None]
 
@@ -61,6 +64,8 @@ class Installation:
     `looked`: what the last look at each Repository found;
     `catalogue`: products with their numbers, as they were read last; `cataloguing`: held by whoever changes them;
     `numbering`: (sort, name) of those of them that are new, in the order in which they get their numbers;
+    `carrier`: brings trials to other processes, on PostgreSQL; `crew`: all that can run trials, as the last heart-beat
+    found them;
     `dropping`: KEYs of Deployments whose state goes together with their declaration, and nothing is destroyed.
     """
 
@@ -72,6 +77,7 @@ class Installation:
     writer: Writer
     mirrors: Mirrors
     attachments: AttachmentStore
+    secrets: Secrets
     runs: Runs
     wake: Wake
     run_now: Callable[[str], Awaitable[None]]
@@ -102,6 +108,8 @@ class Installation:
     catalogue: Catalogue | None = None
     cataloguing: asyncio.Lock = field(default_factory=asyncio.Lock)
     numbering: Sequence[tuple[str, str]] = ()
+    carrier: Carrier | None = None
+    crew: Sequence[Worker] = ()
 
     @property
     def url(self) -> str:

@@ -18,6 +18,7 @@ from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES, AttachmentStore
 from reconciler.execution.shipping import SMALL
 from reconciler.installation import Installation
+from reconciler.passes import workers
 from reconciler.source.desired import is_spec
 from reconciler.store import answers, contents, logs, pipelines, resources, retention, shipped_logs, tokens
 from reconciler.store.database import Connection, Database, Write
@@ -44,6 +45,7 @@ async def run(installation: Installation) -> datetime:
     if installation.attachments.contents is not None:
         await _share(installation, now, before)
         await installation.attachments.contents.collect()
+    await workers.clear(installation)
     if installation.desired is not None:
         blobs = frozenset(e.blob for path, e in installation.desired.paths.items() if is_spec(path))
         await installation.database.write(lambda w: resources.keep_blobs(w.connection, blobs, LOADER_VERSION))

@@ -9,34 +9,41 @@ driver's hop a statement, and nothing blocks the event loop. It knows no table b
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from sqlalchemy import Connection as Connection  # the doors and passes name it without knowing SQL
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from reconciler.errors import Refused, Stalled, Transient
 from reconciler.model.event import SYSTEM, Actor, Event, Recorded
-from reconciler.store import chain, ownership
+from reconciler.store import chain, events, notices, ownership
 from reconciler.store.engine import is_sqlite, open_engine
+from reconciler.store.notices import Listening, Notice
 
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _READERS = 3
 _ASIDE = 2
+_PAGE = 500
 _TOGETHER = 32
 _WRITES = "steersman_writes"
 _PATIENCE = 5  # seconds that a write waits for another process
 _OWN_TRIES, _OWN_AGAIN = 20, 0.1  # seconds
+_SEND_AGAIN = 0.5
 _NOWHERE = "\U0010ffff"  # a code point that stands for no character
 _LOCK_TIMEOUT = "55P03"
 _json = msgspec.json
@@ -86,20 +93,29 @@ class Database:
     its version and its events, but the way to the disk is the same for all.
     """
 
-    def __init__(self, readers: Engine, writer: Engine, asides: Engine) -> None:
+    def __init__(self, readers: Engine, writer: Engine, asides: Engine | None = None) -> None:
+        """`asides`: connections for what is written outside of versions; None: the writer's."""
         self._engine = readers
+        self._apart = asides
         self._immediate = writer.execution_options(**{_WRITES: True})
-        self._asides = asides.execution_options(**{_WRITES: True})
-        self._aside = ThreadPoolExecutor(_ASIDE, thread_name_prefix="store-aside")
         self._orders: deque[_Order] = deque()
         self._prompt: deque[_Order] = deque()
         self._ordering = Lock()
         self._writing = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._asides: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._aside = ThreadPoolExecutor(_ASIDE, thread_name_prefix="store-aside")
         self._listeners: list[Callable[[int, Recorded | None], None]] = []
+        self._name = secrets.token_hex(8)
+        self._hearing: Listening | None = None
+        self._told = 0  # all events up to this one were told to the listeners, and beyond it these
+        self._told_beyond: set[int] = set()
+        self._unsent: dict[str, None] = {}
+        self._sending: asyncio.Task[None] | None = None
         self.version = 0
         self.wake: Callable[[str], None] = lambda _: None
+        self.missed: Callable[[], None] = lambda: None
 
     @property
     def sqlite(self) -> bool:
@@ -107,7 +123,7 @@ class Database:
         return self._engine.dialect.name == "sqlite"
 
     def subscribe(self, listener: Callable[[int, Recorded | None], None]) -> None:
-        """Call `listener(version, event)` on the event loop after each commit."""
+        """Call `listener(version, event)` on the event loop after each commit, of others too while we listen."""
         self._listeners.append(listener)
 
     def unsubscribe(self, listener: Callable[[int, Recorded | None], None]) -> None:
@@ -135,8 +151,42 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
 
     async def aside(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction beside the versioned ones: no version, no events, nobody is woken."""
-        return await asyncio.get_running_loop().run_in_executor(self._aside, self._write_aside, work)
+        """Run `work` in a transaction that makes no version and no event and waits for no other write.
+
+        For what is written often and concerns one process: heart-beats, parts of logs.
+        """
+        done: Future[T] = Future()
+        if self._apart is not None:
+            self._aside.submit(_settle, partial(self._write_aside, self._apart, work), done)
+        else:
+            self._asides.append((partial(self._write_aside, self._immediate, work), done))
+            self._writer.submit(self._write_asides)
+        return await asyncio.wrap_future(done)
+
+    async def listen(self) -> None:
+        """Hear from now on what other processes commit: `version`, listeners, `wake`, and `missed` after a gap.
+
+        `missed`: names may have been woken that nobody told us of. On SQLite there are no others. `Transient`.
+        """
+        if self.sqlite or self._hearing is not None:
+            return
+        hearing = Listening(self._engine, self._name, self._hear, self._catch_up)
+        connection = await hearing.connect()
+        version, self._told = await self.read(lambda c: (chain.version(c), events.last(c)))
+        self.version = max(self.version, version)
+        self._hearing = hearing
+        hearing.start(connection)
+
+    def send(self, wake: Iterable[str]) -> None:
+        """Wake names here and, soon, in the other processes, where nothing of a write tells them. On the event loop."""
+        names = tuple(wake)
+        for name in names:
+            self.wake(name)
+        if self.sqlite:
+            return
+        self._unsent.update(dict.fromkeys(names))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send(), name="notices sent")
 
     async def load_version(self) -> int:
         """Read the version of the last commit; at start, and to see whether the database answers."""
@@ -159,6 +209,11 @@ class Database:
 
     async def close(self) -> None:
         """Finish what is being written and give all connections back."""
+        if self._hearing is not None:
+            await self._hearing.close()
+        if self._sending is not None:
+            await asyncio.wait({self._sending}, timeout=1)
+            self._sending.cancel()
         await asyncio.to_thread(self._close)
 
     def _submit(self) -> None:
@@ -179,6 +234,7 @@ class Database:
         """In the writer's thread: everything that waits, until nothing does."""
         while orders := self._next():
             self._write_together(orders)
+            self._write_asides()
             for loop, some in groupby(orders, attrgetter("loop")):
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     loop.call_soon_threadsafe(self._deliver, list(some))
@@ -231,6 +287,8 @@ class Database:
                 if order is orders[-1]:
                     orders += more(orders)
             chain.advance(connection, version, head)
+            if not self.sqlite:
+                notices.send(connection, Notice(self._name, version, seq, _names(orders)))
 
     def _deliver(self, orders: Sequence[_Order]) -> None:
         """On the event loop: what was committed is told in its order."""
@@ -254,20 +312,86 @@ class Database:
         if write is None:
             raise RuntimeError("it was not written")
         self.version = max(self.version, write.version)
+        new = [item for item in order.records if self._is_news(item)]
         for listener in tuple(self._listeners):
-            for recorded in order.records or (None,):
+            for recorded in new or (None,):
                 listener(write.version, recorded)
         for name in write.names:
             self.wake(name)
+
+    def _is_news(self, recorded: Recorded) -> bool:
+        """Not told to the listeners yet, which it is now. While we do not listen nothing comes from elsewhere."""
+        if self._hearing is None:
+            return True
+        if recorded.seq <= self._told or recorded.seq in self._told_beyond:
+            return False
+        self._told_beyond.add(recorded.seq)
+        while self._told + 1 in self._told_beyond:
+            self._told += 1
+            self._told_beyond.discard(self._told)
+        return True
+
+    async def _hear(self, heard: Sequence[Notice]) -> None:
+        """Others have committed: their events are told, and what they woke is woken."""
+        await self._tell_of_others(max(n.version for n in heard), max(n.event for n in heard))
+        if any(notice.wake is None for notice in heard):
+            self.missed()
+        for name in dict.fromkeys(name for notice in heard for name in notice.wake or ()):
+            self.wake(name)
+
+    async def _catch_up(self) -> None:
+        """We were deaf, and do not know to what."""
+        version, last = await self.read(lambda c: (chain.version(c), events.last(c)))
+        await self._tell_of_others(version, last)
+        self.missed()
+
+    async def _tell_of_others(self, version: int, last: int) -> None:
+        """The listeners learn of all events up to `last` that they do not know, else of the version alone."""
+        self.version = max(self.version, version)
+        told = False
+        if not self._listeners:
+            self._told = max(self._told, last)
+        while self._told < last:
+            found = await self.read(lambda c: events.after(c, self._told, _PAGE))
+            for recorded in filter(self._is_news, found):
+                told = True
+                self._call(self.version, recorded)
+            if len(found) < _PAGE:
+                break
+        if not told:
+            self._call(self.version, None)
+
+    def _call(self, version: int, recorded: Recorded | None) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(version, recorded)
+            except Exception as error:
+                log.error("listener-failed", exc_info=error)
+
+    async def _send(self) -> None:
+        """What was not sent yet, as often as it takes."""
+        while self._unsent:
+            names, self._unsent = self._unsent, {}
+            notice = Notice(self._name, self.version, 0, tuple(names))
+            try:
+                await self.aside(partial(notices.send, notice=notice))
+            except Transient:
+                self._unsent = names | self._unsent
+                await asyncio.sleep(_SEND_AGAIN)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with _explained(), self._engine.connect() as connection:
             connection.begin()  # one moment for all that it reads; nothing to commit
             return query(connection)
 
-    def _write_aside(self, work: Callable[[Connection], T]) -> T:
-        with _explained(), self._asides.begin() as connection:
+    def _write_aside(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        with _explained(), engine.begin() as connection:
             return work(connection)
+
+    def _write_asides(self) -> None:
+        """In the writer's thread: those that have none of their own."""
+        while self._asides:
+            _settle(*self._asides.popleft())
 
     def _touch(self) -> None:
         with _explained(), self._immediate.connect():
@@ -279,7 +403,8 @@ class Database:
         self._readers.shutdown()
         self._engine.dispose()
         self._immediate.dispose()
-        self._asides.dispose()
+        if self._apart is not None:
+            self._apart.dispose()
 
 
 @contextmanager
@@ -297,6 +422,21 @@ def _explained() -> Iterator[None]:
         if error.connection_invalidated:
             raise _unavailable(error) from error
         raise
+
+
+def _settle(work: Callable[[], T], done: Future[T]) -> None:
+    """Do it, and tell who waits."""
+    if not done.set_running_or_notify_cancel():
+        return
+    try:
+        done.set_result(work())
+    except BaseException as error:
+        done.set_exception(error)
+
+
+def _names(orders: Sequence[_Order]) -> tuple[str, ...]:
+    """What these wake, each once."""
+    return tuple(dict.fromkeys(name for order in orders if order.write for name in order.write.names))
 
 
 def _taken(source: deque[_Order], most: int) -> list[_Order]:
@@ -346,7 +486,7 @@ def connect(url: str, *, own: bool = False) -> Database:
         if own:
             event.listen(writer, "connect", ownership.hold)
         readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Database(readers, writer, asides)
+    return Database(readers, writer, None if is_sqlite(url) else asides)
 
 
 def _dumps(value: Any) -> str:

@@ -25,6 +25,11 @@ def load_all(connection: Connection) -> dict[str, Resource]:
     return {row.key: _resource(row) for row in connection.execute(select(resources))}
 
 
+def load_kind(connection: Connection, kind: str) -> list[Resource]:
+    """All of one kind."""
+    return [_resource(row) for row in connection.execute(select(resources).where(resources.c.kind == kind))]
+
+
 def load(connection: Connection, key: str) -> Resource | None:
     """One resource."""
     row = _RESOURCE.one_or_none(connection, of=key)
