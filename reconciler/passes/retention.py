@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
 from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES, AttachmentStore
 from reconciler.execution.shipping import SMALL
+from reconciler.execution.tidying import tidy
 from reconciler.installation import Installation
 from reconciler.passes import workers
 from reconciler.source.desired import is_spec
@@ -64,27 +64,6 @@ async def _forget_jobs(installation: Installation, before: datetime) -> None:
 
 def _forget(numbers: list[int], write: Write) -> None:
     retention.forget(write.connection, numbers)
-
-
-async def tidy(data: Path, store: AttachmentStore, database: Database, before: datetime) -> None:
-    """What lies in a data directory and no row refers to goes; large logs of what has ended are compressed.
-
-    Of every process that has such a directory, not only of the one that leads.
-    """
-    for shelf in SHELVES:
-        found = await asyncio.to_thread(store.aged, shelf)
-        if found:
-            needed = await database.read(partial(retention.referred, digests=found))
-            # the store of the files keeps what came back meanwhile
-            await asyncio.to_thread(store.delete, [digest for digest in found if digest not in needed])
-    runs = await asyncio.to_thread(leftovers.aged_runs, data)
-    trials = [path.name for path in runs]
-    kept = await database.read(lambda c: retention.with_logs(c, trials, before))
-    await asyncio.to_thread(leftovers.remove, [path for path in runs if path.name not in kept])
-    loose = await asyncio.to_thread(leftovers.loose_logs, data)
-    ended = await database.read(lambda c: logs.ended(c, loose))
-    if count := await asyncio.to_thread(leftovers.settle_logs, data, sorted(ended)):
-        log.info("logs-compressed", logs=count)
 
 
 async def _drop_attachments(installation: Installation, now: datetime, before: datetime) -> None:
