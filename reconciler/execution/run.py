@@ -763,10 +763,10 @@ class Runs:
     ) -> None:
         def store(write: Write, *, go_on: bool) -> Any:
             connection = write.connection
+            shipped_logs.end(connection, ends)  # also of a claim that was given up
             if rows.finish(connection, trial.id, epoch, ending, write.now, several=trial.several) is None:
                 return None
             rows.touch(connection, trial.job, write.version)  # also where nothing follows from it
-            shipped_logs.end(connection, ends)
             for lot in kept:
                 expires = write.now + timedelta(days=lot.days)
                 attachment_rows.save(connection, lot.owner, lot.files, write.now, expires)

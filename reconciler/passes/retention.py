@@ -42,8 +42,11 @@ async def run(installation: Installation) -> datetime:
         pass
     await tidy(installation.settings.data, installation.attachments, installation.database, before)
     await asyncio.to_thread(installation.runs.caches.clear, before.timestamp())
+    while await installation.database.aside(lambda c: shipped_logs.forget(c, before)):
+        pass
     if installation.attachments.contents is not None:
-        await _share(installation, now, before)
+        if installation.attachments.contents.keeps:
+            await _share(installation, now, before)
         await installation.attachments.contents.collect()
     await workers.clear(installation)
     if installation.desired is not None:
@@ -74,8 +77,6 @@ async def _drop_attachments(installation: Installation, now: datetime, before: d
 async def _share(installation: Installation, now: datetime, before: datetime) -> None:
     """What others cannot find yet: files and logs kept before there were others, and what a kill held up."""
     database, store = installation.database, installation.attachments
-    while await database.aside(lambda c: shipped_logs.forget(c, before)):
-        pass
     for shelf in SHELVES:
         await _share_files(store, database, shelf)
     data, shipping = installation.settings.data, installation.runs.shipping
