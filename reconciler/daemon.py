@@ -143,8 +143,7 @@ class Daemon:
         )
         runs = Runs(settings, database, mirrors, store, given, self, self.loop.wake)
         self._stack.push_async_callback(runs.close)
-        if contents is not None:
-            self._stack.callback(contents.close)
+        self._stack.callback(contents.close)
         self.installation = Installation(
             settings,
             keys,

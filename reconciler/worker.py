@@ -144,8 +144,7 @@ class WorkerProcess:
         seconds = settings.lease_seconds or LEASE_SECONDS
         self._runs.lease = Lease(settings.data / "lease", seconds)
         self._stack.push_async_callback(self._runs.close)
-        if contents is not None:
-            self._stack.callback(contents.close)
+        self._stack.callback(contents.close)
         self._presence = Presence(
             self._database, self._me(keys, seconds), self._runs.lease, self._facts, lambda _: None
         )

@@ -37,11 +37,16 @@ _DROPPED = 20
 
 
 class Contents:
-    """Those of one installation. It is made on the event loop that its database is used on."""
+    """Those of one installation. It is made on the event loop that its database is used on.
+
+    `keeps`: there are other machines, or an object store; without that, on SQLite, nothing is added, but what a backup
+    of a PostgreSQL has brought along is found.
+    """
 
     def __init__(self, database: Database, objects: Objects | None) -> None:
         self._database = database
         self._objects = objects
+        self.keeps = objects is not None or not database.sqlite
         self._loop = asyncio.get_running_loop()
         self._closed = threading.Event()
 
@@ -50,6 +55,8 @@ class Contents:
 
         What does not answer is asked again for half a minute. Transient.
         """
+        if not self.keeps:
+            return
         delay, until = _RETRY_SECONDS, time.monotonic() + _PATIENCE
         while True:
             try:
@@ -157,13 +164,13 @@ class Contents:
         return asyncio.run_coroutine_threadsafe(self._database.aside(work), self._loop).result()
 
 
-def of(settings: Settings, database: Database) -> Contents | None:
-    """Where contents are shared; None: on SQLite without an object store there is one machine. `Stalled`."""
+def of(settings: Settings, database: Database) -> Contents:
+    """Those of the installation with these settings. `Stalled`."""
     objects = None
     if settings.object_store is not None:
         options = {name: value.get_secret_value() for name, value in settings.object_store_options.items()}
         objects = Objects(settings.object_store, options)
-    return None if objects is None and database.sqlite else Contents(database, objects)
+    return Contents(database, objects)
 
 
 def _put_small(digest: str, data: bytes, connection: Connection) -> None:

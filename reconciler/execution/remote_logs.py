@@ -78,16 +78,20 @@ class RemoteLogs:
             for script in scripts
             if script.run is not None and script.run not in self._whole and not self._is_ours(script.worker)
         }
-        for run, ended in wanted.items():
-            lock = self._locks.setdefault(run, asyncio.Lock())
-            async with lock:
-                if self._is_due(run, ended):
-                    await self._bring(run, ended=ended)
+        due = [run for run, ended in wanted.items() if self._is_due(run, ended)]
+        lacking = await asyncio.to_thread(self._lacking, due) if due else []
+        known = await self._database.read(partial(rows.find, runs=lacking)) if lacking else {}
+        for run in due:
+            async with self._locks.setdefault(run, asyncio.Lock()):
+                if self._is_due(run, wanted[run]):
+                    await self._bring(run, known.get(run), here=run not in lacking, ended=wanted[run])
 
     async def whole(self, run: str) -> bool:
         """A log that has ended is brought here, unless it is here; False: not all of it is known."""
         async with self._locks.setdefault(run, asyncio.Lock()):
-            await self._bring(run, ended=True)
+            here = not await asyncio.to_thread(self._lacking, [run])
+            found = None if here else await self._find(run)
+            await self._bring(run, found, here=here, ended=True)
         return run in self._whole
 
     def _is_due(self, run: str, ended: bool) -> bool:
@@ -95,18 +99,22 @@ class RemoteLogs:
         at, before = self._looked.get(run, (-_EVERY, False))
         return run not in self._whole and (time.monotonic() - at >= _EVERY or ended > before)
 
-    async def _bring(self, run: str, *, ended: bool) -> None:
-        folder = self._runs / run
-        whole = await asyncio.to_thread(_is_whole, folder)
+    def _lacking(self, runs: Iterable[str]) -> list[str]:
+        return [run for run in runs if not _is_whole(self._runs / run)]
+
+    async def _find(self, run: str) -> Log | None:
+        return (await self._database.read(partial(rows.find, runs=[run]))).get(run)
+
+    async def _bring(self, run: str, found: Log | None, *, here: bool, ended: bool) -> None:
+        """`found`: as it was known just now; `here`: there is nothing to bring."""
+        whole = here
         for _ in range(_TRIES):
-            if whole:
+            if whole or found is None:
                 break
-            found = (await self._database.read(partial(rows.find, runs=[run]))).get(run)
-            if found is None:
-                break
-            whole = await self._go_on(folder, found)
+            whole = await self._go_on(self._runs / run, found)
             if whole or found.end is None:
                 break
+            found = await self._find(run)  # a content by now
         else:
             raise Stalled(
                 "LogDamaged", f"the log of {run} has a gap in the database; restore it from a backup"

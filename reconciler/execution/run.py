@@ -705,11 +705,12 @@ class Runs:
         unshown = self._why_unshown(trial, run)
         notes = (*verdict.notes, *outputs.complaints, *complaints, *unshown)
         sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
+        written = self.shipping.small(_logs_of(trial))
         # last, as it cannot be asked twice: what is above may fail on a full disk, and is done again
         bounded = groups.finish(supervisor.cookie(run))
         known = replace(verdict, found=found)
         ending = judge(known, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
-        return ending, kept, self.shipping.small(_logs_of(trial))
+        return ending, kept, written
 
     async def _patiently(self, work: Callable[[], T], *, light: bool) -> T:
         """Do it in a thread, and again while the disk does not take it; what is light, with others."""
@@ -763,10 +764,10 @@ class Runs:
     ) -> None:
         def store(write: Write, *, go_on: bool) -> Any:
             connection = write.connection
+            shipped_logs.end(connection, ends)  # also of a claim that was given up
             if rows.finish(connection, trial.id, epoch, ending, write.now, several=trial.several) is None:
                 return None
             rows.touch(connection, trial.job, write.version)  # also where nothing follows from it
-            shipped_logs.end(connection, ends)
             for lot in kept:
                 expires = write.now + timedelta(days=lot.days)
                 attachment_rows.save(connection, lot.owner, lot.files, write.now, expires)

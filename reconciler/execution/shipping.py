@@ -41,13 +41,13 @@ At = tuple[int, int]
 
 
 class Shipping:
-    """The logs of one data directory. `contents` None: nobody else reads them."""
+    """The logs of one data directory. Without `contents`, or where these keep nothing, nobody else reads them."""
 
     def __init__(self, runs: Path, database: Database, contents: Contents | None) -> None:
         self._runs = runs
         self._database = database
-        self._contents = contents
-        self._live = contents is not None and not database.sqlite
+        self._contents = contents if contents is not None and contents.keeps else None
+        self._live = self._contents is not None and not database.sqlite
         # None: to be asked for
         self._growing: dict[str, At | None] = {}
         self._turn = asyncio.Lock()

@@ -1,6 +1,7 @@
-"""What lies in the data directory of a daemon or a worker and is needed no more goes, by what the store says.
+"""What lies in a data directory and nobody needs there any more: copies of contents, old run folders, loose logs.
 
-Called by the pass of retention, and by every worker for itself.
+Called by every process with a data directory of its own: by the pass of retention of the one that leads, and by those
+that follow or only run trials. What is kept for others as well can be fetched again; nothing is dropped there.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ log = structlog.get_logger(__name__)
 
 
 async def tidy(data: Path, store: AttachmentStore, database: Database, before: datetime) -> None:
-    """What lies in a data directory and no row refers to goes; large logs of what has ended are compressed.
-
-    Of every process that has such a directory, not only of the one that leads.
+    """Files that no row refers to go, and run folders of jobs that finished before a moment; large logs of trials that
+    have ended are compressed.
     """
     for shelf in SHELVES:
         found = await asyncio.to_thread(store.aged, shelf)

@@ -13,9 +13,10 @@ from functools import partial
 
 import structlog
 
-from reconciler.execution import leftovers, tidying
+from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES, AttachmentStore
 from reconciler.execution.shipping import SMALL
+from reconciler.execution.tidying import tidy
 from reconciler.installation import Installation
 from reconciler.passes import workers
 from reconciler.source.desired import is_spec
@@ -39,10 +40,13 @@ async def run(installation: Installation) -> datetime:
     await installation.database.write(lambda w: tokens.forget(w.connection, before))
     while await installation.database.write(lambda w: pipelines.forget(w.connection, before, _JOBS_AT_ONCE)):
         pass
-    await tidying.tidy(installation.settings.data, installation.attachments, installation.database, before)
+    await tidy(installation.settings.data, installation.attachments, installation.database, before)
     await asyncio.to_thread(installation.runs.caches.clear, before.timestamp())
+    while await installation.database.aside(lambda c: shipped_logs.forget(c, before)):
+        pass
     if installation.attachments.contents is not None:
-        await _share(installation, now, before)
+        if installation.attachments.contents.keeps:
+            await _share(installation, now, before)
         await installation.attachments.contents.collect()
     await workers.clear(installation)
     if installation.desired is not None:
@@ -73,8 +77,6 @@ async def _drop_attachments(installation: Installation, now: datetime, before: d
 async def _share(installation: Installation, now: datetime, before: datetime) -> None:
     """What others cannot find yet: files and logs kept before there were others, and what a kill held up."""
     database, store = installation.database, installation.attachments
-    while await database.aside(lambda c: shipped_logs.forget(c, before)):
-        pass
     for shelf in SHELVES:
         await _share_files(store, database, shelf)
     data, shipping = installation.settings.data, installation.runs.shipping

@@ -195,7 +195,11 @@ class Tail:
         """The next frames, as soon as there are some; None once all is told."""
         while True:
             await self._look()
-            log = await now(self._installation, self._execution)
+            try:
+                log = await now(self._installation, self._execution)
+            except Transient:
+                await asyncio.sleep(_PAUSE)
+                continue
             self.last = log.last
             entries, self.next = await read(self._installation, log, self.next, _BATCH)
             frames = [{"type": "log", **entry} for entry in entries]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlalchemy import create_engine, text
 from zstandard import ZstdDecompressor
 
 from reconciler.access import ROOT
+from reconciler.apply.jobs import insert
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
 from reconciler.errors import NotFound, Stalled
@@ -24,13 +26,16 @@ from reconciler.execution import contents as shared
 from reconciler.execution import timeline
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.run import Runs
+from reconciler.model.job import Checkout
 from reconciler.passes import retention
 from reconciler.queries import jobs as job_queries
 from reconciler.queries import log_index, log_search, logs
 from reconciler.queries.logs import Selection
 from reconciler.sealing import seal
 from reconciler.settings import Settings
+from reconciler.store import move
 from reconciler.store.database import Database, connect
+from reconciler.store.jobs import NewJob
 from tests import databases
 from tests.objects import bucket
 from tests.running import build, finished
@@ -263,6 +268,11 @@ def test_attachments_are_served_elsewhere(tmp_path: Path, place: Place) -> None:
             assert hashlib.sha256(data).hexdigest() == item.digest
         with pytest.raises(NotFound):
             await asyncio.to_thread(other.store.open, "0" * 64)
+        if "object_store_options" in place:  # what is large came in two parts
+            marks = [
+                entry["e_tag"] for some in store_of(place).list() for entry in some if entry["size"] > 9_000
+            ]
+            assert [mark.strip('"').partition("-")[2] for mark in marks] == ["2"]
         assert not list((tmp_path / "other" / "attachments" / "unfinished").iterdir())
 
     both(tmp_path, build(f'tasks: [{{name: t, run: "{run}", attachments: [a, b, c]}}]'), place, work)
@@ -435,3 +445,97 @@ def test_retention_forgets_logs_and_brings_what_was_kept_before(tmp_path: Path, 
         place,
         work,
     )
+
+
+def test_scripts_that_wait_for_each_other_are_read_elsewhere(tmp_path: Path) -> None:
+    """Each has a log of its own, one of them large and one empty; one that could not be started says why."""
+    scripts = [
+        {"name": "a", "run": "seq 30000"},
+        {"name": "b", "run": "true", "start_when": [{"script": "a", "states": ["passed"]}]},
+        {"name": "c", "run": "echo $A", "environment_variables": {"A": {"secret_ref": "nowhere"}}},
+    ]
+    task = {"name": "t", "scripts": scripts}
+
+    async def work(running: Daemon, other: Reader) -> None:
+        new = NewJob(
+            "Build/shop/_/work", {"tasks": [task]}, "work", Checkout(), {"type": "manual"}, {}, "User/alice"
+        )
+        number = await running.installation.database.write(lambda w: insert(w, new))
+        running.installation.wake("dispatch")
+        await finished(running, number)
+        expected = await whole(running.installation, number)
+        assert await other.text(number) == expected
+        assert b"==> t #1 b <==" in expected and b"\n30000\n" in expected
+
+    both(tmp_path, build("tasks: [{name: t, run: echo hi}]"), {}, work)
+
+
+@pytest.mark.sqlite(why="the object store beside it")
+def test_on_sqlite_an_object_store_outlives_the_data_directory(tmp_path: Path) -> None:
+    """All but the database is lost: attachments and logs, small and large, come back from there."""
+    repo = SpecRepository(tmp_path / "specs")
+    tasks = '[{name: t, run: "seq 30000; echo kept >a", attachments: [a]}, {name: s, run: echo small}]'
+    repo.commit({"p.yaml": PROJECT, "w.yaml": build(f"tasks: {tasks}")})
+    data = tmp_path / "data"
+    place: Place = {
+        "object_store": (tmp_path / "objects").as_uri(),
+        "database": f"sqlite:///{tmp_path}/own.db",
+    }
+
+    async def run() -> None:
+        settings = settings_for(repo, data, **place)
+        async with daemon(settings) as running:
+            number = await trigger(running)
+            await finished(running, number)
+            expected = await whole(running.installation, number)
+            assert rows(settings.database_url, "SELECT 1 FROM log_chunks") == []
+            await eventually(
+                lambda: rows(settings.database_url, "SELECT 1 FROM logs WHERE digest IS NOT NULL")
+            )
+        (data / "instance").unlink()
+        for name in ("runs", "attachments"):
+            shutil.rmtree(data / name)
+        async with daemon(settings) as running:
+            assert await whole(running.installation, number) == expected
+            found = await job_queries.attachment(running.installation, ROOT, number, "a", None, None)
+            assert found[1].read_bytes() == b"kept\n"
+
+    asyncio.run(run())
+
+
+def test_without_an_object_store_nothing_is_added_on_sqlite(tmp_path: Path) -> None:
+    """No row, no copy: there is one machine."""
+    repo = SpecRepository(tmp_path / "specs")
+    tasks = '[{name: t, run: "seq 30000; echo kept >a", attachments: [a]}]'
+    repo.commit({"p.yaml": PROJECT, "w.yaml": build(f"tasks: {tasks}")})
+
+    async def run() -> None:
+        settings = settings_for(repo, tmp_path / "data", database=f"sqlite:///{tmp_path}/own.db")
+        async with daemon(settings) as running:
+            number = await trigger(running)
+            assert (await finished(running, number)).state == "passed"
+            await running.installation.run_now("retention")
+        for table in ("contents", "content_chunks", "logs", "log_chunks"):
+            assert rows(settings.database_url, f"SELECT 1 FROM {table}") == []
+
+    asyncio.run(run())
+
+
+def test_what_a_backup_brought_to_sqlite_is_found(tmp_path: Path) -> None:
+    """PostgreSQL's contents go along as they are; the daemon on the SQLite file finds what others had written."""
+
+    async def work(running: Daemon, other: Reader) -> None:
+        number = await trigger(running)
+        await finished(running, number)
+        url = running.settings.database_url
+        await eventually(lambda: rows(url, "SELECT 1 FROM logs WHERE digest IS NOT NULL"))
+        expected = await whole(running.installation, number)
+        copy = f"sqlite:///{tmp_path}/copy.db"
+        await asyncio.to_thread(move.copy, url, copy)
+        elsewhere = running.settings.model_copy(update={"database": copy})
+        async with reader(elsewhere, tmp_path / "restored") as restored:
+            assert await restored.text(number) == expected
+            found = await job_queries.attachment(restored.installation, ROOT, number, "a", None, None)
+            assert found[1].read_bytes() == b"kept\n"
+
+    both(tmp_path, build('tasks: [{name: t, run: "seq 30000; echo kept >a", attachments: [a]}]'), {}, work)
