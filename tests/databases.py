@@ -147,9 +147,14 @@ def drop_unused() -> None:
         return
     left = []
     with server().admin() as connection:
+        used = set(connection.execute(text("SELECT datname FROM pg_stat_activity")).scalars())
         for url in _disposable:
+            name = url.partition("@/")[2].partition("?")[0]
+            if name in used:  # DROP would wait five seconds for them
+                left.append(url)
+                continue
             try:
-                connection.execute(text(f"DROP DATABASE {url.partition('@/')[2].partition('?')[0]}"))
+                connection.execute(text(f"DROP DATABASE {name}"))
             except DBAPIError:
                 left.append(url)
     _disposable[:] = left
