@@ -4,7 +4,7 @@
 
 Every script writes down that it began, holds a lock for as long as any process of it lives, prints numbered lines and
 writes down its end. Afterwards: each job asked for is there once and has passed, no trial began twice, no two attempts
-at a job ran at the same time, the lock of the lead never had two holders, and the log of each is whole, at both daemons.
+at a job ran at the same time, the lock of the lead never had two holders, and each log is whole, at both daemons.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Report:
         blows = ", ".join(f"{count} {name}" for name, count in sorted(self.blows.items()))
         lines = [
             f"{self.jobs} jobs in {self.seconds:.0f} s; {blows}",
-            f"{self.trials} trials, {self.lost} of them lost and tried again; the lead changed hands {self.leads} times, "
-            f"nobody had it for at most {self.longest_without_lead:.1f} s",
+            f"{self.trials} trials, {self.lost} of them lost and tried again",
+            f"the lead changed hands {self.leads} times, nobody had it for at most {self.longest_without_lead:.1f} s",
             *(f"FAULT: {fault}" for fault in self.faults),
         ]
         return "\n".join(lines if self.faults else [*lines, "nothing lost, nothing twice, every log whole"])
