@@ -1,6 +1,8 @@
-"""Opens the parts of one installation, keeps the loop running, and closes them again.
+"""Opens the parts of one installation, keeps the loop running while it leads, and closes them again.
 
-`async with Daemon(settings)` is all that `api.serve` needs. It decides nothing.
+`async with Daemon(settings)` is all that `api.serve` needs. It decides nothing. Of several daemons on one PostgreSQL
+each serves and runs trials; one leads: it has the loop. The others follow: they keep their snapshot fresh, and what
+would wake the loop is sent to the leader (design 7.5).
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ import fcntl
 import hashlib
 import os
 import secrets
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 
-from reconciler import sealing
+from reconciler import election, sealing
 from reconciler.apply import jobs as apply
 from reconciler.apply.dispatch import changes
 from reconciler.apply.jobs import Outcome
@@ -28,7 +32,7 @@ from reconciler.controllers.builds import looks
 from reconciler.controllers.repositories import follows, troubled
 from reconciler.controllers.rights import ADMINISTRATOR
 from reconciler.credentials import token_hash
-from reconciler.errors import Stalled
+from reconciler.errors import Stalled, SteersmanError, Transient
 from reconciler.execution import leftovers
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.command import Place
@@ -38,10 +42,11 @@ from reconciler.execution.secrets import Secrets
 from reconciler.execution.stages.world import Around
 from reconciler.installation import Installation
 from reconciler.loop import Loop
+from reconciler.model.event import Recorded
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
-from reconciler.passes import deployments, dispatch, gate, notifications, routes, wanted
+from reconciler.passes import deployments, dispatch, following, gate, notifications, routes, wanted
 from reconciler.passes import jobs as job_passes
 from reconciler.passes.authority import refusal
 from reconciler.sealing import Keys, SealingError
@@ -52,17 +57,22 @@ from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.secrets import SSH_KEY, opened
 from reconciler.source.watch import git_dir_of, local_path, watch
-from reconciler.store import fingerprint, history, jobs, migrate, ownership, resources, sources, tokens
-from reconciler.store.database import Database, Write, connect
+from reconciler.store import fingerprint, history, jobs, migrate, ownership, tokens, workers
+from reconciler.store.database import Connection, Database, Write, connect
 from reconciler.store.engine import is_sqlite
-from reconciler.store.snapshot import Snapshot, View
+from reconciler.store.snapshot import Snapshot
 from reconciler.store.tokens import NewToken
+from reconciler.store.workers import Worker
 from specs.meta import parse_key
 
 log = structlog.get_logger(__name__)
 _THREADS = 64
 _SECRETS = frozenset({"Secret"})
 _SLOW = ("Build/", "Repository/")  # passes that may wait for another machine
+_BEAT = 2.0  # seconds
+_FRESH = 5.0  # seconds for which the daemon that led last is taken for alive
+_TRIES, _AGAIN = 20, 0.1  # seconds in which the server notices that the one before is dead
+_ADMINISTRATOR = "administrator"
 
 
 class Daemon:
@@ -72,8 +82,11 @@ class Daemon:
         self.settings = settings
         self.first_token: str | None = None
         self._stack = AsyncExitStack()
-        self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._leading: list[asyncio.Task[None]] = []
+        self._stop_leading = asyncio.Event()
+        self._later: dict[str, asyncio.TimerHandle] = {}
+        self._refreshing: asyncio.Task[None] | None = None
         self.installation: Installation
         self.loop: Loop
 
@@ -88,11 +101,11 @@ class Daemon:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        await self.loop.close()
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._refreshing] if self._refreshing else [])]
+        for task in tasks:  # first of all who tries for the lead
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end_leading()
         await self._stack.aclose()
 
     async def _open(self) -> None:
@@ -110,8 +123,9 @@ class Daemon:
         database = await self._database()
         keys = await self._keys(database)
         snapshot = Snapshot()
-        self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith(_SLOW))
-        database.wake = self.loop.wake
+        self.loop = self._new_loop()
+        database.wake = self._committed
+        database.missed = self._missed
         known = lambda key: snapshot.current.resources.get(key)  # noqa: E731
         mirrors = Mirrors(
             settings.data / "mirrors",
@@ -136,7 +150,7 @@ class Daemon:
                 if key.startswith(f"Secret/~{owner}/")
             },
         )
-        runs = Runs(settings, database, mirrors, store, given, self, self.loop.wake)
+        runs = Runs(settings, database, mirrors, store, given, self, self._wake)
         self._stack.push_async_callback(runs.close)
         self.installation = Installation(
             settings,
@@ -148,8 +162,8 @@ class Daemon:
             mirrors,
             store,
             runs,
-            self.loop.wake,
-            self.loop.run_now,
+            self._wake,
+            self._run_now,
             self._oldest,
         )
         packages = Packages(settings, store)
@@ -208,7 +222,11 @@ class Daemon:
         if known is not None and known not in keys.fingerprints and not accept:
             raise Stalled("KeyMismatch", f"the key file {path} is not the key of this store: {wrong}")
         if known != keys.fingerprints[0]:
-            await database.write(lambda write: fingerprint.save(write.connection, keys.fingerprints[0]))
+            await database.write(
+                lambda write: fingerprint.save(write.connection, keys.fingerprints[0], known)
+            )
+            if await database.read(fingerprint.load) != keys.fingerprints[0]:
+                raise Stalled("KeyMismatch", f"another daemon has just given this store its key: {wrong}")
         return keys
 
     async def _source(self) -> Mirror:
@@ -230,25 +248,104 @@ class Daemon:
 
     async def _load(self) -> None:
         installation = self.installation
-        database = installation.database
-        known = await database.read(resources.load_all)
-        source = await database.read(sources.load)
+        await following.load(installation)
+        source = installation.snapshot.current.source
         if source is not None and source.url != self.settings.repo:
             log.warning("source-changed", before=source.url, now=self.settings.repo)
-        installation.snapshot.swap(View(database.version, known, source))
 
     async def _start(self) -> None:
-        installation = self.installation
-        installation.database.subscribe(partial(notifications.heard, installation))
-        self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
+        """What every daemon does, and then the leader's part, if that is ours."""
+        installation, database = self.installation, self.installation.database
         self._tasks.append(asyncio.create_task(installation.runs.guard(), name="disk"))
+        if not database.sqlite:
+            installation.standing.leads = False
+            await database.aside(lambda c: workers.register(c, self._worker()))
+            installation.standing.leads = await self._first()
+            database.refresh = partial(following.refresh, installation)
+            database.subscribe(self._behind)
+            await database.listen()
+            await following.refresh(installation)  # what came before we listened
         places = dispatch.places_of(installation)
-        found = await installation.database.read(jobs.live_trials)
+        found = await database.read(jobs.live_trials)
         live = {trial.id: trial.epoch for trial in found if trial.state in (State.EXECUTING, State.ABORTING)}
         await asyncio.to_thread(leftovers.sweep, self.settings.data, live)
         taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)
+        if installation.standing.leads:
+            await self._lead()
+        if database.sqlite:
+            return
+        standing = election.stand(
+            database, self._begin_leading, self._won, self._lost, leading=installation.standing.leads
+        )
+        self._tasks.append(asyncio.create_task(standing, name="election"))
+        self._tasks.append(asyncio.create_task(self._beat(), name="heart-beat"))
+
+    async def _first(self) -> bool:
+        """Is the lead ours from the beginning? One that was held by who has just died is waited for."""
+        database = self.installation.database
+        for _ in range(_TRIES):
+            if await database.lead(self._begin_leading):
+                await following.refresh(self.installation)
+                return True
+            leader = await database.read(workers.leader)
+            if leader is not None and leader.id != self._id and leader.age < _FRESH:
+                break
+            await asyncio.sleep(_AGAIN)
+        log.info("follows", leader=leader.address if leader else None)
+        return False
+
+    def _begin_leading(self, connection: Connection) -> None:
+        """In the transaction of the take-over: from now on the others find us."""
+        workers.lead(connection, self._id)
+
+    async def _won(self) -> None:
+        """We lead, after another one did."""
+        for handle in self._later.values():
+            handle.cancel()
+        self._later.clear()
+        following.forget(self.installation)
+        await following.refresh(self.installation)
+        self.installation.standing.leads = True
+        self.loop = self._new_loop()
+        await self._lead()
+
+    async def _lead(self) -> None:
+        """What only the leader does: the loop, and what wakes it."""
+        installation = self.installation
+        self._hearing = partial(notifications.heard, installation)
+        installation.database.subscribe(self._hearing)
+        self._leading.append(asyncio.create_task(self.loop.run(), name="loop"))
+        await self._wake_all()
+        path = local_path(self.settings.repo)
+        folder = git_dir_of(path) if path is not None else None
+        if folder is not None:
+            wake = lambda: self._wake("source")  # noqa: E731
+            self._stop_leading = asyncio.Event()
+            self._leading.append(asyncio.create_task(watch(folder, wake, self._stop_leading), name="watch"))
+
+    async def _end_leading(self) -> None:
+        """All of it has ended when this returns."""
+        await self.installation.standing.give_up()
+        if not self._leading:
+            return
+        self.installation.database.unsubscribe(self._hearing)
+        self._stop_leading.set()
+        await self.loop.close()
+        tasks, self._leading = self._leading, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _lost(self) -> None:
+        """Another one leads, or will."""
+        await self._end_leading()
+        following.begin(self.installation)
+
+    async def _wake_all(self) -> None:
+        """Everything is looked at: at a start, and where names may have been missed."""
+        installation = self.installation
         for name in (
             "source",
             "jobs",
@@ -260,28 +357,120 @@ class Daemon:
             "requests",
             "retention",
         ):
-            self.loop.wake(name)
+            self._wake(name)
         for key, resource in installation.snapshot.current.resources.items():
             if looks(resource) or follows(resource) or troubled(resource):
-                self.loop.wake(key)
+                self._wake(key)
         await deployments.wake_all(installation)
         for key in await installation.database.read(history.repositories):
-            self.loop.wake(key)  # also those that are no more: what is known of them goes
-        self.loop.wake("resync", installation.now() + timedelta(seconds=self.settings.resync_seconds))
-        path = local_path(self.settings.repo)
-        folder = git_dir_of(path) if path is not None else None
-        if folder is not None:
-            wake = lambda: self.loop.wake("source")  # noqa: E731
-            self._tasks.append(asyncio.create_task(watch(folder, wake, self._stop), name="watch"))
+            self._wake(key)  # also those that are no more: what is known of them goes
+        self._wake("resync", installation.now() + timedelta(seconds=self.settings.resync_seconds))
+
+    def _missed(self) -> None:
+        """Names may have been woken by others that we were not told of."""
+        for name in ("resync", job_passes.LIMITS):
+            self._committed(name)
+
+    def _behind(self, version: int, recorded: Recorded | None) -> None:
+        """A commit, here or elsewhere; of our own a follower's snapshot does not know yet."""
+        if recorded is not None and recorded.event.kind == "token-revoked":
+            self.installation.revoked()
+        late = self.installation.version < version
+        if late and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.create_task(self._refresh(), name="snapshot")
+
+    async def _refresh(self) -> None:
+        installation = self.installation
+        while installation.version < installation.database.version:
+            try:
+                await following.refresh(installation)
+            except SteersmanError as error:
+                log.warning("snapshot-late", reason=error.reason, message=error.message)
+                await asyncio.sleep(_AGAIN)
+        installation.database.announce()
+
+    async def _beat(self) -> None:
+        """We are there; and the leader tells what else there is to know."""
+        installation = self.installation
+        while True:
+            told = following.facts(installation) if installation.standing.leads else {}
+            try:
+                leader = await installation.database.aside(partial(self._seen, told=told))
+            except SteersmanError as error:
+                log.warning("heart-beat-failed", reason=error.reason, message=error.message)
+            else:
+                following.take(installation, leader)
+                with suppress(SteersmanError):
+                    await following.fetch(installation)
+            await asyncio.sleep(_BEAT)
+
+    def _seen(self, connection: Connection, told: dict[str, Any]) -> Worker | None:
+        if not workers.beat(connection, self._id, told):
+            workers.register(connection, self._worker())
+            if self.installation.standing.leads:
+                workers.lead(connection, self._id)
+        return workers.leader(connection)
+
+    @property
+    def _id(self) -> str:
+        """Of this daemon among all: its data directory's."""
+        return self.installation.runs.worker.split("@")[1]
+
+    def _worker(self) -> Worker:
+        """This process, as the others see it."""
+        return Worker(
+            id=self._id,
+            kind="daemon",
+            name=socket.gethostname(),
+            executors=("*",),
+            recipient=self.installation.keys.recipient,
+            boot=self.installation.runs.worker.split("@")[2],
+            software=version("steersman"),
+            address=self.settings.internal_url or self.settings.address,
+        )
+
+    def _new_loop(self) -> Loop:
+        return Loop(self._pass, self._trouble, slow=lambda name: name.startswith(_SLOW))
+
+    def _committed(self, name: str) -> None:
+        """A transaction wakes this name; of a follower's the leader hears by itself."""
+        if self.installation.standing.leads:
+            self.loop.wake(name)
+
+    def _wake(self, name: str, at: datetime | None = None) -> None:
+        """Wake a name of the loop, wherever it runs."""
+        if self.installation.standing.leads:
+            self.loop.wake(name, at)
+        elif at is None or (wait := (at - self.installation.now()).total_seconds()) <= 0:
+            self.installation.database.send([name])
+        elif name not in self._later:
+            self._later[name] = asyncio.get_running_loop().call_later(wait, self._due, name)
+
+    def _due(self, name: str) -> None:
+        del self._later[name]
+        self._wake(name)
+
+    async def _run_now(self, name: str) -> None:
+        if not self.installation.standing.leads:
+            raise Transient("NoLeader", "this daemon does not lead; try again")
+        await self.loop.run_now(name)
 
     def ended(self, job: int, trial: str) -> None:
         """A script has ended: the next one need not wait until that is stored."""
-        self.installation.queue.release(job, trial)
-        self.loop.wake("dispatch")
+        if self.installation.standing.leads:
+            self.installation.queue.release(job, trial)
+            self.loop.wake("dispatch")
 
     def advance(self, write: Write, job: int) -> tuple[Outcome | None, Changes | None]:
         """A trial ends in this transaction: its job goes on."""
-        return apply.advance(write, job), changes(self.installation, write)
+        outcome = apply.advance(write, job)
+        if (
+            not self.installation.standing.leads
+        ):  # the leader hears of it with the commit, and goes on from there
+            write.wake("dispatch")
+            write.wake(f"job/{job}")
+            return outcome, None
+        return outcome, changes(self.installation, write)
 
     def begun(self, job: Job) -> None:
         """A script of a job has begun."""
@@ -294,13 +483,13 @@ class Daemon:
             self.installation.queue.take(seen)
         at = await job_passes.settle(self.installation, outcome)
         if at is not None:
-            self.loop.wake(f"job/{job}", at)
+            self._wake(f"job/{job}", at)
 
     async def _pass(self, name: str) -> datetime | None:
         return await routes.run(self.installation, name)
 
     def _oldest(self) -> tuple[str, float] | None:
-        return self.loop.oldest
+        return self.loop.oldest if self.installation.standing.leads else None
 
     def _trouble(self, name: str, fact: tuple[str, str] | None) -> None:
         if fact is None:
@@ -317,17 +506,26 @@ class Daemon:
         database = self.installation.database
         if kept is not None and given is None and not await self._still_good(kept):
             kept = None  # revoked: a leaked token must not come back with a restart
+        if given is None and kept is None and await self._has_administrator():
+            return None  # another daemon's data directory holds it
         secret = given or kept or f"stm_{secrets.token_urlsafe(32)}"
         if secret != kept:
             _write_private(path, secret + "\n")
         token = NewToken(
-            ADMINISTRATOR, "administrator", Level.OWNER, INSTALLATION, self.installation.now(), None
+            ADMINISTRATOR, _ADMINISTRATOR, Level.OWNER, INSTALLATION, self.installation.now(), None
         )
         mark = token_hash(secret)
         known = await database.read(lambda c: tokens.find(c, mark))
         if known is None or not known.valid(token.created_at):
             await database.write(lambda w: tokens.replace_administrator(w.connection, mark, token))
         return secret if kept is None and given is None else None
+
+    async def _has_administrator(self) -> bool:
+        """Of several daemons only the first one makes the token; alone, one that was lost is made anew."""
+        database = self.installation.database
+        if database.sqlite:
+            return False
+        return await database.read(lambda c: tokens.has_administrator(c, _ADMINISTRATOR, ADMINISTRATOR))
 
     async def _still_good(self, secret: str) -> bool:
         """Not revoked; one that the database never saw (it was replaced) counts as good."""

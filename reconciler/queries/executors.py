@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.access import Caller
 from reconciler.controllers.places import Place
 from reconciler.installation import Installation
-from reconciler.passes.dispatch import offers
+from reconciler.passes.dispatch import look, offers
 
 
 async def executors(installation: Installation, caller: Caller, most: int) -> dict[str, Any]:
@@ -16,6 +16,7 @@ async def executors(installation: Installation, caller: Caller, most: int) -> di
     those of the oldest jobs first, `waiting` how many there are. Of all, what the caller sees; who sees no executor
     is told how many trials wait, and no more.
     """
+    await look(installation)
     queue = installation.queue
     places = offers(installation)
     at_work: dict[str, list[dict[str, Any]]] = defaultdict(list)

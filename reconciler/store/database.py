@@ -139,6 +139,10 @@ class Database:
         """Call `listener(version, event)` on the event loop after each commit, of others too while we listen."""
         self._listeners.append(listener)
 
+    def announce(self) -> None:
+        """Call the listeners without a commit: what is shown has become another."""
+        self._call(self.version, None)
+
     def unsubscribe(self, listener: Callable[[int, Recorded | None], None]) -> None:
         """No longer call it."""
         self._listeners.remove(listener)
