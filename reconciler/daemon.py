@@ -8,11 +8,11 @@ would wake the loop is sent to the leader (design 7.5).
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import secrets
 import socket
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 
@@ -33,31 +33,36 @@ from reconciler.controllers.repositories import follows, troubled
 from reconciler.controllers.rights import ADMINISTRATOR
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled, SteersmanError, Transient
-from reconciler.execution import leftovers
+from reconciler.execution import directory, leftovers, processes
 from reconciler.execution.attachments import AttachmentStore
-from reconciler.execution.command import Place
+from reconciler.execution.carry import Carrier
+from reconciler.execution.lease import Lease
 from reconciler.execution.packages import Packages
+from reconciler.execution.presence import Presence
 from reconciler.execution.run import Runs
 from reconciler.execution.secrets import Secrets
 from reconciler.execution.stages.world import Around
+from reconciler.execution.taking import Taking, vanished
 from reconciler.installation import Installation
 from reconciler.loop import Loop
 from reconciler.model.event import Recorded
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
-from reconciler.passes import deployments, dispatch, following, gate, notifications, routes, wanted
+from reconciler.passes import deployments, dispatch, following, gate, notifications, routes, wanted, workers
 from reconciler.passes import jobs as job_passes
 from reconciler.passes.authority import refusal
 from reconciler.sealing import Keys, SealingError
-from reconciler.settings import HostCredentials, Settings
+from reconciler.settings import Settings
 from reconciler.source.commit import Author, Writer
 from reconciler.source.git import Credentials, Mirror
+from reconciler.source.hosts import credentials_of
 from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.secrets import SSH_KEY, opened
 from reconciler.source.watch import git_dir_of, local_path, watch
-from reconciler.store import fingerprint, history, jobs, migrate, ownership, tokens, workers
+from reconciler.store import fingerprint, history, jobs, migrate, ownership, tokens
+from reconciler.store import workers as worker_rows
 from reconciler.store.database import Connection, Database, Write, connect
 from reconciler.store.engine import is_sqlite
 from reconciler.store.snapshot import Snapshot
@@ -69,7 +74,6 @@ log = structlog.get_logger(__name__)
 _THREADS = 64
 _SECRETS = frozenset({"Secret"})
 _SLOW = ("Build/", "Repository/")  # passes that may wait for another machine
-_BEAT = 2.0  # seconds
 _FRESH = 5.0  # seconds for which the daemon that led last is taken for alive
 _TRIES, _AGAIN = 20, 0.1  # seconds in which the server notices that the one before is dead
 _ADMINISTRATOR = "administrator"
@@ -86,7 +90,7 @@ class Daemon:
         self._leading: list[asyncio.Task[None]] = []
         self._stop_leading = asyncio.Event()
         self._later: dict[str, asyncio.TimerHandle] = {}
-        self._refreshing: asyncio.Task[None] | None = None
+        self._background: dict[str, asyncio.Task[None]] = {}
         self.installation: Installation
         self.loop: Loop
 
@@ -101,7 +105,7 @@ class Daemon:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = [*self._tasks, *([self._refreshing] if self._refreshing else [])]
+        tasks = [*self._tasks, *self._background.values()]
         for task in tasks:  # first of all who tries for the lead
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -114,12 +118,7 @@ class Daemon:
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="work")
         )
-        self._stack.callback(_lock(settings.data).close)
-        (settings.data / ".gitignore").write_text(
-            "*\n", encoding="utf-8"
-        )  # a data directory never goes into Git
-        for name in ("runs", "workspaces", "mirrors", "attachments"):
-            (settings.data / name).mkdir(mode=0o700, exist_ok=True)
+        self._stack.callback(directory.take(settings.data).close)
         database = await self._database()
         keys = await self._keys(database)
         snapshot = Snapshot()
@@ -149,6 +148,7 @@ class Daemon:
                 for key, found in snapshot.current.of_kinds(_SECRETS).items()
                 if key.startswith(f"Secret/~{owner}/")
             },
+            settings.url,
         )
         runs = Runs(settings, database, mirrors, store, given, self, self._wake)
         self._stack.push_async_callback(runs.close)
@@ -161,11 +161,15 @@ class Daemon:
             writer,
             mirrors,
             store,
+            given,
             runs,
             self._wake,
             self._run_now,
             self._oldest,
+            carrier=None if database.sqlite else Carrier(settings.database_url),
         )
+        if settings.lease_seconds is not None and not database.sqlite:
+            runs.lease = Lease(settings.data / "lease", settings.lease_seconds)
         packages = Packages(settings, store)
         await asyncio.to_thread(packages.clear_unfinished)
         runs.around = Around(
@@ -257,9 +261,10 @@ class Daemon:
         """What every daemon does, and then the leader's part, if that is ours."""
         installation, database = self.installation, self.installation.database
         self._tasks.append(asyncio.create_task(installation.runs.guard(), name="disk"))
+        presence = None
         if not database.sqlite:
             installation.standing.leads = False
-            await database.aside(lambda c: workers.register(c, self._worker()))
+            presence = await self._enter()
             installation.standing.leads = await self._first()
             database.refresh = partial(following.refresh, installation)
             database.subscribe(self._behind)
@@ -269,18 +274,20 @@ class Daemon:
         found = await database.read(jobs.live_trials)
         live = {trial.id: trial.epoch for trial in found if trial.state in (State.EXECUTING, State.ABORTING)}
         await asyncio.to_thread(leftovers.sweep, self.settings.data, live)
-        taken = await installation.runs.recover(lambda key: places.get(key or "") or _vanished(key))
+        taken = await installation.runs.recover(lambda key: places.get(key or "") or vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)
         if installation.standing.leads:
             await self._lead()
-        if database.sqlite:
+        if presence is None or installation.carrier is None:
             return
         standing = election.stand(
             database, self._begin_leading, self._won, self._lost, leading=installation.standing.leads
         )
         self._tasks.append(asyncio.create_task(standing, name="election"))
-        self._tasks.append(asyncio.create_task(self._beat(), name="heart-beat"))
+        self._tasks.append(asyncio.create_task(presence.run(), name="presence"))
+        taking = Taking(database, installation.runs, installation.carrier, None)
+        self._tasks.append(asyncio.create_task(taking.run(), name="taking"))
 
     async def _first(self) -> bool:
         """Is the lead ours from the beginning? One that was held by who has just died is waited for."""
@@ -289,7 +296,7 @@ class Daemon:
             if await database.lead(self._begin_leading):
                 await following.refresh(self.installation)
                 return True
-            leader = await database.read(workers.leader)
+            leader = await database.read(worker_rows.leader)
             if leader is not None and leader.id != self._id and leader.age < _FRESH:
                 break
             await asyncio.sleep(_AGAIN)
@@ -298,7 +305,7 @@ class Daemon:
 
     def _begin_leading(self, connection: Connection) -> None:
         """In the transaction of the take-over: from now on the others find us."""
-        workers.lead(connection, self._id)
+        worker_rows.lead(connection, self._id)
 
     async def _won(self) -> None:
         """We lead, after another one did."""
@@ -375,9 +382,8 @@ class Daemon:
         """A commit, here or elsewhere; of our own a follower's snapshot does not know yet."""
         if recorded is not None and recorded.event.kind == "token-revoked":
             self.installation.revoked()
-        late = self.installation.version < version
-        if late and (self._refreshing is None or self._refreshing.done()):
-            self._refreshing = asyncio.create_task(self._refresh(), name="snapshot")
+        if self.installation.version < version:
+            self._in_background("snapshot", self._refresh())
 
     async def _refresh(self) -> None:
         installation = self.installation
@@ -389,45 +395,10 @@ class Daemon:
                 await asyncio.sleep(_AGAIN)
         installation.database.announce()
 
-    async def _beat(self) -> None:
-        """We are there; and the leader tells what else there is to know."""
-        installation = self.installation
-        while True:
-            told = following.facts(installation) if installation.standing.leads else {}
-            try:
-                leader = await installation.database.aside(partial(self._seen, told=told))
-            except SteersmanError as error:
-                log.warning("heart-beat-failed", reason=error.reason, message=error.message)
-            else:
-                following.take(installation, leader)
-                with suppress(SteersmanError):
-                    await following.fetch(installation)
-            await asyncio.sleep(_BEAT)
-
-    def _seen(self, connection: Connection, told: dict[str, Any]) -> Worker | None:
-        if not workers.beat(connection, self._id, told):
-            workers.register(connection, self._worker())
-            if self.installation.standing.leads:
-                workers.lead(connection, self._id)
-        return workers.leader(connection)
-
     @property
     def _id(self) -> str:
         """Of this daemon among all: its data directory's."""
-        return self.installation.runs.worker.split("@")[1]
-
-    def _worker(self) -> Worker:
-        """This process, as the others see it."""
-        return Worker(
-            id=self._id,
-            kind="daemon",
-            name=socket.gethostname(),
-            executors=("*",),
-            recipient=self.installation.keys.recipient,
-            boot=self.installation.runs.worker.split("@")[2],
-            software=version("steersman"),
-            address=self.settings.internal_url or self.settings.address,
-        )
+        return self.installation.runs.instance
 
     def _new_loop(self) -> Loop:
         return Loop(self._pass, self._trouble, slow=lambda name: name.startswith(_SLOW))
@@ -455,6 +426,63 @@ class Daemon:
             raise Transient("NoLeader", "this daemon does not lead; try again")
         await self.loop.run_now(name)
 
+    async def _enter(self) -> Presence:
+        """On PostgreSQL: be one of those who run trials."""
+        installation, settings = self.installation, self.settings
+        me = Worker(
+            id=installation.runs.instance,
+            kind="daemon",
+            name=settings.worker_name or socket.gethostname(),
+            executors=settings.executors,
+            max_load=settings.max_load,
+            recipient=installation.keys.recipient,
+            boot=processes.boot_id(),
+            software=version("steersman"),
+            address=settings.internal_url or settings.address,
+            lease_seconds=settings.lease_seconds,
+        )
+        presence = Presence(installation.database, me, installation.runs.lease, self._facts, self._heard)
+        await presence.enter()
+        return presence
+
+    def _facts(self) -> dict[str, Any]:
+        """What the others are told of this process."""
+        runs = self.installation.runs
+        told = {"closed": runs.closed, "unstored": runs.unstored, "running": runs.active}
+        return told | (following.facts(self.installation) if self.installation.standing.leads else {})
+
+    def _heard(self, crew: Sequence[Worker]) -> None:
+        """Who is there now; what that changes is looked at."""
+        installation = self.installation
+        before, installation.crew = installation.crew, tuple(crew)
+        leader = next((worker for worker in crew if worker.leads), None)
+        if not installation.standing.leads:
+            following.take(installation, leader)
+            self._in_background("fetch", following.fetch(installation))
+            return
+        if leader is None or leader.id != self._id:  # it was forgotten, or has just begun
+            self._in_background("leader's row", self._tell_leader())
+        if workers.concerned(installation):
+            self._wake(workers.NAME)
+        if dispatch.differs(before, crew):
+            self._wake("dispatch")
+
+    async def _tell_leader(self) -> None:
+        await self.installation.database.lead(self._begin_leading)
+
+    def _in_background(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """One of each name at a time; what fails is tried at the next occasion."""
+        running = self._background.get(name)
+        if running is not None and not running.done():
+            work.close()
+            return
+        self._background[name] = asyncio.create_task(_quietly(work), name=name)
+
+    def begins(self, write: Write, job: int) -> None:
+        """One of the trials here begins in this transaction."""
+        if not self.installation.standing.leads:
+            write.wake(f"begun/{job}")
+
     def ended(self, job: int, trial: str) -> None:
         """A script has ended: the next one need not wait until that is stored."""
         if self.installation.standing.leads:
@@ -473,11 +501,14 @@ class Daemon:
         return outcome, changes(self.installation, write)
 
     def begun(self, job: Job) -> None:
-        """A script of a job has begun."""
-        job_passes.begun(self.installation, job)
+        """A script of a job has begun; of a follower's the leader was told with the transaction."""
+        if self.installation.standing.leads:
+            job_passes.begun(self.installation, job)
 
     async def settle(self, job: int, advanced: tuple[Outcome | None, Changes | None] | None) -> None:
         """It has, and this follows."""
+        if not self.installation.standing.leads:
+            return  # the leader goes on from there
         outcome, seen = advanced or (None, None)
         if seen is not None:
             self.installation.queue.take(seen)
@@ -534,47 +565,14 @@ class Daemon:
         return known is None or known.revoked_at is None
 
 
-def credentials_of(settings: Settings) -> dict[str, Credentials]:
-    """Fetch credentials by host, in the form that `reconciler.source` takes."""
-    return {host: _credentials(item) for host, item in settings.credentials.items()}
-
-
-def _credentials(item: HostCredentials) -> Credentials:
-    return Credentials(key_file=item.key_file, token=item.secret(), username=item.username)
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    """Do it; a database or a repository that does not answer is told elsewhere."""
+    with suppress(SteersmanError):
+        await work
 
 
 def _for_url(hosts: dict[str, Credentials], url: str) -> Credentials | None:
     return hosts.get(host_of(url) or "")
-
-
-def _vanished(key: str | None) -> Place:
-    """An executor that is no longer declared: what runs there goes on under the strictest rules."""
-    return Place(key or "", {"sandbox": "required", "network": "none"})
-
-
-def _lock(data: Path) -> TextIO:
-    """Hold the data directory; a second daemon on it refuses to start."""
-    try:
-        data.mkdir(parents=True, mode=0o700, exist_ok=True)
-        file = (data / "lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise Stalled(
-            "DataDirectory", f"the data directory {data} cannot be used: {error.strerror}"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise Stalled(
-            "DataDirectoryHeld",
-            f"the data directory {data} is in use by {holder}; stop it, or give another --data",
-        ) from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()}")
-    file.flush()
-    return file
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -18,7 +18,9 @@ from reconciler.controllers.holding import Calendars
 from reconciler.controllers.rights import Authority
 from reconciler.errors import SteersmanError
 from reconciler.execution.attachments import AttachmentStore
+from reconciler.execution.carry import Carrier
 from reconciler.execution.run import Runs
+from reconciler.execution.secrets import Secrets
 from reconciler.model.history import Looked
 from reconciler.model.job import Job, JobGroup
 from reconciler.model.plan import Plan
@@ -35,6 +37,7 @@ from reconciler.source.values import Entry
 from reconciler.standing import Standing
 from reconciler.store.database import Database
 from reconciler.store.snapshot import Snapshot
+from reconciler.store.workers import Worker
 
 Wake = Callable[..., None]
 
@@ -64,6 +67,8 @@ class Installation:
     `numbering`: (sort, name) of those of them that are new, in the order in which they get their numbers;
     `revoked`: called when a token was revoked, here or elsewhere;
     `standing`: whether this daemon leads; one that follows decides nothing, and asks the leader;
+    `carrier`: brings trials to other processes, on PostgreSQL; `crew`: all that can run trials, as the last heart-beat
+    found them;
     `dropping`: KEYs of Deployments whose state goes together with their declaration, and nothing is destroyed.
     """
 
@@ -75,6 +80,7 @@ class Installation:
     writer: Writer
     mirrors: Mirrors
     attachments: AttachmentStore
+    secrets: Secrets
     runs: Runs
     wake: Wake
     run_now: Callable[[str], Awaitable[None]]
@@ -107,6 +113,8 @@ class Installation:
     catalogue: Catalogue | None = None
     cataloguing: asyncio.Lock = field(default_factory=asyncio.Lock)
     numbering: Sequence[tuple[str, str]] = ()
+    carrier: Carrier | None = None
+    crew: Sequence[Worker] = ()
 
     @property
     def version(self) -> int:

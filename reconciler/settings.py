@@ -124,6 +124,20 @@ class Settings(BaseSettings):
     database: str | None = Field(
         default=None, description="postgresql://… instead of SQLite in the data directory"
     )
+    executors: tuple[str, ...] = Field(
+        default=("*",), description="names of the executors whose trials this process runs; `*`: all of them"
+    )
+    max_load: float | None = Field(
+        default=None, gt=0, description="the greatest load on this machine, instead of the executors' own"
+    )
+    lease_seconds: float | None = Field(
+        default=None,
+        ge=5,
+        description="scripts end when the database has not heard of this process for so long; 10 for workers",
+    )
+    worker_name: str | None = Field(
+        default=None, min_length=1, description="how this process is shown to people; else its host's name"
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     external_url: str | None = Field(

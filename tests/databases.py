@@ -196,7 +196,12 @@ def stored(data: Path) -> bytes:
     """All that lies in the database of a daemon; of SQLite also what was deleted and not yet written over."""
     if chosen_for(data) is None:
         return b"".join(each.read_bytes() for each in data.glob("steersman.db*"))
-    engine = create_engine(url_of(data), poolclass=NullPool)
+    return everything(url_of(data))
+
+
+def everything(url: str) -> bytes:
+    """All values in a PostgreSQL database of ours."""
+    engine = create_engine(internal(url) if url.startswith("postgresql://") else url, poolclass=NullPool)
     with engine.connect() as connection:
         rows = [row for table in metadata.sorted_tables for row in connection.execute(table.select())]
     return b"\n".join(each if isinstance(each, bytes) else str(each).encode() for row in rows for each in row)

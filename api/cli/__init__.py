@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 VERBS: tuple[Callable[..., None], ...] = (
     local.serve,
+    local.worker,
     local.validate,
     local.schema,
     local.init,

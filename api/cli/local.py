@@ -74,6 +74,60 @@ def serve(
         fail(error.message)
 
 
+def worker(
+    database: Annotated[
+        str | None, typer.Option(help="The daemons' database: postgresql://…, with a role of its own.")
+    ] = None,
+    executor: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of an executor whose scripts it runs; again for more.", show_default="local"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Its own data directory.", show_default="steersman-worker")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="How people see it; else its host's name.")] = None,
+    max_load: Annotated[
+        float | None, typer.Option(help="The greatest load here, instead of the executor's.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file instead of steersman.toml.")] = None,
+    allow_unsandboxed: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-unsandboxed", help="Run scripts without bubblewrap where it is absent or switched off."
+        ),
+    ] = None,
+    drain: Annotated[
+        bool,
+        typer.Option(
+            "--drain",
+            help="On TERM take nothing more, and end when all has ended; without it, scripts go on for as long as "
+            "the lease, to be taken up after a restart.",
+        ),
+    ] = False,
+) -> None:
+    """Run scripts for the daemons on a PostgreSQL database, on this machine."""
+    given = {
+        "database": database,
+        "executors": tuple(executor) if executor else None,
+        "data": data,
+        "worker_name": name,
+        "max_load": max_load,
+        "allow_unsandboxed": allow_unsandboxed,
+    }
+    flags = {name: value for name, value in given.items() if value is not None}
+    settings = settings_of(flags, config)
+    own = {"executors": ("local",), "data": Path("steersman-worker").absolute()}
+    settings = settings.model_copy(
+        update={k: v for k, v in own.items() if k not in settings.model_fields_set}
+    )
+    from api.work import work
+
+    try:
+        work(settings, drain=drain)
+    except SteersmanError as error:
+        fail(error.message)
+
+
 def validate(
     path: Annotated[Path, typer.Argument(help="A folder or a file.")] = Path(),
     format: Annotated[Report, typer.Option(help="How to report.")] = Report.TEXT,

@@ -303,8 +303,8 @@ def _no_room(current: Round, need: Need, fits: Sequence[Place]) -> Cause | None:
     """Why no place that fits takes it now: closed, full, or kept for another."""
     able = [place for place in fits if place.closed is None]
     if not able:
-        reason = next(place.closed[1] for place in fits if place.closed)
-        return Cause("Closed", f"{_names(fits)}: {reason}")
+        told = dict.fromkeys(f"{place.shown}: {place.closed[1]}" for place in fits if place.closed)
+        return Cause("Closed", "; ".join(told))
     roomy = [place for place in able if current.room[place.key] >= need.load]
     if roomy and all(current.left(need, place.key) for place in roomy):
         return Cause("Delay", f"{_names(roomy)}: {need.delay:g} s are to pass after each start there")
@@ -318,4 +318,4 @@ def _no_room(current: Round, need: Need, fits: Sequence[Place]) -> Cause | None:
 
 
 def _names(places: Sequence[Place]) -> str:
-    return ", ".join(place.key for place in places)
+    return ", ".join(place.shown for place in places)

@@ -18,15 +18,35 @@ from specs.globs import any_url_match
 
 @dataclass(frozen=True)
 class Place:
-    """An executor by its specification in force. `closed`: why nothing may start there now, (reason, message).
+    """An executor by its specification in force, on one worker that serves it: `key` is KEY@WORKER.
 
-    `idle`: seconds since it was given anything; it says nothing of which trials fit.
+    `closed`: why nothing may start there now, (reason, message). `idle`: seconds since it was given anything; it says
+    nothing of which trials fit. `name`: of the worker, for people, where there are others; `most`: the greatest load
+    there, where it is another than the executor's; `daemon`: is it one, which runs of releases need?
     """
 
     key: str
     spec: Mapping[str, Any]
     closed: tuple[str, str] | None = None
     idle: float = field(default=inf, compare=False)
+    name: str = ""
+    most: float | None = None
+    daemon: bool = True
+
+    @property
+    def executor(self) -> str:
+        """The KEY of the executor."""
+        return self.key.partition("@")[0]
+
+    @property
+    def worker(self) -> str:
+        """The id of the worker."""
+        return self.key.partition("@")[2]
+
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return f"{self.executor} on {self.name}" if self.name else self.executor
 
     @cached_property
     def traits(self) -> frozenset[str]:
@@ -36,7 +56,7 @@ class Place:
     @cached_property
     def max_load(self) -> int:
         """The most load at a time, in units."""
-        return int(float(self.spec.get("max_load") or 1) * UNIT + 0.5)
+        return int(float(self.most or self.spec.get("max_load") or 1) * UNIT + 0.5)
 
     def accepts(self, url: str | None) -> bool:
         """Does it run scripts of this repository? One that names what it accepts runs nothing of unknown origin."""
@@ -62,6 +82,7 @@ def fitting(need: Need, places: Iterable[Place]) -> tuple[Place, ...]:
         place
         for place in places
         if need.traits <= place.traits
+        and (place.daemon or not need.daemon)
         and need.load <= place.max_load
         and place.accepts(need.url)
         and not place.lacks(need.images)
@@ -74,7 +95,10 @@ def unfit(need: Need, places: Sequence[Place]) -> Cause:
     if not left:
         missing = ", ".join(sorted(need.traits)) or "none asked for"
         return Cause("NoExecutor", f"no executor has the traits {missing}")
-    accepting = [place for place in left if place.accepts(need.url)]
+    if need.daemon and not any(place.daemon for place in left):
+        names = ", ".join(sorted({place.executor for place in left}))
+        return Cause("NoDaemon", f"runs of releases need a daemon, and only workers serve {names}")
+    accepting = [place for place in left if place.accepts(need.url) and (place.daemon or not need.daemon)]
     if not accepting:
         what = f"the repository {need.url}" if need.url else "scripts without a repository"
         return Cause("NoExecutor", f"no executor with these traits accepts {what}")

@@ -20,6 +20,7 @@ from typing import Any
 from reconciler.errors import Stalled, SteersmanError
 from reconciler.execution import configured, containers, groups, sandbox, secrets
 from reconciler.execution.containers import Container, Service
+from reconciler.execution.lease import Term
 from reconciler.execution.memory import Held, Memory
 from reconciler.execution.placing import GNUPG, Placing, passwd
 from reconciler.execution.secrets import NOTHING, Opened
@@ -53,16 +54,28 @@ class Place:
     declared: bool = True
 
 
+LOCAL = "Executor/local"
+
+
+def builtin() -> Place:
+    """The executor of an installation that declares none (own-kinds, "Executor")."""
+    load = float(max(4, os.cpu_count() or 1))
+    return Place(LOCAL, {"max_load": load, "sandbox": "required", "network": "host"}, declared=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be executed, and where: `run` is the claim's run folder, `folder` what it works in.
 
-    `variables`: outputs of other tasks; `token`: what its scripts show to this server; `memory`: for secrets of those
-    that take no descriptors. `known`: what scripts of a project configuration are told; None: it is of none.
+    `variables`: outputs of other tasks; `token`: what its scripts show to the server at the address `server`;
+    `memory`: for secrets of those that take no descriptors.
+    `known`: what scripts of a project configuration are told; None: it is of none.
 
     Of a stage of a release: `below` is the folder of the workspace that it starts in, `program` what it runs instead of
     a script, `arguments` what that is given, `facts` are variables that go before all others, `sensitive` those of them
     that no log shows. `survivors`: what it leaves running stays; `notes`: sentences for its log.
+
+    `term`: of the lease that it ends with.
     """
 
     job: Job
@@ -72,6 +85,7 @@ class Order:
     run: Path
     variables: Mapping[str, str]
     token: str
+    server: str
     secrets: Opened = NOTHING
     memory: Memory | None = None
     known: Mapping[str, str] | None = None
@@ -82,6 +96,7 @@ class Order:
     sensitive: Mapping[str, str] = field(default_factory=dict, repr=False)
     survivors: bool = False
     notes: tuple[str, ...] = ()
+    term: Term | None = None
 
     @property
     def policy(self) -> Mapping[str, Any]:
@@ -576,7 +591,7 @@ def _environment(
         "STEERSMAN_TAG": job.checkout.tag or "",
         "STEERSMAN_TRIGGER": str(job.trigger.get("type", "")),
         "STEERSMAN_DUE": str(job.trigger.get("due", "")),
-        "STEERSMAN_SERVER": settings.url,
+        "STEERSMAN_SERVER": order.server,
         "STEERSMAN_TOKEN": order.token,
     }
     base = {"PATH": _PATH, "LANG": "C.UTF-8", "CI": "true", "USER": "steersman", "TZ": settings.timezone}

@@ -40,6 +40,7 @@ from reconciler.execution.caches import Cache, CacheError, Caches, resolve
 from reconciler.execution.command import Order, Place, service_names
 from reconciler.execution.disk import DiskGuard
 from reconciler.execution.ending import Stop, Verdict, ended_by, judge, refused
+from reconciler.execution.lease import Lease, Term
 from reconciler.execution.leavings import Left, Lot
 from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
@@ -67,7 +68,6 @@ from reconciler.store.jobs import Ending, LiveTrial
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-_EMBEDDED = "embedded@"
 _RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
 _TOGETHER = 0.02  # so much later the end of a script may be stored while others are at work
@@ -77,6 +77,9 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 class Progress(Protocol):
     """How a job goes on; carried out by what lies above."""
+
+    def begins(self, write: Write, job: int) -> None:
+        """One of its trials begins in this transaction."""
 
     def advance(self, write: Write, job: int) -> Any:
         """Decide on a job inside a transaction; what was decided."""
@@ -109,6 +112,9 @@ class Runs:
         wake: Callable[[str], None],
     ) -> None:
         self.around: Around | None = None
+        # its scripts end with it; None: they outlive this process, however long it is away
+        self.lease: Lease | None = None
+        self.kind = "embedded"
         self._settings = settings
         self._database = database
         self._mirrors = mirrors
@@ -138,9 +144,12 @@ class Runs:
             settings.data, settings.disk_reserve_bytes, self._end_greedy, lambda: wake("dispatch")
         )
 
-    def begin(self, trial: LiveTrial, job: Job, place: Place) -> None:
-        """Start a claimed trial in the background; `job` with its tasks where this one needs any."""
-        self._spawn(trial, self._fresh(trial, job, place))
+    def begin(self, trial: LiveTrial, job: Job, place: Place, term: Term | None = None) -> None:
+        """Start a claimed trial in the background, unless it is at work already; `job` with its tasks where this one
+        needs any. `term`: as it was before a claim that is a beginning as well.
+        """
+        if trial.id not in self._tasks:
+            self._spawn(trial, self._fresh(trial, job, place, term))
 
     def stop(self, trial: str, reason: Reason = Reason.CANCELLED, message: str | None = None) -> bool:
         """End a trial's processes (TERM, then KILL); False if it is not at work here."""
@@ -156,7 +165,17 @@ class Runs:
     @property
     def worker(self) -> str:
         """How claims are signed: with the data directory and the boot, since a claim relies on files there."""
-        return f"{_EMBEDDED}{self._instance}@{processes.boot_id()}"
+        return f"{self.kind}@{self._instance}@{processes.boot_id()}"
+
+    @property
+    def instance(self) -> str:
+        """What tells this data directory from others."""
+        return self._instance
+
+    @property
+    def term(self) -> Term | None:
+        """Of the lease, as it stands now."""
+        return None if self.lease is None else self.lease.term
 
     @property
     def closed(self) -> tuple[str, str] | None:
@@ -169,6 +188,11 @@ class Runs:
             if trial not in self._tasks and current.state is State.ABORTING:
                 await self._finish(current, current.epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
 
+    async def idle(self) -> None:
+        """Until nothing is at work here; what begins meanwhile is waited for as well."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
     @property
     def active(self) -> int:
         """Trials at work here."""
@@ -179,12 +203,17 @@ class Runs:
         await self._disk.run()
 
     async def recover(self, places: Callable[[str | None], Place]) -> int:
-        """After a start: take up every trial that was at work. Gives how many."""
+        """After a start: take up every trial that was at work here. Gives how many.
+
+        Those of others are theirs, or given up by who leads; on SQLite there are no others.
+        """
         trials = [t for t in await self._database.read(rows.live_trials) if t.state is not State.PENDING]
+        if not self._database.sqlite:
+            trials = [trial for trial in trials if self.is_ours(trial)]
         known: list[Script] = []
         for trial in trials:
             scripts = await self._scripts_of(trial)
-            for name in several.held(trial, scripts) if self._is_from_here(trial) else ():
+            for name in several.held(trial, scripts) if self.is_ours(trial) else ():
                 if not (lock := self._lock(trial, name)).locked():
                     await lock.acquire()  # before anything new can ask for it
             known += scripts
@@ -219,6 +248,7 @@ class Runs:
         self._unshown.pop(trial.id, None)
         self._ended.pop(trial.id, None)
         self._disk.forget(trial.id)
+        self._secrets.forget(trial.id)
 
     async def _guarded(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
         """A fault of ours, or of the machine, ends this trial only, and is told."""
@@ -238,16 +268,18 @@ class Runs:
 
     # -- from the claim to the end
 
-    async def _fresh(self, trial: LiveTrial, job: Job, place: Place) -> None:
+    async def _fresh(self, trial: LiveTrial, job: Job, place: Place, term: Term | None = None) -> None:
         folder, epoch, started = self._folder(trial, trial.epoch), trial.epoch, False
         try:
-            if trial.state is State.DISPATCHING and not (
-                await self._checked_out(trial, folder, job.checkout) and await self._begin(trial)
-            ):
-                await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
-                return
+            if trial.state is State.DISPATCHING:
+                ready = await self._checked_out(trial, folder, job.checkout)
+                term = self.term
+                if not (ready and await self._begin(trial)):
+                    await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
+                    return
             self._progress.begun(job)
             order, files = await self._order(job, trial, place, folder)
+            order = replace(order, term=term)
             if trial.several:
                 await asyncio.to_thread(self._prepared, order, files)
                 started = True
@@ -288,8 +320,8 @@ class Runs:
         givers = handover.givers(job, trial.policy.get("needs") or ())
         chosen = [giver.id for giver in givers.values()]
         files = await self._database.read(lambda c: attachment_rows.of_trials(c, chosen)) if chosen else []
-        token = self._secrets.token(trial.job, trial.id)
-        order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers), token)
+        token, server = self._secrets.token(trial.job, trial.id), self._secrets.server
+        order = Order(job, trial, place, folder, self._run(trial), handover.variables(givers), token, server)
         if configured.is_configured(job):
             order = replace(order, known=await self._database.read(partial(_known, job, trial)))
         return order, files
@@ -315,13 +347,14 @@ class Runs:
         """Prepared and started, in one go. Blocks."""
         notes = self._prepared(order, files)
         made, more = command.build(self._with_secrets(order), self._settings)
-        return supervisor.start(order.run, made), (*notes, *more)
+        return supervisor.start(order.run, made, order.term), (*notes, *more)
 
     async def _begin(self, trial: LiveTrial) -> bool:
         """False: it was cancelled."""
 
         def begin(write: Write) -> bool:
             run = None if trial.several else trial.run
+            self._progress.begins(write, trial.job)
             return rows.begin(write.connection, trial.id, trial.epoch, run, write.now, write.version)
 
         begun: bool = await self._persist(begin)
@@ -331,7 +364,7 @@ class Runs:
         """From wherever the last daemon left it."""
         run = self._run(trial)
         known = await self._scripts_of(trial)
-        if several.begun(known) and self._is_from_here(trial):
+        if several.begun(known) and self.is_ours(trial):
             if trial.state is State.ABORTING:
                 self.stop(trial.id)
             job = await self._database.read(lambda c: rows.load(c, trial.job))
@@ -361,17 +394,16 @@ class Runs:
         """What became of a claim. One that was signed in another data directory cannot be seen from here."""
         if trial.state is State.DISPATCHING:
             return NotStarted()
-        if not self._is_from_here(trial):
+        if not self.is_ours(trial):
             return Lost()
         if trial.several:
             return NotStarted()
         boot = ((trial.worker or "") + "@@").split("@")[2]
         return supervisor.attach(run, claimed_boot=boot or None)
 
-    def _is_from_here(self, trial: LiveTrial) -> bool:
-        """Was it claimed in this data directory?"""
-        instance = ((trial.worker or "") + "@").split("@")[1]
-        return instance in ("", self._instance)
+    def is_ours(self, trial: LiveTrial) -> bool:
+        """Was it claimed for this data directory?"""
+        return trial.instance in ("", self._instance)
 
     async def _scripts_of(self, trial: LiveTrial) -> list[Script]:
         """Its scripts as they are stored, where it has several."""
@@ -400,6 +432,7 @@ class Runs:
             unshown=self._why_unshown,
             watch_disk=lambda trial, handle: self._disk.watch(trial.id, fillable, disk_bytes, handle.pid),
             lock=partial(self._lock, trial),
+            term=lambda: self.term,
             end=self._end,
             give_up=self._give_up,
             read=lambda work: self._steadily(lambda: self._database.read(work)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from reconciler.errors import SteersmanError
 from reconciler.execution.memory import Held
 from reconciler.execution.sandbox import HOME, WORKSPACE
 from reconciler.model.job import Reason, owner_of
-from reconciler.model.resource import Resource
+from reconciler.model.resource import Specified
 from reconciler.sealing import Keys, SealingError, seal
+from reconciler.store.jobs import LiveTrial
 from specs.meta import Key, parse_key
 from specs.references import SECRET_REF, secret_keys, secrets_in
 
@@ -86,15 +87,17 @@ def filled(values: Mapping[str, Any] | None, secret: Mapping[str, str]) -> dict[
 class Secrets:
     """Opens secrets with the server's keys; `declared` gives the resource of a KEY, if there is one.
 
-    `owned` gives the Secrets of a user by KEY.
+    `owned` gives the Secrets of a user by KEY; `server` is the address to which scripts show their token.
     """
 
     def __init__(
         self,
         keys: Keys,
-        declared: Callable[[str], Resource | None],
-        owned: Callable[[str], Mapping[str, Resource]] = lambda _: {},
+        declared: Callable[[str], Specified | None],
+        owned: Callable[[str], Mapping[str, Specified]] = lambda _: {},
+        server: str = "",
     ) -> None:
+        self.server = server
         self._keys = keys
         self._declared = declared
         self._owned = owned
@@ -135,7 +138,7 @@ class Secrets:
                     raise SecretError(f"the value of {name} cannot be hidden: {error}") from None
         return replace(opened, sealed=sealed)
 
-    def _near(self, job: str, name: str) -> tuple[str, Resource]:
+    def _near(self, job: str, name: str) -> tuple[str, Specified]:
         """The nearest that is declared of those that a name may mean counts, also where it is not valid."""
         key = parse_key(job)
         candidates = secret_keys(key.project, key.environment, name)
@@ -148,6 +151,28 @@ class Secrets:
     def token(self, job: int, trial: str) -> str:
         """What the scripts of a trial show to this server: good while it runs, for its job alone."""
         return execution_token(self._keys, Execution(job, trial))
+
+    def handed(self, job: str, trial: LiveTrial, more: Iterable[str], recipient: str) -> str:
+        """All that a worker needs of secrets for a trial of this job (its KEY), sealed to the worker's key; `Handed`
+        takes it. `more`: KEYs of further ones. What cannot be given is told there, where it ends the trial.
+        """
+        try:
+            found = {*self.open(job, trial.policy).sealed, *more}
+            secrets = {key: self._resealed(key, recipient) for key in sorted(found)}
+            token = seal(self.token(trial.job, trial.id).encode(), recipient, trial.id)
+        except (SecretError, SealingError) as error:
+            return json.dumps({"error": str(error)})
+        return json.dumps({"secrets": secrets, "token": token, "server": self.server})
+
+    def _resealed(self, key: str, recipient: str) -> dict[str, Any]:
+        resource = self._declared(key)
+        if resource is None or resource.spec is None:
+            raise SecretError(f"there is no valid {key}")
+        spec = resource.spec
+        return {**spec, "sealed": seal(self._keys.open(spec["sealed"], key), recipient, key)}
+
+    def forget(self, trial: str) -> None:
+        """It has ended."""
 
     def keep(self, run: Path, opened: Opened) -> None:
         """Note in the run folder what is to be masked: sealed, so that it can be opened again after a restart."""
@@ -167,7 +192,57 @@ class Secrets:
             raise SecretError(str(error)) from None
 
 
-def _of_owner(owner: str, secrets: Mapping[str, Resource], name: str) -> tuple[str, Resource]:
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    """A Secret as it was handed over."""
+
+    spec: Mapping[str, Any]
+
+
+class Handed(Secrets):
+    """A worker's: it opens, with its own key, what the daemon that leads has sealed to it, trial by trial."""
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__(keys, self.declared, self._owned_by)
+        self._secrets: dict[str, _Secret] = {}
+        self._tokens: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
+
+    def take(self, trial: str, text: str) -> None:
+        """What came with a trial. Of a Secret that came before, this is the newer one."""
+        body = json.loads(text)
+        if "error" in body:
+            self._errors[trial] = str(body["error"])
+            return
+        self._secrets.update((key, _Secret(spec)) for key, spec in body["secrets"].items())
+        self._tokens[trial] = body["token"]
+        self.server = body["server"]
+
+    def forget(self, trial: str) -> None:
+        """It has ended."""
+        self._tokens.pop(trial, None)
+        self._errors.pop(trial, None)
+
+    def token(self, job: int, trial: str) -> str:
+        """As it was handed over. SecretError with what kept the daemon from handing over what the trial needs."""
+        if trial in self._errors:
+            raise SecretError(self._errors[trial])
+        if trial not in self._tokens:
+            raise SecretError("what its scripts need of secrets is not known to this worker any more")
+        try:
+            return self._keys.open(self._tokens[trial], trial).decode()
+        except SealingError as error:
+            raise SecretError(str(error)) from None
+
+    def declared(self, key: str) -> Specified | None:
+        """A Secret by its KEY, if it was ever handed over."""
+        return self._secrets.get(key)
+
+    def _owned_by(self, owner: str) -> Mapping[str, Specified]:
+        return {key: found for key, found in self._secrets.items() if key.startswith(f"Secret/~{owner}/")}
+
+
+def _of_owner(owner: str, secrets: Mapping[str, Specified], name: str) -> tuple[str, Specified]:
     """A user's secret by its uuid, else by its name (builds-srht 5.2)."""
     for key, resource in secrets.items():
         if (resource.spec or {}).get("uuid") == name:
@@ -181,7 +256,7 @@ def _of_owner(owner: str, secrets: Mapping[str, Resource], name: str) -> tuple[s
 class _Found:
     """Secrets by name, as a job sees them: `near` gives KEY and resource; `sealed` grows by what was opened."""
 
-    def __init__(self, keys: Keys, near: Callable[[str], tuple[str, Resource]]) -> None:
+    def __init__(self, keys: Keys, near: Callable[[str], tuple[str, Specified]]) -> None:
         self._keys = keys
         self._near = near
         self.sealed: dict[str, str] = {}

@@ -204,11 +204,12 @@ class Several:
 
     async def _once(self, name: str) -> None:
         run = await asyncio.to_thread(self._single.new_folder, self._places[name])
+        term = self._tools.term()
         if not await self._move(name, State.EXECUTING, run=run):
             self._found[name] = State.ABORTED, None
             return
         self._runs[name] = run
-        order = self._order_of(name, run)
+        order = replace(self._order_of(name, run), term=term)
         await self._ended(name, await self._single.run(order, self._running[name].stop))
 
     async def _resumed(self, name: str) -> None:

@@ -19,6 +19,7 @@ from reconciler.execution import command, containers, groups, handover, processe
 from reconciler.execution.command import Order
 from reconciler.execution.ending import Stop, Verdict, judge, refused
 from reconciler.execution.handover import Outputs
+from reconciler.execution.lease import Term
 from reconciler.execution.masking import Masker
 from reconciler.execution.recorder import Recorder
 from reconciler.execution.secrets import SecretError, uses
@@ -43,6 +44,7 @@ class Tools:
     unshown: Callable[[LiveTrial, Path], tuple[str, ...]]
     watch_disk: Callable[[LiveTrial, Supervised], None]
     lock: Callable[[str], asyncio.Lock]
+    term: Callable[[], Term | None]
     end: Callable[[Supervised, Stop], Awaitable[None]]
     give_up: Callable[[Supervised], Awaitable[None]]
     read: Callable[[Callable[[Connection], Any]], Awaitable[Any]]
@@ -96,7 +98,7 @@ class Single:
     def _started(self, order: Order) -> tuple[Supervised, tuple[str, ...]]:
         """Blocks."""
         made, notes = command.build(self._tools.with_secrets(order), self._tools.settings)
-        return supervisor.start(order.run, made), (*order.notes, *notes)
+        return supervisor.start(order.run, made, order.term), (*order.notes, *notes)
 
     async def _watch(self, order: Order, stop: Stop, handle: Supervised, notes: tuple[str, ...]) -> Ending:
         limit = order.policy.get("timeout_seconds")

@@ -25,6 +25,7 @@ from math import inf
 from pathlib import Path
 
 from reconciler.execution import memory, processes
+from reconciler.execution.lease import Term
 from reconciler.execution.memory import Held
 from reconciler.execution.processes import COOKIE, Process
 
@@ -139,10 +140,11 @@ def _tools() -> tuple[str, ...]:
 _TOOLS = ("cat", "setsid", "sleep")
 
 
-def start(run: Path, command: Command) -> Supervised:
+def start(run: Path, command: Command, term: Term | None = None) -> Supervised:
     """Starts the script of one claim; returns at once (about a millisecond, blocking).
 
-    `run` is fresh, or is made here. OSError when no process can be made (also an environment that is too
+    `run` is fresh, or is made here; `term`: of the lease that it ends with. OSError
+    when no process can be made (also an environment that is too
     large), ValueError when a value holds a NUL.
     """
     run = run.absolute()
@@ -158,11 +160,11 @@ def start(run: Path, command: Command) -> Supervised:
         argv = (*command.argv[:at], "--args", "4", *command.argv[at:])
         own, words = {"PATH": os.defpath, **identity}, _settings(full)
     else:
-        return _spawn(run, command, command.argv, full, subprocess.DEVNULL)
+        return _spawn(run, command, term, command.argv, full, subprocess.DEVNULL)
     handles = [_in_memory(words)]
     try:
         handles.extend(memory.descriptor(held.content) for held in command.held)
-        return _spawn(run, command, _with_held(argv, command.held, handles[1:]), own, *handles)
+        return _spawn(run, command, term, _with_held(argv, command.held, handles[1:]), own, *handles)
     finally:
         for handle in handles:
             os.close(handle)
@@ -218,6 +220,7 @@ def _in_memory(content: bytes) -> int:
 def _spawn(
     run: Path,
     command: Command,
+    term: Term | None,
     argv: tuple[str, ...],
     environment: dict[str, str],
     stdin: int,
@@ -226,11 +229,11 @@ def _spawn(
     mode = "sandboxed" if command.sandboxed else "bare" if command.own_environment is None else "container"
     leftovers = "keep" if command.survivors else "end"
     limit, log = str(max(command.log_limit, 512)), "raw" if command.masked else "log"
-    groups = "\n".join(command.groups)
+    groups, lease = "\n".join(command.groups), ("", "", "") if term is None else term.words
     errors = os.open(run / "supervisor.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(
-            ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, log, groups, *_tools(), *argv),
+            ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, log, groups, *lease, *_tools(), *argv),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -407,9 +410,9 @@ def _alive(start: _Start) -> bool:
 
 
 def _exit(run: Path) -> Exit | None:
-    """The status that the supervisor left; a file that a power cut left empty is none."""
+    """The status that the supervisor left; a file that a power cut left empty is none, nor what a lease's end made."""
     status = _number(run / "exit")
-    if status is None:
+    if status is None or os.path.exists(f"{run}/expired"):  # noqa: PTH110  (a hot path)
         return None
     over = _number(run / "over")
     full = over == _TOO_LARGE
@@ -460,6 +463,14 @@ async def stop(supervised: Supervised, *, grace: float = 30.0) -> None:
         while not ended.is_set():
             await asyncio.to_thread(_signal_tree, supervised, signal.SIGKILL)
             await _within(ended, _KILL_AGAIN)
+
+
+async def kill(supervised: Supervised) -> None:
+    """KILL to the whole tree, until nothing of it is left. Not waited for is the supervisor, which may wait for us."""
+    for _ in range(_SWEEPS):
+        if not await asyncio.to_thread(_signal_tree, supervised, signal.SIGKILL):
+            return
+        await asyncio.sleep(_AGAIN)
 
 
 async def _repeat(supervised: Supervised, ended: asyncio.Event, number: signal.Signals) -> None:

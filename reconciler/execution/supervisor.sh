@@ -2,24 +2,34 @@
 # Runs one script to its end, whether or not the daemon still lives. Started by supervisor.py in a new session, once
 # for each claim; nothing of a user's is part of this text, all comes as arguments and environment.
 #
-#   supervisor.sh RUN LIMIT bare|sandboxed|container end|keep LOG GROUPS CAT SETSID SLEEP COMMAND [ARGUMENT…]
+#   supervisor.sh RUN LIMIT bare|sandboxed|container end|keep LOG GROUPS LEASE FENCE PYTHON CAT SETSID SLEEP COMMAND [ARGUMENT…]
 #
-# LOG is the name of the log file, GROUPS the files (in lines) by which the script enters its control groups.
+# LOG is the name of the log file, GROUPS the files (in lines) by which the script enters its control groups. LEASE, unless
+# it is empty, is a file that says until which second since boot the script may run; nothing starts after second FENCE.
 #
 # Leaves in RUN: start (pid, start time, boot id, mode, leftovers, limit; made first, exclusively: whoever makes it owns the claim),
 # log, script (group of a bare script), sandbox (what bubblewrap reports), code (status, when the script ended),
-# over (status of a drain that could write no more: 153 at the limit), services/NAME/LOG (what came by the pipe there), exit (the same status, when all output is in the log; valid with its line end only,
+# over (status of a drain that could write no more: 153 at the limit), services/NAME/LOG (what came by the pipe there), expired (the lease was out before the end), exit (the same status, when all output is in the log; valid with its line end only,
 # which one write brings: as good as a rename and a process cheaper).
 
-run=$1 limit=$2 mode=$3 leftovers=$4 log=$5 groups=$6 cat=$7
+run=$1 limit=$2 mode=$3 leftovers=$4 log=$5 groups=$6 lease=$7
 shift 7
-setsid=$1 sleep=$2
-shift 2
+fence=$1 python=$2 cat=$3 setsid=$4 sleep=$5
+shift 5
 newline='
 '
 
 # Handlers and not '': what is ignored here would be ignored in the script as well.
 trap : HUP INT QUIT TERM
+
+# Is the second $1 since boot over?
+over() {
+    read -r now rest </proc/uptime
+    [ "${now%.*}" -ge "$1" ]
+}
+
+# Whoever was stopped between the claim and this start comes too late: the trial may be somebody else's by now.
+[ -n "$lease" ] && over "$fence" && exit 0
 
 # Field 22 of stat, counted behind the command's name, which may hold blanks.
 field() { shift 19; started=$1; }
@@ -65,6 +75,21 @@ drain() {
     exec "$cat" >>"$1/$log" 4<&-
 }
 
+# Nobody has heard of the worker for so long that the trial is somebody else's soon.
+watch() {
+    while "$sleep" 1; do
+        until=0
+        read -r until <"$lease"
+        over "$until" || continue
+        : >"$run/expired"
+        exec "$python" -I -m reconciler.execution.expire "$run"
+    done
+}
+if [ -n "$lease" ]; then
+    watch </dev/null >/dev/null 2>&1 4<&- &
+    watch=$!
+fi
+
 # Services of the script write into pipes of their own, from inside of its sandbox.
 for place in "$run"/services/*; do
     [ -p "$place/pipe" ] || continue
@@ -80,6 +105,7 @@ exec 5<&-
 (script "$@")
 code=$?
 exec >/dev/null
+[ -z "$lease" ] || kill $watch 2>/dev/null
 echo $code >"$run/code"
 trap '' HUP INT QUIT TERM
 if [ "$leftovers" = end ]; then

@@ -113,7 +113,9 @@ TASK_MOVES: Mapping[State, frozenset[State]] = {
 }
 TRIAL_MOVES: Mapping[State, frozenset[State]] = {
     S.PENDING: frozenset({S.DISPATCHING, S.ABORTED}),
-    S.DISPATCHING: frozenset({S.DISPATCHING, S.EXECUTING, S.ABORTING, S.ABORTED, S.DEFECTIVE, S.FAILED}),
+    S.DISPATCHING: frozenset(
+        {S.PENDING, S.DISPATCHING, S.EXECUTING, S.ABORTING, S.ABORTED, S.DEFECTIVE, S.FAILED}
+    ),
     S.EXECUTING: frozenset({S.DISPATCHING, S.ABORTING}) | _ENDS,
     S.ABORTING: frozenset({S.ABORTED, S.PASSED}),
 }

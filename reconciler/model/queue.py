@@ -20,7 +20,7 @@ def units(load: float) -> int:
 class Need:
     """What a trial asks of a place. `load` in units; `images`: its own (None: the default one) and its services'.
 
-    `delay`: seconds that must have passed since anything was given to the place.
+    `delay`: seconds that must have passed since anything was given to the place. `daemon`: the place must be one.
     """
 
     load: int = UNIT
@@ -29,11 +29,12 @@ class Need:
     url: str | None = None
     locks: frozenset[str] = frozenset()
     delay: float = 0.0
+    daemon: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedTrial:
-    """A trial that is not finished. `executor`: where it has been since it was claimed; None: it waits."""
+    """A trial that is not finished. `executor`: where it is since its claim, as KEY@WORKER; None: it waits."""
 
     id: str
     position: int

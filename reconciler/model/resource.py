@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.model.status import Condition, Health, Sync
+
+
+class Specified(Protocol):
+    """Something declared, seen by its specification alone."""
+
+    @property
+    def spec(self) -> Mapping[str, Any] | None:
+        """The last good one; None while there never was one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from reconciler.apply import dispatch as apply
 from reconciler.controllers.places import Place as Offer
-from reconciler.execution.command import Place
+from reconciler.execution.command import LOCAL, Place, builtin
 from reconciler.installation import Installation
 from reconciler.passes import gate
+from reconciler.passes.jobs import is_away
 from reconciler.store import queue as rows
+from reconciler.store.workers import Worker
 from specs.configuration_shape import LONGEST_STORM_DELAY
 
 EXECUTORS = frozenset({"Executor"})
 
-LOCAL = "Executor/local"
 _NOT_BEFORE = timedelta(milliseconds=1)  # times are rounded
 
 
@@ -57,23 +59,59 @@ def places_of(installation: Installation) -> dict[str, Place]:
     return declared or {LOCAL: builtin()}
 
 
-def builtin() -> Place:
-    """The executor of an installation that declares none."""
-    return Place(
-        LOCAL,
-        {"max_load": float(max(4, os.cpu_count() or 1)), "sandbox": "required", "network": "host"},
-        declared=False,
+def offers(installation: Installation) -> list[Offer]:
+    """The executors as the queue sees them, each on all that serve it."""
+    runs = installation.runs
+    places = places_of(installation).values()
+    if installation.carrier is None:
+        return [_offer(installation, place, runs.instance, runs.closed) for place in places]
+    found: list[Offer] = []
+    for place in places:
+        serving = [worker for worker in installation.crew if worker.serves(place.key)]
+        found += [_offer_of(installation, place, worker) for worker in serving]
+        if not serving:
+            name = place.key.partition("/")[2]
+            told = f"nobody serves it; start `steersman worker --executor {name}` with this database"
+            found.append(Offer(place.key, place.spec, ("NoWorker", told)))
+    return found
+
+
+def differs(before: Sequence[Worker], now: Sequence[Worker]) -> bool:
+    """Have others come or gone, or told that they are open or closed?"""
+    return [_seen(worker) for worker in before] != [_seen(worker) for worker in now]
+
+
+def _seen(worker: Worker) -> tuple[Any, ...]:
+    return (
+        worker.id,
+        worker.boot,
+        worker.executors,
+        worker.max_load,
+        is_away(worker),
+        worker.facts.get("closed"),
     )
 
 
-def offers(installation: Installation) -> list[Offer]:
-    """The executors as the queue sees them."""
-    closed, now = installation.runs.closed, installation.now()
-    idle = installation.queue.idle
-    return [
-        Offer(place.key, place.spec, closed, idle(place.key, now))
-        for place in places_of(installation).values()
-    ]
+def _offer_of(installation: Installation, place: Place, worker: Worker) -> Offer:
+    """An executor on one of the crew."""
+    closed = _closed(installation, worker)
+    alone = len(installation.crew) == 1
+    offer = _offer(installation, place, worker.id, closed)
+    return replace(offer, name="" if alone else worker.name, most=worker.max_load, daemon=worker.is_daemon)
+
+
+def _closed(installation: Installation, worker: Worker) -> tuple[str, str] | None:
+    if worker.id == installation.runs.instance:
+        return installation.runs.closed
+    if worker.lost_at is not None or is_away(worker):
+        return "WorkerAway", f"nothing was heard of it for {worker.age:.0f} s"
+    told = worker.facts.get("closed")
+    return (str(told[0]), str(told[1])) if told else None
+
+
+def _offer(installation: Installation, place: Place, worker: str, closed: tuple[str, str] | None) -> Offer:
+    key = f"{place.key}@{worker}"
+    return Offer(key, place.spec, closed, installation.queue.idle(key, installation.now()))
 
 
 async def look(installation: Installation) -> None:

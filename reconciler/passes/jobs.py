@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from functools import partial
 
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Outcome
@@ -12,9 +13,12 @@ from reconciler.installation import Installation
 from reconciler.model.job import Job
 from reconciler.passes import builds, pipelines
 from reconciler.store import jobs as rows
+from reconciler.store.workers import Worker
 
 LIMITS = "limits"
 _REST = timedelta(seconds=0.25)  # a Build that many jobs end of shows them a few times a second
+AWAY = 15.0
+"""Seconds without a heart-beat after which a worker counts as away."""
 _BEGUN = timedelta(seconds=1)  # one that has ended by then is shown only once
 
 
@@ -34,8 +38,7 @@ async def settle(installation: Installation, outcome: Outcome | None) -> datetim
     if outcome is None:
         return None
     for trial in outcome.decision.stop:
-        if not installation.runs.stop(trial):
-            await installation.runs.abandon(trial)
+        await _stop(installation, trial)
     installation.wake("dispatch")
     key, now = outcome.job.key, time.monotonic()
     if (
@@ -68,6 +71,36 @@ def begun(installation: Installation, job: Job) -> None:
     seconds = job.specification.get("timeout_seconds")
     if seconds is not None:
         installation.wake(LIMITS, now + timedelta(seconds=float(seconds)))
+
+
+async def has_begun(installation: Installation, number: int) -> None:
+    """Another process has begun one of its trials."""
+    job = await installation.database.read(lambda c: rows.load(c, number, scripts=False))
+    if job is not None:
+        begun(installation, job)
+
+
+async def _stop(installation: Installation, trial: str) -> None:
+    """End a trial, wherever it is at work; one whose worker is not there ends without it."""
+    runs, carrier = installation.runs, installation.carrier
+    if runs.stop(trial):
+        return
+    if carrier is not None:
+        there = {worker.id for worker in installation.crew if not is_away(worker)}
+        found = await installation.database.read(lambda c: rows.live_trials(c, trial))
+        away = [each.instance for each in found if not runs.is_ours(each) and each.instance in there]
+        for instance in away:
+            await installation.database.aside(
+                partial(carrier.send, worker=instance, trials=[trial], stop=True)
+            )
+        if away:
+            return
+    await runs.abandon(trial)
+
+
+def is_away(worker: Worker) -> bool:
+    """Was nothing heard of it for a while?"""
+    return worker.age > AWAY
 
 
 async def run_all(installation: Installation) -> None:

@@ -15,6 +15,7 @@ import structlog
 from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES
 from reconciler.installation import Installation
+from reconciler.passes import workers
 from reconciler.source.desired import is_spec
 from reconciler.store import answers, logs, pipelines, resources, retention, tokens
 from reconciler.store.database import Write
@@ -38,6 +39,7 @@ async def run(installation: Installation) -> datetime:
     await _remove_runs(installation, before)
     await asyncio.to_thread(installation.runs.caches.clear, before.timestamp())
     await _settle_logs(installation)
+    await workers.clear(installation)
     if installation.desired is not None:
         blobs = frozenset(e.blob for path, e in installation.desired.paths.items() if is_spec(path))
         await installation.database.write(lambda w: resources.keep_blobs(w.connection, blobs, LOADER_VERSION))

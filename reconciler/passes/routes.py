@@ -22,6 +22,7 @@ from reconciler.passes import (
     requests,
     retention,
     source,
+    workers,
 )
 
 
@@ -49,7 +50,15 @@ async def _resync(installation: Installation) -> datetime:
     read_queue_whole(installation)
     await deployments.wake_all(installation)
     await requests.wake_all(installation)
-    for name in ("source", "jobs", deliveries.NAME, gate.NAME, notifications.ALL, pipelines.ALL):
+    for name in (
+        "source",
+        "jobs",
+        deliveries.NAME,
+        gate.NAME,
+        notifications.ALL,
+        pipelines.ALL,
+        workers.NAME,
+    ):
         installation.wake(name)
     return installation.now() + timedelta(seconds=installation.settings.resync_seconds)
 
@@ -62,6 +71,10 @@ async def _retention(installation: Installation) -> datetime | None:
 
 async def _job(installation: Installation, name: str) -> datetime | None:
     return await jobs.run(installation, int(name.removeprefix("job/")))
+
+
+async def _begun(installation: Installation, name: str) -> None:
+    await jobs.has_begun(installation, int(name.removeprefix("begun/")))
 
 
 async def _repository(installation: Installation, name: str) -> datetime | None:
@@ -86,11 +99,13 @@ _NAMES: Mapping[str, Callable[[Installation], Awaitable[datetime | None]]] = {
     notifications.ALL: notifications.run_all,
     pipelines.ALL: pipelines.run_all,
     requests.ALL: requests.take_up,
+    workers.NAME: workers.run,
     "resync": _resync,
     "retention": _retention,
 }
 _PREFIXES: Mapping[str, Callable[[Installation, str], Awaitable[datetime | None]]] = {
     "job/": _job,
+    "begun/": _begun,
     "Build/": builds.run,
     "Repository/": _repository,
     "Deployment/": _deployment,

@@ -10,7 +10,7 @@ from reconciler.store import workers
 async def leader(installation: Installation) -> str | None:
     """The address at which the daemon that leads, or led last, is reached; None: there is none, or it is this one."""
     found = await installation.database.read(workers.leader)
-    own = installation.runs.worker.split("@")[1]
+    own = installation.runs.instance
     return None if found is None or found.id == own else found.address
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.errors import Stalled
-from reconciler.model.resource import Resource
+from reconciler.model.resource import Specified
 from reconciler.sealing import Keys, SealingError
 
 SSH_KEY, VALUE = "ssh_key", "value"
 
-Declared = Callable[[str], Resource | None]
+Declared = Callable[[str], Specified | None]
 
 
 def opened(keys: Keys, declared: Declared, key: str, kind: str) -> bytes:

@@ -234,6 +234,8 @@ class Database:
     async def lead(self, work: Callable[[Connection], None]) -> bool:
         """Take the lead if nobody has it, with `work` in the same transaction; False: somebody has. `Transient`.
 
+        Who leads already only does `work`.
+
         Until `follow` all that is written here is refused with `LEAD_LOST` once another one has led.
         """
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._lead, work)
@@ -451,9 +453,13 @@ class Database:
             pass
 
     def _lead(self, work: Callable[[Connection], None]) -> bool:
-        if self._session is None or self._session.epoch is not None:
+        if self._session is None:
             return True
         began = time.monotonic()
+        if self._session.epoch is not None:  # a session that has lost it is not let in
+            with _explained(), self._immediate.begin() as connection:
+                work(connection)
+            return True
         try:
             with _explained(), self._immediate.begin() as connection:
                 if not self._session.lead(connection):

@@ -55,6 +55,11 @@ def is_sqlite(url: str) -> bool:
     return url.startswith("sqlite")
 
 
+def conninfo(url: str) -> str:
+    """A PostgreSQL URL as libpq takes it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def file_of(url: str) -> Path:
     """The file of an SQLite URL."""
     return Path(str(make_url(url).database))

@@ -125,6 +125,8 @@ _ALL_LIVE_TRIALS = (
     select(*_OF_TRIAL).select_from(_BELOW).where(_LIVE_TRIAL).order_by(tasks.c.job, tasks.c.position)
 )
 _LIVE_TRIALS = Prepared(_ALL_LIVE_TRIALS)
+_CLAIMED_FOR = Prepared(_ALL_LIVE_TRIALS.where(trials.c.worker.like(bindparam("signature", type_=Text))))
+_CLAIMERS = Prepared(select(trials.c.worker).where(_LIVE_TRIAL, trials.c.worker.is_not(None)).distinct())
 _LIVE_TRIAL_OF = Prepared(_ALL_LIVE_TRIALS.where(trials.c.id == bindparam("of")))
 _TOUCH = Prepared(update(jobs).where(jobs.c.number == bindparam("of")).values(version=bindparam("to")))
 _CLAIM = Prepared(
@@ -645,6 +647,18 @@ def reclaim(connection: Connection, trial: str, epoch: int, worker: str) -> int 
     return int(changed)
 
 
+def give_back(connection: Connection, trial: LiveTrial, version: int) -> bool:
+    """A claim that has not begun, and from now on cannot, waits again; False: it has, or is somebody else's."""
+    query = update(trials).where(
+        trials.c.id == trial.id, trials.c.epoch == trial.epoch, trials.c.state == State.DISPATCHING.value
+    )
+    values = {"state": State.PENDING.value, "epoch": trial.epoch + 1, "executor": None, "worker": None}
+    if connection.execute(query.values(**values)).rowcount != 1:
+        return False
+    touch(connection, trial.job, version)
+    return True
+
+
 def begin(
     connection: Connection, trial: str, epoch: int, run: str | None, now: datetime, version: int
 ) -> bool:
@@ -804,6 +818,11 @@ class LiveTrial:
         return f"{self.id}/{self.epoch}"
 
     @property
+    def instance(self) -> str:
+        """The data directory that it was claimed for; "" where that is not known."""
+        return instance_of(self.worker)
+
+    @property
     def several(self) -> bool:
         """Has it scripts that wait for each other, and none of its own?"""
         return bool(self.policy.get("scripts")) or self.staged
@@ -819,10 +838,25 @@ class LiveTrial:
         return bool((self.policy.get("stages") or {}).get("worker"))
 
 
+def instance_of(worker: str | None) -> str:
+    """The data directory in the signature of a claim, KIND@INSTANCE@BOOT."""
+    return ((worker or "") + "@").split("@")[1]
+
+
 def live_trials(connection: Connection, trial: str | None = None) -> list[LiveTrial]:
     """All unfinished trials in order of their jobs, or the one asked for."""
     found = _LIVE_TRIALS.all(connection) if trial is None else _LIVE_TRIAL_OF.all(connection, of=trial)
     return [_live_trial(row) for row in found]
+
+
+def claimed_for(connection: Connection, instance: str) -> list[LiveTrial]:
+    """Unfinished trials that were claimed for a data directory."""
+    return [_live_trial(row) for row in _CLAIMED_FOR.all(connection, signature=f"%@{instance}@%")]
+
+
+def claimers(connection: Connection) -> set[str]:
+    """The data directories that unfinished trials were claimed for."""
+    return {instance_of(row.worker) for row in _CLAIMERS.all(connection)} - {""}
 
 
 def is_live(connection: Connection, trial: str, job: int) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, func, or_, select
 from reconciler.model.job import State
 from reconciler.model.queue import Changes, Need, QueuedJob, QueuedTrial, units
 from reconciler.store import chain
+from reconciler.store.jobs import instance_of
 from reconciler.store.prepared import Prepared
 from reconciler.store.tables import jobs, specifications, tasks, trials
 
@@ -36,6 +37,7 @@ _ALL_TRIALS = (
         trials.c.id,
         trials.c.state,
         trials.c.executor,
+        trials.c.worker,
         trials.c.load,
         tasks.c.job,
         tasks.c.position,
@@ -69,12 +71,19 @@ def last_starts(connection: Connection, since: datetime) -> dict[str, datetime]:
     """When each executor was given something last, of what has not ended or not before a moment."""
     recent = or_(jobs.c.finished_at.is_(None), jobs.c.finished_at >= since)
     query = (
-        select(trials.c.executor, func.max(trials.c.started_at).label("at"))
+        select(trials.c.executor, trials.c.worker, func.max(trials.c.started_at).label("at"))
         .select_from(jobs.join(tasks).join(trials))
         .where(recent, trials.c.started_at.is_not(None), trials.c.executor.is_not(None))
-        .group_by(trials.c.executor)
+        .group_by(trials.c.executor, trials.c.worker)
+        .order_by(func.max(trials.c.started_at))
     )
-    return {row.executor: row.at for row in connection.execute(query)}
+    return {place_of(row.executor, row.worker): row.at for row in connection.execute(query)}
+
+
+def place_of(executor: str, worker: str | None) -> str:
+    """KEY@WORKER, or the KEY alone where it is not known whose claim it was."""
+    instance = instance_of(worker)
+    return f"{executor}@{instance}" if instance else executor
 
 
 def _queued(rows: Sequence[Any], below: Sequence[Any]) -> dict[int, QueuedJob | None]:
@@ -108,6 +117,7 @@ def _trial(row: Any, url: str | None) -> QueuedTrial:
         url=url,
         locks=frozenset(policy.get("exclusive") or ()),
         delay=float(policy.get("dispatch_storm_delay_seconds") or 0),
+        daemon="stages" in policy,
     )
-    executor = None if row.state == State.PENDING.value else row.executor or ""
+    executor = None if row.state == State.PENDING.value else place_of(row.executor or "", row.worker)
     return QueuedTrial(row.id, row.position, int(policy.get("priority") or 0), need, executor)

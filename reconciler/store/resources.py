@@ -53,6 +53,11 @@ def _removed(connection: Connection, upserts: Iterable[Resource], known: Collect
     return tuple(expected.difference(connection.execute(select(resources.c.key)).scalars()))
 
 
+def load_kind(connection: Connection, kind: str) -> list[Resource]:
+    """All of one kind."""
+    return [_resource(row) for row in connection.execute(select(resources).where(resources.c.kind == kind))]
+
+
 def load(connection: Connection, key: str) -> Resource | None:
     """One resource."""
     row = _RESOURCE.one_or_none(connection, of=key)

@@ -133,10 +133,10 @@ def leave(connection: Connection, worker: str) -> None:
     connection.execute(delete(workers).where(workers.c.id == worker))
 
 
-def forget(connection: Connection, days: int) -> int:
-    """Those that were not seen for so long; how many."""
-    long_ago = _AGE.element > days * 86_400.0
-    return connection.execute(delete(workers).where(long_ago)).rowcount
+def forget(connection: Connection, days: int) -> list[str]:
+    """Those that were not seen for so long; their ids."""
+    long_ago = delete(workers).where(_AGE.element > days * 86_400.0)
+    return list(connection.execute(long_ago.returning(workers.c.id)).scalars())
 
 
 def _worker(row: Any) -> Worker:

@@ -161,8 +161,9 @@ class Journal:
         if ending is None:
             if not final:
                 self.go_on()
+            term = self._tools.term()
             run = await self._start(name, begun)
-            ending = await self._single.run(self._placed(order, run), stop)
+            ending = await self._single.run(replace(self._placed(order, run), term=term), stop)
         return ending
 
     async def act(self, name: str, work: Callable[[], Awaitable[Found]]) -> Done:

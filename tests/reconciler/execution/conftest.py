@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.execution import sandbox, supervisor
+from reconciler.execution.lease import Term
 from reconciler.execution.supervisor import Command, Exit, Supervised
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -54,13 +55,23 @@ class Runner:
             argv = sandbox.wrap(("/bin/sh", "-e", "/run/steersman/script"), view)
         return Command(argv, environment, self.workspace, self.sandboxed, limit, survivors)
 
-    def start(self, text: str, *, limit: int = 1 << 20, survivors: bool = False, **more: str) -> Supervised:
+    def start(
+        self,
+        text: str,
+        *,
+        limit: int = 1 << 20,
+        survivors: bool = False,
+        term: Term | None = None,
+        **more: str,
+    ) -> Supervised:
         command = self.command(text, limit=limit, survivors=survivors, **more)
-        return supervisor.start(self.fresh(), command)
+        return supervisor.start(self.fresh(), command, term)
 
-    def run(self, text: str, *, limit: int = 1 << 20, **more: str) -> tuple[Exit | None, bytes]:
+    def run(
+        self, text: str, *, limit: int = 1 << 20, term: Term | None = None, **more: str
+    ) -> tuple[Exit | None, bytes]:
         """Exit and log of a script."""
-        supervised = self.start(text, limit=limit, **more)
+        supervised = self.start(text, limit=limit, term=term, **more)
         result = asyncio.run(supervisor.wait(supervised))
         return result, (supervised.run / "log").read_bytes()
 

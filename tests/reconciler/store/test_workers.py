@@ -88,5 +88,5 @@ def test_those_of_long_ago_are_forgotten(connection: Connection) -> None:
     workers.register(connection, A)
     workers.register(connection, B)
     _age(connection, "aa", 8 * 86_400)
-    assert workers.forget(connection, 7) == 1
+    assert workers.forget(connection, 7) == ["aa"]
     assert [each.id for each in workers.find_all(connection)] == ["bb"]

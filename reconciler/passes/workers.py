@@ -1,0 +1,82 @@
+"""The pass of the name `workers`: trials of those that are gone for good are given up (design 7.5).
+
+Who is there is told by `installation.crew`, as the last heart-beat found it.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from reconciler.apply import jobs as apply
+from reconciler.apply.jobs import Outcome
+from reconciler.installation import Installation
+from reconciler.model.job import Reason, State
+from reconciler.passes.jobs import settle
+from reconciler.store import jobs as rows
+from reconciler.store import orders, workers
+from reconciler.store.database import Write
+from reconciler.store.jobs import Ending
+from reconciler.store.workers import GRACE, Worker
+
+log = structlog.get_logger(__name__)
+NAME = "workers"
+FORGOTTEN_DAYS = 7
+
+
+def is_lost(worker: Worker) -> bool:
+    """Have its scripts ended by now, as nobody has heard of it for so long?"""
+    return worker.lease_seconds is not None and worker.age > worker.lease_seconds + GRACE
+
+
+def concerned(installation: Installation) -> bool:
+    """Is there anything for the pass to do, as far as heart-beats tell?"""
+    return any(is_lost(worker) and worker.lost_at is None for worker in installation.crew)
+
+
+async def run(installation: Installation) -> None:
+    """Give up what is lost, by worker; what was claimed for one that is no more, too."""
+    if installation.carrier is None:
+        return
+    for worker in installation.crew:
+        if is_lost(worker) and worker.lost_at is None:
+            await _give_up(installation, worker.id, worker.name, lost=True)
+    known = {worker.id for worker in installation.crew} | {installation.runs.instance}
+    for instance in sorted(await installation.database.read(rows.claimers) - known):
+        await _give_up(installation, instance, instance, lost=False)
+
+
+async def clear(installation: Installation) -> None:
+    """Workers of long ago go, with all that was meant for them; what was handed over for what has ended, too."""
+    if installation.carrier is None:
+        return
+    gone = await installation.database.aside(lambda c: workers.forget(c, FORGOTTEN_DAYS))
+    await installation.database.aside(orders.clear)
+    await installation.carrier.drop(gone)
+
+
+async def _give_up(installation: Installation, instance: str, name: str, *, lost: bool) -> None:
+    told = f"nothing was heard of the worker {name} for too long"
+
+    def give_up(write: Write) -> list[Outcome]:
+        if lost and not workers.lose(write.connection, instance):
+            return []  # it is back
+        found: list[Outcome] = []
+        for trial in rows.claimed_for(write.connection, instance):
+            given = trial.state is State.DISPATCHING and rows.give_back(
+                write.connection, trial, write.version
+            )
+            ending = Ending(State.DEFECTIVE, Reason.LOST, told)
+            if not given:
+                rows.finish(write.connection, trial.id, trial.epoch, ending, write.now, several=trial.several)
+                rows.touch(write.connection, trial.job, write.version)
+            outcome = apply.advance(write, trial.job)
+            found += [outcome] if outcome is not None else []
+        return found
+
+    outcomes = await installation.database.write(give_up)
+    log.warning("worker-lost", worker=name, jobs=[outcome.job.number for outcome in outcomes])
+    for outcome in outcomes:
+        at = await settle(installation, outcome)
+        if at is not None:
+            installation.wake(f"job/{outcome.job.number}", at)
+    installation.wake("dispatch")

@@ -1,0 +1,203 @@
+"""Workers: trials run where the leader says, with their secrets, and what becomes of them when a worker is gone."""
+
+from __future__ import annotations
+
+import json
+
+import psutil
+import pytest
+
+from reconciler.sealing import seal
+from tests import databases
+from tests.fleet.fleet import build, fleet
+from tests.support import eventually_now
+
+HELLO = build("hello", "echo hello from $STEERSMAN_JOB", "echo done")
+
+
+def test_a_worker_runs_what_the_daemon_does_not(tmp_path):
+    """A daemon without executors waits for somebody who serves them, and says so; then the worker runs it."""
+    with fleet(tmp_path, HELLO) as crew:
+        daemon = crew.daemon()
+        number = crew.trigger("Build/shop/_/hello")
+        why = daemon.wait_for(
+            lambda c: "steersman worker" in (told := c.get("/reconciler/why/Build/shop/_/hello").text) and told
+        )
+        assert "nobody serves it" in why
+        crew.worker()
+        job = crew.ended(number)
+        assert job["state"] == "passed"
+        ((signature,),) = crew.ask("SELECT worker FROM trials")
+        assert signature.startswith("worker@")
+
+
+def _secret(crew, name: str, value: str) -> str:
+    """A Secret as a document, sealed with the server's public key."""
+    with crew.client() as client:
+        recipient = client.get("/reconciler/secrets/key").json()["recipient"]
+    key = f"Secret/shop/_/{name}"
+    spec = {"type": "value", "sealed": seal(value.encode(), recipient, key)}
+    body = {"apiVersion": "steersman/v1", "kind": "Secret", "metadata": {"name": name, "project": "shop"}}
+    return f"---\n{json.dumps(body | {'spec': spec})}\n"
+
+
+def test_secrets_and_the_token_reach_a_worker_sealed_to_it(tmp_path):
+    """The value works there; in the database it is nowhere in clear, and the worker has no key of the server."""
+    with fleet(tmp_path, HELLO) as crew:
+        crew.daemon()
+        crew.worker()
+        task = {"environment_variables": {"TOKEN": {"secret_ref": "token"}}}
+        script = 'test "$TOKEN" = "correct horse" && test -n "$STEERSMAN_TOKEN" && echo "$STEERSMAN_SERVER"'
+        secret = _secret(crew, "token", "correct horse")
+        crew.repo.commit({"more.yaml": secret + build("guarded", script, **task)})
+        crew.daemons[0].wait_for(lambda c: "guarded" in c.get("/reconciler/resources").text)
+        job = crew.ended(crew.trigger("Build/shop/_/guarded"))
+        assert job["state"] == "passed", json.dumps(job)
+        assert b"correct horse" not in databases.everything(crew.database)
+        assert not (tmp_path / "worker" / "server.key").exists()
+        (run,) = (tmp_path / "worker" / "runs").glob("*/*")
+        assert crew.daemons[0].url in (run / "log").read_text()
+
+
+def test_a_job_is_ended_where_it_runs(tmp_path):
+    """`cancel` at the daemon ends the script at the worker."""
+    with fleet(tmp_path, build("long", f"echo $$ > {tmp_path}/pid; exec sleep 600", network="host")) as crew:
+        crew.daemon()
+        crew.worker(STEERSMAN_ALLOW_UNSANDBOXED="1")
+        number = crew.trigger("Build/shop/_/long")
+        crew.until(number, lambda job: job["state"] == "executing")
+        with crew.client() as client:
+            assert client.post(f"/reconciler/jobs/{number}/cancel").status_code == 202
+        job = crew.ended(number)
+        assert (job["state"], job["reason"]) == ("aborted", "cancelled")
+        assert _scripts_at_work(tmp_path / "worker") == []
+
+
+def test_a_killed_worker_that_comes_back_goes_on_with_its_scripts(tmp_path):
+    """Within its lease: the script never notices, nothing is started twice, its log is whole."""
+    lines = "i=0; while [ $i -lt 12 ]; do i=$((i+1)); echo line $i; sleep 0.5; done"
+    with fleet(tmp_path, build("steady", lines)) as crew:
+        crew.daemon()
+        worker = crew.worker()
+        number = crew.trigger("Build/shop/_/steady")
+        crew.until(number, lambda job: job["tasks"][0]["trials"][0]["state"] == "executing")
+        worker.kill()
+        crew.worker()
+        job = crew.ended(number)
+        assert job["state"] == "passed"
+        assert len(job["tasks"][0]["trials"]) == 1
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+def test_a_lost_worker_loses_no_job(tmp_path, how):
+    """Killed or standing still: its script ends with the lease, then another worker has the trial that follows it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    script = f"echo begin $STEERSMAN_TRIAL >> {out}/starts; sleep 40; echo end $STEERSMAN_TRIAL >> {out}/ends"
+    writable = {"max_load": 1, "writable": [str(out)]}
+    executor = {"apiVersion": "steersman/v1", "kind": "Executor", "metadata": {"name": "local"}, "spec": writable}
+    specs = f"---\n{json.dumps(executor)}\n" + build("long", script)
+    with fleet(tmp_path, specs) as crew:
+        crew.daemon()
+        first = crew.worker("first")
+        number = crew.trigger("Build/shop/_/long")
+        eventually_now(lambda: (out / "starts").exists())
+        crew.worker("second")
+        getattr(first, how)()
+        job = crew.until(number, lambda job: len(job["tasks"][0]["trials"]) == 2, 60)
+        trial = job["tasks"][0]["trials"][0]
+        assert (trial["state"], trial["reason"]) == ("defective", "lost")
+        assert "first" in trial["error"]
+        eventually_now(lambda: len((out / "starts").read_text().splitlines()) == 2)
+        assert _scripts_at_work(tmp_path / "first") == []
+        if how == "freeze":
+            first.thaw()
+        job = crew.ended(number, 90)
+        assert job["state"] == "passed"
+        assert [trial["state"] for trial in job["tasks"][0]["trials"]] == ["defective", "passed"]
+        assert len((out / "starts").read_text().splitlines()) == 2
+        assert len((out / "ends").read_text().splitlines()) == 1
+
+
+def test_what_was_not_begun_goes_to_another_worker_without_an_attempt(tmp_path):
+    """A worker that stands still takes nothing up: what was claimed for it is claimed anew."""
+    with fleet(tmp_path, HELLO) as crew:
+        crew.daemon()
+        first = crew.worker("first")
+        first.freeze()
+        number = crew.trigger("Build/shop/_/hello")
+        eventually_now(lambda: crew.ask("SELECT 1 FROM trials WHERE state = 'dispatching'"))
+        crew.worker("second")
+        job = crew.ended(number)
+        first.thaw()
+        assert job["state"] == "passed"
+        assert len(job["tasks"][0]["trials"]) == 1
+        ((epoch,),) = crew.ask("SELECT epoch FROM trials")
+        assert epoch > 1
+
+
+def test_a_worker_that_drains_ends_when_its_scripts_have(tmp_path):
+    """TERM: nothing more is given to it, what runs ends as ever, and it is no more."""
+    with fleet(tmp_path, build("some", "sleep 4")) as crew:
+        daemon = crew.daemon()
+        worker = crew.worker()
+        number = crew.trigger("Build/shop/_/some")
+        crew.until(number, lambda job: job["tasks"][0]["trials"][0]["state"] == "executing")
+        drain = crew.worker("drain", drain=True)
+        drain.popen.terminate()
+        assert drain.popen.wait(30) == 0
+        worker.popen.terminate()
+        assert worker.popen.wait(30) == 0
+        again = crew.worker(drain=True)
+        again.popen.terminate()
+        assert again.popen.wait(60) == 0
+        assert crew.ended(number)["state"] == "passed"
+        daemon.wait_for(lambda _: len(crew.ask("SELECT 1 FROM workers")) == 1)
+
+
+def test_load_is_each_workers_own(tmp_path):
+    """Two workers with room for two each: four at once, and never more than two on one."""
+    out = tmp_path / "out"
+    out.mkdir()
+    mark = f"touch {out}/$STEERSMAN_JOB; until [ $(ls {out} | wc -l) -ge 4 ]; do sleep 0.2; done; sleep 1"
+    executor = {
+        "apiVersion": "steersman/v1",
+        "kind": "Executor",
+        "metadata": {"name": "local"},
+        "spec": {"max_load": 1, "writable": [str(out)]},
+    }
+    with fleet(tmp_path, f"---\n{json.dumps(executor)}\n" + build("meet", mark)) as crew:
+        crew.daemon()
+        for name in ("first", "second"):
+            crew.worker(name, STEERSMAN_MAX_LOAD="2")
+        numbers = [crew.trigger("Build/shop/_/meet") for _ in range(5)]
+        for number in numbers:
+            assert crew.ended(number)["state"] == "passed"
+        rows = crew.ask("SELECT worker, count(*) FROM trials GROUP BY worker")
+        assert sorted(count for _, count in rows)[-1] <= 3
+        assert len(rows) == 2
+
+
+def test_scripts_that_wait_for_each_other_run_on_one_worker(tmp_path):
+    """In one workspace, one after the other."""
+    scripts = [
+        {"name": "first", "run": "echo 41 > number"},
+        {"name": "then", "run": "test $(cat number) = 41", "start_when": [{"script": "first"}]},
+    ]
+    spec = {"tasks": [{"name": "main", "scripts": scripts}]}
+    body = {"apiVersion": "steersman/v1", "kind": "Build", "metadata": {"name": "pair", "project": "shop"}}
+    with fleet(tmp_path, f"---\n{json.dumps(body | {'spec': spec})}\n") as crew:
+        crew.daemon()
+        crew.worker()
+        job = crew.ended(crew.trigger("Build/shop/_/pair"))
+        assert job["state"] == "passed", json.dumps(job)
+
+
+def _scripts_at_work(data) -> list[int]:
+    """Supervisors of scripts with run folders below a data directory."""
+    return [
+        found.pid
+        for found in psutil.process_iter(["cmdline"])
+        if any("supervisor.sh" in part for part in found.info["cmdline"] or ())
+        and any(str(data) in part for part in found.info["cmdline"] or ())
+    ]
