@@ -33,6 +33,7 @@ from reconciler.controllers.repositories import follows, troubled
 from reconciler.controllers.rights import ADMINISTRATOR
 from reconciler.credentials import token_hash
 from reconciler.errors import Stalled, SteersmanError, Transient
+from reconciler.execution import contents as shared_contents
 from reconciler.execution import directory, leftovers, processes
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.carry import Carrier
@@ -138,7 +139,8 @@ class Daemon:
             source, settings.branch, settings.data / "mirrors", committer, signing_key=settings.signing_key
         )
         self._stack.push_async_callback(writer.close)
-        store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
+        contents = shared_contents.of(settings, database)
+        store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes, contents)
         await asyncio.to_thread(store.clear_unfinished)
         given = Secrets(
             keys,
@@ -152,6 +154,8 @@ class Daemon:
         )
         runs = Runs(settings, database, mirrors, store, given, self, self._wake)
         self._stack.push_async_callback(runs.close)
+        if contents is not None:
+            self._stack.callback(contents.close)
         self.installation = Installation(
             settings,
             keys,

@@ -124,6 +124,15 @@ class Settings(BaseSettings):
     database: str | None = Field(
         default=None, description="postgresql://… instead of SQLite in the data directory"
     )
+    object_store: str | None = Field(
+        default=None,
+        pattern=r"^(s3|gs|az|file)://",
+        description="s3://BUCKET/PREFIX, gs://…, az://… or file:///FOLDER, for attachments and finished logs",
+    )
+    object_store_options: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="options of the object store by name, such as `endpoint`; else its environment variables",
+    )
     executors: tuple[str, ...] = Field(
         default=("*",), description="names of the executors whose trials this process runs; `*`: all of them"
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,8 @@ import structlog
 
 from reconciler import sealing
 from reconciler.errors import Stalled, SteersmanError
-from reconciler.execution import directory, leftovers, processes
+from reconciler.execution import contents as shared_contents
+from reconciler.execution import directory, leftovers, processes, tidying
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.carry import Carrier
 from reconciler.execution.lease import Lease
@@ -135,13 +136,16 @@ class WorkerProcess:
             lambda key: opened(keys, self._handed.declared, key, SSH_KEY),
         )
         self._stack.push_async_callback(mirrors.close)
-        store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes)
+        contents = shared_contents.of(settings, self._database)
+        store = AttachmentStore(settings.data / "attachments", settings.attachment_bytes, contents)
         await asyncio.to_thread(store.clear_unfinished)
         self._runs = Runs(settings, self._database, mirrors, store, self._handed, self, self._wake)
         self._runs.kind = "worker"
         seconds = settings.lease_seconds or LEASE_SECONDS
         self._runs.lease = Lease(settings.data / "lease", seconds)
         self._stack.push_async_callback(self._runs.close)
+        if contents is not None:
+            self._stack.callback(contents.close)
         self._presence = Presence(
             self._database, self._me(keys, seconds), self._runs.lease, self._facts, lambda _: None
         )
@@ -155,7 +159,7 @@ class WorkerProcess:
             "presence": self._presence.run(),
             "taking": taking.run(),
             "disk": self._runs.guard(),
-            "tidying": self._tidy(),
+            "tidying": self._tidy(store),
         }.items():
             self._tasks.append(asyncio.create_task(work, name=name))
 
@@ -200,15 +204,13 @@ class WorkerProcess:
     def _claimed(self, connection: Connection) -> list[jobs.LiveTrial]:
         return jobs.claimed_for(connection, self._runs.instance)
 
-    async def _tidy(self) -> None:
-        """Logs have been handed on when their trials have ended: what lies here is a copy."""
+    async def _tidy(self, store: AttachmentStore) -> None:
+        """What is here and was handed on, or forgotten, goes."""
         while True:
             with suppress(SteersmanError):
-                aged = await asyncio.to_thread(leftovers.aged_runs, self.settings.data)
-                live = {trial.id for trial in await self._database.read(self._claimed)}
-                await asyncio.to_thread(leftovers.remove, [path for path in aged if path.name not in live])
-                before = time.time() - self.settings.retention_days * 86_400
-                await asyncio.to_thread(self._runs.caches.clear, before)
+                before = datetime.now(UTC) - timedelta(days=self.settings.retention_days)
+                await tidying.tidy(self.settings.data, store, self._database, before)
+                await asyncio.to_thread(self._runs.caches.clear, before.timestamp())
             await asyncio.sleep(_TIDY)
 
 

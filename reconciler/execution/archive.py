@@ -23,6 +23,8 @@ from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 from reconciler.errors import Stalled
 
 NAME = "log.zst"
+FETCHING = "fetching"
+"""A file beside a log that comes from another machine and is not whole yet."""
 FRAME = 256 << 10
 WORTH = 64 << 10
 _LEVEL = 3
@@ -70,7 +72,7 @@ def compress(folder: Path) -> bool:
 def _compress(folder: Path) -> bool:
     log, packed, temporary = folder / "log", folder / NAME, folder / f"{NAME}.tmp"
     temporary.unlink(missing_ok=True)
-    if (folder / "raw").exists():
+    if (folder / "raw").exists() or (folder / FETCHING).exists():
         return False
     for name in ("end", "end.tmp"):
         (folder / name).unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import NotFound
+from reconciler.execution.contents import Contents
 from reconciler.execution.incoming import Incoming
 from specs.globs import matches
 
@@ -71,11 +72,17 @@ class _TooLarge(Exception):
 
 
 class AttachmentStore:
-    """Files by digest below one directory, as ab/cdef…; the same content is kept once."""
+    """Files by digest below one directory, as ab/cdef…; the same content is kept once.
 
-    def __init__(self, directory: Path, size_limit: int = 1 << 30) -> None:
+    `contents`: where they are kept for other machines as well, before anybody can name them, and fetched from. What is
+    here then is a copy.
+    """
+
+    def __init__(self, directory: Path, size_limit: int = 1 << 30, contents: Contents | None = None) -> None:
         self._directory = directory
         self._size_limit = size_limit
+        self.contents = contents
+        self._fetching = [threading.Lock() for _ in range(16)]
         # held while a file is put in place and while one is deleted: what is kept again is not deleted
         self._settling = threading.Lock()
         self._unfinished = directory / "unfinished"
@@ -132,11 +139,25 @@ class AttachmentStore:
         return Incoming(self._unfinished, self._size_limit, self._take)
 
     def open(self, digest: str) -> Path:
-        """Path of the file with this digest. NotFound when not kept (any more), ValueError when no digest."""
+        """Path of the file with this digest; one that is kept elsewhere is fetched first. Blocks.
+
+        NotFound when not kept (any more), ValueError when no digest, Transient, Stalled for one that is damaged there.
+        """
         path = self._place(digest)
-        if not path.is_file():
+        if path.is_file():
+            return path
+        if self.contents is None:
             raise NotFound("NoLongerKept", f"the attachment with the digest {digest} is no longer kept")
+        with self._fetching[int(digest[:8], 16) % len(self._fetching)]:
+            if not path.is_file():
+                self._fetch(digest, self.contents)
         return path
+
+    def share(self, digest: str) -> None:
+        """Bring a file that is here to where other machines find it. Blocks; Transient."""
+        path = self._place(digest)
+        if self.contents is not None and path.is_file():
+            self.contents.put(digest, path)
 
     def aged(self, shelf: str) -> list[str]:
         """Digests of one of `SHELVES` that were last kept an hour ago or longer. Blocks."""
@@ -161,6 +182,18 @@ class AttachmentStore:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - _STALE:
                     path.unlink()
+
+    def _fetch(self, digest: str, contents: Contents) -> None:
+        handle, name = tempfile.mkstemp(dir=self._unfinished)
+        try:
+            with open(handle, "wb") as target:  # noqa: PTH123  (a descriptor)
+                size = contents.fetch(digest, target)
+                target.flush()
+                os.fsync(handle)
+            self._settle_here(Path(name), self._place(digest), size)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
     def _take(self, fresh: Path, digest: str, size: int) -> None:
         self._settle(fresh, self._place(digest), size)
@@ -214,6 +247,11 @@ class AttachmentStore:
         return digest.hexdigest(), size
 
     def _settle(self, fresh: Path, place: Path, size: int) -> None:
+        self._settle_here(fresh, place, size)
+        if self.contents is not None:
+            self.contents.put(place.parent.name + place.name, place)
+
+    def _settle_here(self, fresh: Path, place: Path, size: int) -> None:
         with self._settling:
             if place.is_file() and place.stat().st_size == size:
                 os.utime(place)

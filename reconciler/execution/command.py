@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import Stalled, SteersmanError
-from reconciler.execution import configured, containers, groups, sandbox, secrets
+from reconciler.execution import configured, containers, groups, objects, sandbox, secrets
 from reconciler.execution.containers import Container, Service
 from reconciler.execution.lease import Term
 from reconciler.execution.memory import Held, Memory
@@ -170,6 +170,8 @@ def server_secrets(settings: Settings) -> list[str]:
         with suppress(OSError, UnicodeDecodeError):
             found.append(path.read_text(encoding="utf-8").strip())
     found += [item.get_secret_value() for item in (settings.admin_token, settings.webhook_secret) if item]
+    options = settings.object_store_options.items()
+    found += objects.secrets({name: value.get_secret_value() for name, value in options})
     for holder in (settings.oidc, settings.smtp, *settings.credentials.values()):
         with suppress(OSError, UnicodeDecodeError):
             secret = holder.secret() if holder is not None else None

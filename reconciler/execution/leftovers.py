@@ -26,7 +26,9 @@ _TRIAL = re.compile(_ID)
 _WORKSPACE = re.compile(rf"({_ID})-([0-9]{{1,9}})")
 _AGED = 86_400.0
 _AT_ONCE = 500
-_KEPT = frozenset(("log", "log.zst", "index", "end", "start", "exit", "services", "scripts"))
+_KEPT = frozenset(
+    ("log", "log.zst", "index", "end", "start", "exit", "services", "scripts", archive.FETCHING)
+)
 _HALF_MADE = ("attachments/unfinished", "caches", "sandbox")
 
 
@@ -57,6 +59,13 @@ def loose_logs(data: Path) -> list[str]:
         folder for pattern in ("*/*", "*/*/services/*", "*/*/scripts/*") for folder in runs.glob(pattern)
     )
     return sorted(str(folder.relative_to(runs)) for folder in folders if _is_loose(folder))
+
+
+def logs_kept(data: Path) -> list[str]:
+    """Run folders, below DATA/runs, with a log that is whole."""
+    runs = data / "runs"
+    folders = {path.parent for name in ("log", archive.NAME) for path in runs.rglob(name)}
+    return sorted(str(f.relative_to(runs)) for f in folders if not (f / archive.FETCHING).exists())
 
 
 def settle_logs(data: Path, runs: Sequence[str]) -> int:

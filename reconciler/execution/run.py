@@ -46,7 +46,9 @@ from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
 from reconciler.execution.memory import Memory
 from reconciler.execution.recorder import Recorder, to_the_end
+from reconciler.execution.remote_logs import RemoteLogs
 from reconciler.execution.secrets import SecretError, Secrets, uses
+from reconciler.execution.shipping import Shipping
 from reconciler.execution.single import Tools
 from reconciler.execution.stages import build as build_steps
 from reconciler.execution.stages import deploy as deploy_stages
@@ -60,11 +62,12 @@ from reconciler.model.job import Checkout, Job, Reason, Script, State
 from reconciler.settings import Settings
 from reconciler.source.mirrors import Mirrors
 from reconciler.store import attachments as attachment_rows
-from reconciler.store import executions, history, trials
+from reconciler.store import executions, history, shipped_logs, trials
 from reconciler.store import jobs as rows
 from reconciler.store.attachments import Attachment
 from reconciler.store.database import Connection, Database, Write
 from reconciler.store.jobs import Ending, LiveTrial
+from reconciler.store.shipped_logs import End
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -139,6 +142,8 @@ class Runs:
         self._memory = Memory.of(self._instance)
         self._runs = settings.data / "runs"
         self._workspaces = settings.data / "workspaces"
+        self.shipping = Shipping(self._runs, database, store.contents)
+        self.remote_logs = RemoteLogs(self._runs, database, store.contents, self.is_ours)
         self.caches = Caches(settings.data / "caches", settings.cache_bytes)
         self._disk = DiskGuard(
             settings.data, settings.disk_reserve_bytes, self._end_greedy, lambda: wake("dispatch")
@@ -209,11 +214,11 @@ class Runs:
         """
         trials = [t for t in await self._database.read(rows.live_trials) if t.state is not State.PENDING]
         if not self._database.sqlite:
-            trials = [trial for trial in trials if self.is_ours(trial)]
+            trials = [trial for trial in trials if self.is_ours(trial.worker)]
         known: list[Script] = []
         for trial in trials:
             scripts = await self._scripts_of(trial)
-            for name in several.held(trial, scripts) if self.is_ours(trial) else ():
+            for name in several.held(trial, scripts) if self.is_ours(trial.worker) else ():
                 if not (lock := self._lock(trial, name)).locked():
                     await lock.acquire()  # before anything new can ask for it
             known += scripts
@@ -232,6 +237,7 @@ class Runs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.shipping.close()
         self._memory.close()
 
     def _spawn(self, trial: LiveTrial, work: Coroutine[Any, Any, None]) -> None:
@@ -261,7 +267,8 @@ class Runs:
                 lambda: self._database.read(lambda c: rows.live_trials(c, trial.id))
             ):
                 ending = Ending(State.DEFECTIVE, Reason.EXECUTOR_ERROR, message)
-                await self._finish(trial, current.epoch, ending, ())
+                ends = await self.shipping.all(trial.run)
+                await self._finish(trial, current.epoch, ending, (), ends)
 
     def _folder(self, trial: LiveTrial, epoch: int) -> Folder:
         return Folder(self._workspaces / f"{trial.id}-{epoch}")
@@ -364,7 +371,7 @@ class Runs:
         """From wherever the last daemon left it."""
         run = self._run(trial)
         known = await self._scripts_of(trial)
-        if several.begun(known) and self.is_ours(trial):
+        if several.begun(known) and self.is_ours(trial.worker):
             if trial.state is State.ABORTING:
                 self.stop(trial.id)
             job = await self._database.read(lambda c: rows.load(c, trial.job))
@@ -387,6 +394,8 @@ class Runs:
                 self.stop(trial.id)
             rest = self._watch(trial, found, place, ())
         else:
+            if isinstance(found, Lost) and self.is_ours(trial.worker):
+                await self._steadily(lambda: self.shipping.restore(trial.run))
             rest = self._conclude(trial, Verdict(None if isinstance(found, Lost) else found), {})
         await self._minded(self._folder(trial, trial.epoch), rest)
 
@@ -394,16 +403,16 @@ class Runs:
         """What became of a claim. One that was signed in another data directory cannot be seen from here."""
         if trial.state is State.DISPATCHING:
             return NotStarted()
-        if not self.is_ours(trial):
+        if not self.is_ours(trial.worker):
             return Lost()
         if trial.several:
             return NotStarted()
         boot = ((trial.worker or "") + "@@").split("@")[2]
         return supervisor.attach(run, claimed_boot=boot or None)
 
-    def is_ours(self, trial: LiveTrial) -> bool:
-        """Was it claimed for this data directory?"""
-        return trial.instance in ("", self._instance)
+    def is_ours(self, worker: str | None) -> bool:
+        """Was a claim with this signature made for this data directory?"""
+        return rows.instance_of(worker) in ("", self._instance)
 
     async def _scripts_of(self, trial: LiveTrial) -> list[Script]:
         """Its scripts as they are stored, where it has several."""
@@ -438,6 +447,7 @@ class Runs:
             read=lambda work: self._steadily(lambda: self._database.read(work)),
             persist=self._persist,
             patiently=lambda work: self._patiently(work, light=False),
+            shipping=self.shipping,
         )
         known = await self._scripts_of(trial)
         if trial.staged:
@@ -456,6 +466,8 @@ class Runs:
         if ending.state is State.PASSED:
             await self._keep_caches(trial, order.folder)
         await asyncio.to_thread(self._after, trial, order.folder)
+        known = await self._scripts_of(trial) if self.shipping.on else []
+        await self.shipping.pack(several.folders(known))
 
     async def _record(self, trial: LiveTrial) -> dict[str, Any]:
         """What a run of a release has told so far."""
@@ -543,6 +555,8 @@ class Runs:
                     await asyncio.to_thread(self._recorders, trial) if slow else self._recorders(trial)
                 )
                 recording += [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
+                for run in _logs_of(trial):
+                    self.shipping.begin(run)
                 ended = await supervisor.ended(handle, stop.news, left - _SHORT)
             if not ended:
                 stop.ask(Reason.TIMEOUT, None)  # unless it was asked before
@@ -652,8 +666,12 @@ class Runs:
             self._progress.ended(trial.job, trial.id)
             await asyncio.sleep(0)  # who waits for its place goes first
         gather = partial(self._gather, trial, verdict, recorders, handle)
-        ending, kept = await self._patiently(gather, light=_light(trial, handle))
-        await self._finish(trial, trial.epoch, ending, kept)
+        ending, kept, (ends, large) = await self._patiently(gather, light=_light(trial, handle))
+        if large:
+            ends += await self.shipping.rest(large)
+        for each in _logs_of(trial):
+            self.shipping.leave(each)
+        await self._finish(trial, trial.epoch, ending, kept, ends)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)
         after = partial(self._after, trial, folder)
@@ -661,6 +679,7 @@ class Runs:
             await self._tidying.run(after, wait=True)
         else:
             await asyncio.to_thread(after)
+        await self.shipping.pack(large)
 
     def _gather(
         self,
@@ -668,8 +687,8 @@ class Runs:
         verdict: Verdict,
         recorders: Mapping[str, Recorder],
         handle: Supervised | None,
-    ) -> tuple[Ending, tuple[Lot, ...]]:
-        """Everything that an ended script left, and how it is judged. Blocks."""
+    ) -> tuple[Ending, tuple[Lot, ...], tuple[tuple[End, ...], tuple[str, ...]]]:
+        """Everything that an ended script left, and how it is judged; its logs, small and large. Blocks."""
         run = self._run(trial)
         folder = self._folder(trial, trial.epoch)
         found = verdict.found if handle is None else supervisor.outcome(handle)
@@ -690,7 +709,7 @@ class Runs:
         bounded = groups.finish(supervisor.cookie(run))
         known = replace(verdict, found=found)
         ending = judge(known, run, sizes, outputs.values, out_of_memory=bounded.out_of_memory)
-        return ending, kept
+        return ending, kept, self.shipping.small(_logs_of(trial))
 
     async def _patiently(self, work: Callable[[], T], *, light: bool) -> T:
         """Do it in a thread, and again while the disk does not take it; what is light, with others."""
@@ -704,8 +723,10 @@ class Runs:
                 if error.errno not in _DISK_FULL:
                     raise
                 log.warning("disk-full", message=str(error))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
+            except Transient as error:
+                log.warning("store-unavailable", reason=error.reason, message=error.message)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
 
     def _undo(self, trial: LiveTrial, folder: Folder) -> None:
         """What was prepared for a claim that never started goes; RUN/start stays, so that it never will. Blocks."""
@@ -732,12 +753,20 @@ class Runs:
         for folder in run.glob("scripts/*") if trial.several else ():
             self._memory.remove(supervisor.cookie(folder))
 
-    async def _finish(self, trial: LiveTrial, epoch: int, ending: Ending, kept: Sequence[Lot]) -> None:
+    async def _finish(
+        self,
+        trial: LiveTrial,
+        epoch: int,
+        ending: Ending,
+        kept: Sequence[Lot],
+        ends: Sequence[End] = (),
+    ) -> None:
         def store(write: Write, *, go_on: bool) -> Any:
             connection = write.connection
             if rows.finish(connection, trial.id, epoch, ending, write.now, several=trial.several) is None:
                 return None
             rows.touch(connection, trial.job, write.version)  # also where nothing follows from it
+            shipped_logs.end(connection, ends)
             for lot in kept:
                 expires = write.now + timedelta(days=lot.days)
                 attachment_rows.save(connection, lot.owner, lot.files, write.now, expires)
@@ -810,6 +839,11 @@ def _own_token(order: Order) -> dict[str, str]:
     """The token of the execution, unless the Build has one of its own for its tools."""
     given = (order.policy.get("environment_variables") or {}).get("ESCAPE_AUTH_TOKEN")
     return {} if given else {"ESCAPE_AUTH_TOKEN": order.token}
+
+
+def _logs_of(trial: LiveTrial) -> list[str]:
+    """The run folders of the logs that one script and its services write."""
+    return [trial.run, *(f"{trial.run}/services/{name}" for name in service_names(trial.policy))]
 
 
 def _light(trial: LiveTrial, handle: Supervised | None) -> bool:

@@ -23,6 +23,7 @@ from reconciler.execution.lease import Term
 from reconciler.execution.masking import Masker
 from reconciler.execution.recorder import Recorder
 from reconciler.execution.secrets import SecretError, uses
+from reconciler.execution.shipping import Shipping
 from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
 from reconciler.model.job import Reason
 from reconciler.settings import Settings
@@ -50,6 +51,7 @@ class Tools:
     read: Callable[[Callable[[Connection], Any]], Awaitable[Any]]
     persist: Callable[[Callable[[Write], Any]], Awaitable[Any]]
     patiently: Callable[[Callable[[], Any]], Awaitable[Any]]
+    shipping: Shipping
 
 
 class Single:
@@ -72,9 +74,9 @@ class Single:
         try:
             handle, notes = await asyncio.to_thread(self._started, order)
         except SecretError as error:
-            return await asyncio.to_thread(_unstarted, order, secret(error))
+            return await self._unstarted(order, secret(error))
         except (SteersmanError, OSError, ValueError) as error:
-            return await asyncio.to_thread(_unstarted, order, refused(error))
+            return await self._unstarted(order, refused(error))
         return await self._watch(order, stop, handle, notes)
 
     async def resume(self, order: Order, stop: Stop) -> Ending | None:
@@ -106,6 +108,7 @@ class Single:
         self._tools.watch_disk(self._trial, handle)
         recorder = await asyncio.to_thread(self._recorder, order)
         following = asyncio.ensure_future(recorder.follow())
+        self._tools.shipping.begin(self._name(order))
         try:
             ended = await supervisor.ended(handle, stop.news, left)
             if not ended:
@@ -134,7 +137,17 @@ class Single:
     ) -> Ending:
         """Complete its log, judge it. Every step may be done again after a kill."""
         ending: Ending = await self._tools.patiently(partial(self._gather, order, known, recorder, handle))
+        await self._tools.shipping.complete(self._name(order))
         return ending
+
+    async def _unstarted(self, order: Order, ending: Ending) -> Ending:
+        told = await asyncio.to_thread(_unstarted, order, ending)
+        await self._tools.shipping.complete(self._name(order))
+        return told
+
+    def _name(self, order: Order) -> str:
+        """Its run folder, below DATA/runs."""
+        return str(order.run.relative_to(self._tools.path("")))
 
     def _gather(
         self, order: Order, known: Verdict, recorder: Recorder | None, handle: Supervised | None

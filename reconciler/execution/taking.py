@@ -78,7 +78,7 @@ class Taking:
     def _find(self, connection: Connection, trial: str) -> tuple[LiveTrial, Job, Place, str | None] | None:
         for live in rows.live_trials(connection, trial):
             job = rows.load(connection, live.job)
-            if live.state is State.DISPATCHING and self._runs.is_ours(live) and job is not None:
+            if live.state is State.DISPATCHING and self._runs.is_ours(live.worker) and job is not None:
                 key = live.executor or ""
                 place = place_of(connection, key) or vanished(key)
                 return live, job, place, orders.load(connection, trial)

@@ -19,6 +19,8 @@ NAME = "index"
 EVERY = 1000  # milliseconds between two entries
 LOOK = 80  # milliseconds between two looks at a log that may grow
 _ENTRY = Struct("<QQQ")
+SIZE = _ENTRY.size
+"""Bytes of an entry."""
 
 
 @dataclass(frozen=True, slots=True)

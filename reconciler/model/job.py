@@ -170,7 +170,8 @@ class Script:
 class Trial:
     """One attempt at a task. `epoch` counts its claims: who holds an older one may write nothing.
 
-    `outputs`: what its script wrote to $STEERSMAN_OUTPUTS, by name; `actor`: who asked for it by hand.
+    `outputs`: what its script wrote to $STEERSMAN_OUTPUTS, by name; `actor`: who asked for it by hand; `worker`: who
+    was given it, as claims are signed.
     """
 
     id: str
@@ -187,6 +188,7 @@ class Trial:
     scripts: tuple[Script, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     actor: str | None = None
+    worker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

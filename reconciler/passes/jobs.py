@@ -88,7 +88,7 @@ async def _stop(installation: Installation, trial: str) -> None:
     if carrier is not None:
         there = {worker.id for worker in installation.crew if not is_away(worker)}
         found = await installation.database.read(lambda c: rows.live_trials(c, trial))
-        away = [each.instance for each in found if not runs.is_ours(each) and each.instance in there]
+        away = [each.instance for each in found if not runs.is_ours(each.worker) and each.instance in there]
         for instance in away:
             await installation.database.aside(
                 partial(carrier.send, worker=instance, trials=[trial], stop=True)

@@ -7,23 +7,26 @@ kill leaves between the two is found by the next pass, and so are logs that a ki
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
-from reconciler.execution import leftovers
-from reconciler.execution.attachments import SHELVES
+from reconciler.execution import leftovers, tidying
+from reconciler.execution.attachments import SHELVES, AttachmentStore
+from reconciler.execution.shipping import SMALL
 from reconciler.installation import Installation
 from reconciler.passes import workers
 from reconciler.source.desired import is_spec
-from reconciler.store import answers, logs, pipelines, resources, retention, tokens
-from reconciler.store.database import Write
+from reconciler.store import answers, contents, logs, pipelines, resources, retention, shipped_logs, tokens
+from reconciler.store.database import Connection, Database, Write
 from specs.loader import LOADER_VERSION
 
 log = structlog.get_logger(__name__)
 _EVERY = timedelta(hours=6)
 _JOBS_AT_ONCE = 100
+_SETTLED = timedelta(hours=1)  # so long after its end a log is left to who ran its script
 
 
 async def run(installation: Installation) -> datetime:
@@ -36,9 +39,11 @@ async def run(installation: Installation) -> datetime:
     await installation.database.write(lambda w: tokens.forget(w.connection, before))
     while await installation.database.write(lambda w: pipelines.forget(w.connection, before, _JOBS_AT_ONCE)):
         pass
-    await _remove_runs(installation, before)
+    await tidying.tidy(installation.settings.data, installation.attachments, installation.database, before)
     await asyncio.to_thread(installation.runs.caches.clear, before.timestamp())
-    await _settle_logs(installation)
+    if installation.attachments.contents is not None:
+        await _share(installation, now, before)
+        await installation.attachments.contents.collect()
     await workers.clear(installation)
     if installation.desired is not None:
         blobs = frozenset(e.blob for path, e in installation.desired.paths.items() if is_spec(path))
@@ -63,30 +68,41 @@ def _forget(numbers: list[int], write: Write) -> None:
 async def _drop_attachments(installation: Installation, now: datetime, before: datetime) -> None:
     while await installation.database.write(lambda w: retention.drop_attachments(w.connection, now, before)):
         pass
+
+
+async def _share(installation: Installation, now: datetime, before: datetime) -> None:
+    """What others cannot find yet: files and logs kept before there were others, and what a kill held up."""
+    database, store = installation.database, installation.attachments
+    while await database.aside(lambda c: shipped_logs.forget(c, before)):
+        pass
     for shelf in SHELVES:
-        await _clear(installation, shelf)
+        await _share_files(store, database, shelf)
+    data, shipping = installation.settings.data, installation.runs.shipping
+    here = await asyncio.to_thread(leftovers.logs_kept, data)
+    for run in await database.read(partial(_lacking, here, before)):
+        await shipping.complete(run)
+    last, loose = "", partial(shipped_logs.unpacked, larger=SMALL, before=now - _SETTLED)
+    while some := await database.read(partial(loose, behind=last, most=_JOBS_AT_ONCE)):
+        last = some[-1]
+        for run in some:
+            if await installation.runs.remote_logs.whole(run):
+                await asyncio.to_thread(leftovers.settle_logs, data, [run])
+                await shipping.pack([run])
 
 
-async def _clear(installation: Installation, shelf: str) -> None:
-    """Bytes that no row refers to go; the store of the files keeps what came back meanwhile."""
-    store = installation.attachments
+def _lacking(here: Sequence[str], before: datetime, connection: Connection) -> list[str]:
+    """Those of the logs that have ended, are kept, and are not known."""
+    found = logs.ended(connection, sorted(shipped_logs.unknown(connection, here)))
+    kept = retention.with_logs(connection, sorted({run.partition("/")[0] for run in found}), before)
+    return sorted(run for run in found if run.partition("/")[0] in kept)
+
+
+async def _share_files(store: AttachmentStore, database: Database, shelf: str) -> None:
     found = await asyncio.to_thread(store.aged, shelf)
-    if found:
-        needed = await installation.database.read(lambda c: retention.referred(c, found))
-        await asyncio.to_thread(store.delete, [digest for digest in found if digest not in needed])
-
-
-async def _remove_runs(installation: Installation, before: datetime) -> None:
-    found = await asyncio.to_thread(leftovers.aged_runs, installation.settings.data)
-    trials = [path.name for path in found]
-    needed = await installation.database.read(lambda c: retention.with_logs(c, trials, before))
-    rest = [path for path in found if path.name not in needed]
-    await asyncio.to_thread(leftovers.remove, rest)
-
-
-async def _settle_logs(installation: Installation) -> None:
-    data = installation.settings.data
-    found = await asyncio.to_thread(leftovers.loose_logs, data)
-    ended = await installation.database.read(lambda c: logs.ended(c, found))
-    if count := await asyncio.to_thread(leftovers.settle_logs, data, sorted(ended)):
-        log.info("logs-compressed", logs=count)
+    lacking = (
+        await database.read(lambda c: retention.referred(c, found) - contents.known(c, found))
+        if found
+        else ()
+    )
+    for digest in lacking:
+        await asyncio.to_thread(store.share, digest)

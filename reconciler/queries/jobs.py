@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
@@ -109,7 +110,7 @@ async def attachment(
     """One attachment and where its bytes lie: of the first task that has it, and its newest trial."""
     for item in await attachments_of(installation, caller, number):
         if item.path == path and task in (None, item.task) and trial in (None, item.trial):
-            return item, installation.attachments.open(item.digest)
+            return item, await asyncio.to_thread(installation.attachments.open, item.digest)
     raise NotFound("NoSuchAttachment", f"job {number} keeps no attachment {path!r}")
 
 

@@ -104,6 +104,7 @@ async def now(installation: Installation, execution: Execution) -> Log:
     if execution.worker is not None:
         last = await installation.database.read(lambda c: pushed.count(c, job.number))
         return Log(execution, last, job.state.finished)
+    await installation.runs.remote_logs.fetch(_scripts(execution.job))
     return await asyncio.to_thread(_lay_out, installation.runs, execution)
 
 
@@ -158,6 +159,9 @@ async def last_numbers(installation: Installation, found: Sequence[Execution]) -
     handed = [each.job.number for each in found if each.worker is not None]
     numbers = await installation.database.read(lambda c: pushed.counts(c, handed)) if handed else {}
     local = [each for each in found if each.worker is None]
+
+    for each in local:
+        await installation.runs.remote_logs.fetch(_scripts(each.job))
 
     def count() -> dict[int, int]:
         return {each.job.number: _lay_out(installation.runs, each).last for each in local}
@@ -280,7 +284,7 @@ def _scripts(job: Job) -> list[LogScript]:
                 error = trial.error
                 seen = LogScript(
                     script.id, task.name, trial.number, script.name, script.run, script.log_size, error,
-                    script.reason or trial.reason, ended is not None, at,
+                    script.reason or trial.reason, ended is not None, at, trial.worker,
                 )  # fmt: skip
                 if at is not None:
                     found.append((at, script.name != MAIN, script.name, script.id, seen))

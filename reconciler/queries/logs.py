@@ -75,6 +75,7 @@ async def look(installation: Installation, number: int, selection: Selection) ->
         raise NotFound("NoSuchLog", f"job {number} has no such task, trial or script")
     placed = [(s.at, s.name != rows.MAIN, s.name, s.id, s) for s in chosen if s.at is not None]
     scripts = tuple(place[-1] for place in sorted(placed))
+    await installation.runs.remote_logs.fetch(scripts)
     state, reason = _outcome(found, selection)
     return View(scripts, _is_plain(found, selection, chosen, scripts), state, reason, found.version)
 
@@ -277,6 +278,7 @@ class _Watch:
 
     def __init__(self, installation: Installation, number: int, selection: Selection, view: View) -> None:
         self._database = installation.database
+        self._fetch = installation.runs.remote_logs.fetch
         self._look = partial(look, installation, number, selection)
         self._number = number
         self._view = view
@@ -306,6 +308,8 @@ class _Watch:
                 with suppress(Transient):
                     await self._refresh()
                     seen = version
+            with suppress(Transient):
+                await self._fetch(script for script in self._view.scripts if not script.ended)
             await asyncio.sleep(_PAUSE)
 
     async def _refresh(self) -> None:

@@ -5,6 +5,7 @@ What the words of that API are is its own matter; here are jobs and files. Never
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,7 +78,7 @@ async def artifact(installation: Installation, number: int, mark: str, name: str
     job = await installation.database.read(lambda c: rows.load(c, number, scripts=False))
     for item in [] if job is None else await _kept(installation, job):
         if compare_digest(item.mark.encode(), mark.encode()) and item.path.rpartition("/")[2] == name:
-            return item, installation.attachments.open(item.digest)
+            return item, await asyncio.to_thread(installation.attachments.open, item.digest)
     raise NotFound("NoSuchArtifact", f"job {number} keeps no such artifact")
 
 

@@ -90,6 +90,7 @@ _KEPT_OF_TRIAL = (  # all that a Trial has; its result, which may be large, is r
     trials.c.finished_at,
     trials.c.outputs,
     trials.c.actor,
+    trials.c.worker,
 )
 _ALL_TASKS = (
     select(
@@ -897,6 +898,7 @@ class LogScript:
     reason: str | None
     ended: bool
     at: datetime | None
+    worker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -922,6 +924,7 @@ _LOG_SCRIPTS = (
         trials.c.state.label("trial_state"),
         trials.c.reason.label("trial_reason"),
         trials.c.error,
+        trials.c.worker,
         trials.c.finished_at.label("trial_finished_at"),
         scripts.c.id,
         scripts.c.name,
@@ -971,6 +974,7 @@ def _log_script(row: Any) -> LogScript:
         reason=row.trial_reason,
         ended=ended is not None,
         at=None if row.script_state == State.SKIPPED.value else row.started_at or ended,
+        worker=row.worker,
     )
 
 
@@ -1086,6 +1090,7 @@ def _trial(row: Row[Any], items: Sequence[Script]) -> Trial:
         scripts=tuple(items),
         outputs=row.outputs or {},
         actor=row.actor,
+        worker=row.worker,
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, exists, func, or_, select
 
-from reconciler.store import releases
+from reconciler.store import releases, shipped_logs
 from reconciler.store.tables import attachments, jobs, resources, scripts, specifications, tasks, trials
 
 _CHUNK = 500
@@ -67,7 +67,7 @@ def drop_attachments(connection: Connection, now: datetime, before: datetime) ->
 
 
 def referred(connection: Connection, digests: Sequence[str]) -> set[str]:
-    """Those of the digests that an attachment refers to, or that are packages of releases."""
+    """Those of the digests that an attachment refers to, or that are packages of releases, or logs."""
     kept = {
         digest
         for chunk in _chunks(digests)
@@ -75,7 +75,8 @@ def referred(connection: Connection, digests: Sequence[str]) -> set[str]:
             select(attachments.c.digest).where(attachments.c.digest.in_(chunk)).distinct()
         ).scalars()
     }
-    return kept | releases.packages(connection, digests)
+    logs = {digest for chunk in _chunks(digests) for digest in shipped_logs.digests(connection, chunk)}
+    return kept | logs | releases.packages(connection, digests)
 
 
 def with_logs(connection: Connection, among: Sequence[str], before: datetime) -> set[str]:

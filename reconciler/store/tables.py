@@ -734,3 +734,48 @@ orders = Table(
     Column("trial", Text, ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
     Column("sealed", Text, nullable=False),
 )
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("kept_at", Instant, nullable=False),
+)
+
+content_chunks = Table(
+    "content_chunks",
+    metadata,
+    Column("digest", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("digest", "position"),
+)
+
+logs = Table(
+    "logs",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("trial", Text, nullable=False, index=True),
+    Column("size", BigInteger),
+    Column("written_at", Instant),
+    Column("start", BigInteger),
+    Column("data", LargeBinary),
+    Column("times_start", BigInteger),
+    Column("times", LargeBinary),
+    Column("digest", Text, index=True),
+)
+
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    Column("run", Text, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("stop", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("times_start", BigInteger, nullable=False),
+    Column("times", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run", "start"),
+)

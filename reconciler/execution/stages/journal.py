@@ -182,6 +182,7 @@ class Journal:
             found = Found(failed=Failed(Reason.EXECUTOR_ERROR, told, State.DEFECTIVE))
         lines = [*found.told, *([found.failed.message] if found.failed and found.failed.message else [])]
         size = await self._tools.patiently(partial(_tell, self._tools.path(run), lines))
+        await self._tools.shipping.complete(run)
         failed = found.failed
         ending = Ending(
             failed.state if failed else State.PASSED,
