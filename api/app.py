@@ -15,7 +15,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from api import paths, problems, unchanged
+from api import forward, paths, problems, unchanged
 from api.auth import Authentication, Credentials
 from api.cider import cors
 from api.cider import errors as cider_errors
@@ -158,10 +158,11 @@ def create(installation: Installation) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    steady = unchanged.around(app.asgi_handler, lambda: installation.database.version)
+    steady = unchanged.around(app.asgi_handler, lambda: installation.version)
     apart = (ESCAPE, *SRHT, CIDER, PDC, SQEDULE)
     handler = paths.around(steady, lambda path: path in _SHARED or below(path, *apart))
-    app.asgi_handler = cors.around(pdc_around.around(slashes.around(handler)))
+    whole = cors.around(pdc_around.around(slashes.around(handler)))
+    app.asgi_handler = forward.around(whole, installation, _refuse)
     return app
 
 
@@ -184,8 +185,9 @@ def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
 
 
 def _describe(app: Litestar) -> None:
-    """How jobs and requests are shown to those whom they are sent to."""
+    """What is known of tokens goes with them. How jobs and requests are shown to those whom they are sent to."""
     installation: Installation = app.state.installation
+    installation.revoked = app.state.credentials.forget
     installation.describe_job = lambda job: answers.job(job, installation.url)
     installation.describe_group = answers.group_told
     shown = sqedule_answers.Shown(ZoneInfo(installation.settings.timezone), Verdict.PENDING.value)

@@ -1,6 +1,8 @@
-"""Opens the parts of one installation, keeps the loop running, and closes them again.
+"""Opens the parts of one installation, keeps the loop running while it leads, and closes them again.
 
-`async with Daemon(settings)` is all that `api.serve` needs. It decides nothing.
+`async with Daemon(settings)` is all that `api.serve` needs. It decides nothing. Of several daemons on one PostgreSQL
+each serves and runs trials; one leads: it has the loop. The others follow: they keep their snapshot fresh, and what
+would wake the loop is sent to the leader (design 7.5).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
@@ -22,7 +24,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import sealing
+from reconciler import election, sealing
 from reconciler.apply import jobs as apply
 from reconciler.apply.dispatch import changes
 from reconciler.apply.jobs import Outcome
@@ -30,7 +32,7 @@ from reconciler.controllers.builds import looks
 from reconciler.controllers.repositories import follows, troubled
 from reconciler.controllers.rights import ADMINISTRATOR
 from reconciler.credentials import token_hash
-from reconciler.errors import Stalled
+from reconciler.errors import Stalled, SteersmanError, Transient
 from reconciler.execution import contents as shared_contents
 from reconciler.execution import directory, leftovers, processes
 from reconciler.execution.attachments import AttachmentStore
@@ -44,10 +46,11 @@ from reconciler.execution.stages.world import Around
 from reconciler.execution.taking import Taking, vanished
 from reconciler.installation import Installation
 from reconciler.loop import Loop
+from reconciler.model.event import Recorded
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
-from reconciler.passes import deployments, dispatch, gate, notifications, routes, wanted, workers
+from reconciler.passes import deployments, dispatch, following, gate, notifications, routes, wanted, workers
 from reconciler.passes import jobs as job_passes
 from reconciler.passes.authority import refusal
 from reconciler.sealing import Keys, SealingError
@@ -59,10 +62,11 @@ from reconciler.source.mirrors import Mirrors
 from reconciler.source.names import check_branch, host_of
 from reconciler.source.secrets import SSH_KEY, opened
 from reconciler.source.watch import git_dir_of, local_path, watch
-from reconciler.store import fingerprint, history, jobs, migrate, ownership, resources, sources, tokens
-from reconciler.store.database import Database, Write, connect
+from reconciler.store import fingerprint, history, jobs, migrate, ownership, tokens
+from reconciler.store import workers as worker_rows
+from reconciler.store.database import Connection, Database, Write, connect
 from reconciler.store.engine import is_sqlite
-from reconciler.store.snapshot import Snapshot, View
+from reconciler.store.snapshot import Snapshot
 from reconciler.store.tokens import NewToken
 from reconciler.store.workers import Worker
 from specs.meta import parse_key
@@ -71,6 +75,9 @@ log = structlog.get_logger(__name__)
 _THREADS = 64
 _SECRETS = frozenset({"Secret"})
 _SLOW = ("Build/", "Repository/")  # passes that may wait for another machine
+_FRESH = 5.0  # seconds for which the daemon that led last is taken for alive
+_TRIES, _AGAIN = 20, 0.1  # seconds in which the server notices that the one before is dead
+_ADMINISTRATOR = "administrator"
 
 
 class Daemon:
@@ -80,8 +87,11 @@ class Daemon:
         self.settings = settings
         self.first_token: str | None = None
         self._stack = AsyncExitStack()
-        self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._leading: list[asyncio.Task[None]] = []
+        self._stop_leading = asyncio.Event()
+        self._later: dict[str, asyncio.TimerHandle] = {}
+        self._background: dict[str, asyncio.Task[None]] = {}
         self.installation: Installation
         self.loop: Loop
 
@@ -96,11 +106,11 @@ class Daemon:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        await self.loop.close()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._background.values()]
+        for task in tasks:  # first of all who tries for the lead
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end_leading()
         await self._stack.aclose()
 
     async def _open(self) -> None:
@@ -113,8 +123,9 @@ class Daemon:
         database = await self._database()
         keys = await self._keys(database)
         snapshot = Snapshot()
-        self.loop = Loop(self._pass, self._trouble, slow=lambda name: name.startswith(_SLOW))
-        database.wake = self.loop.wake
+        self.loop = self._new_loop()
+        database.wake = self._committed
+        database.missed = self._missed
         known = lambda key: snapshot.current.resources.get(key)  # noqa: E731
         mirrors = Mirrors(
             settings.data / "mirrors",
@@ -141,7 +152,7 @@ class Daemon:
             },
             settings.url,
         )
-        runs = Runs(settings, database, mirrors, store, given, self, self.loop.wake)
+        runs = Runs(settings, database, mirrors, store, given, self, self._wake)
         self._stack.push_async_callback(runs.close)
         self._stack.callback(contents.close)
         self.installation = Installation(
@@ -155,8 +166,8 @@ class Daemon:
             store,
             given,
             runs,
-            self.loop.wake,
-            self.loop.run_now,
+            self._wake,
+            self._run_now,
             self._oldest,
             carrier=None if database.sqlite else Carrier(settings.database_url),
         )
@@ -218,7 +229,11 @@ class Daemon:
         if known is not None and known not in keys.fingerprints and not accept:
             raise Stalled("KeyMismatch", f"the key file {path} is not the key of this store: {wrong}")
         if known != keys.fingerprints[0]:
-            await database.write(lambda write: fingerprint.save(write.connection, keys.fingerprints[0]))
+            await database.write(
+                lambda write: fingerprint.save(write.connection, keys.fingerprints[0], known)
+            )
+            if await database.read(fingerprint.load) != keys.fingerprints[0]:
+                raise Stalled("KeyMismatch", f"another daemon has just given this store its key: {wrong}")
         return keys
 
     async def _source(self) -> Mirror:
@@ -240,27 +255,107 @@ class Daemon:
 
     async def _load(self) -> None:
         installation = self.installation
-        database = installation.database
-        known = await database.read(resources.load_all)
-        source = await database.read(sources.load)
+        await following.load(installation)
+        source = installation.snapshot.current.source
         if source is not None and source.url != self.settings.repo:
             log.warning("source-changed", before=source.url, now=self.settings.repo)
-        installation.snapshot.swap(View(database.version, known, source))
 
     async def _start(self) -> None:
-        installation = self.installation
-        installation.database.subscribe(partial(notifications.heard, installation))
-        self._tasks.append(asyncio.create_task(self.loop.run(), name="loop"))
+        """What every daemon does, and then the leader's part, if that is ours."""
+        installation, database = self.installation, self.installation.database
         self._tasks.append(asyncio.create_task(installation.runs.guard(), name="disk"))
+        presence = None
+        if not database.sqlite:
+            installation.standing.leads = False
+            presence = await self._enter()
+            installation.standing.leads = await self._first()
+            database.refresh = partial(following.refresh, installation)
+            database.subscribe(self._behind)
+            await database.listen()
+            await following.refresh(installation)  # what came before we listened
         places = dispatch.places_of(installation)
-        await installation.database.listen()
-        await self._enter()
-        found = await installation.database.read(jobs.live_trials)
+        found = await database.read(jobs.live_trials)
         live = {trial.id: trial.epoch for trial in found if trial.state in (State.EXECUTING, State.ABORTING)}
         await asyncio.to_thread(leftovers.sweep, self.settings.data, live)
         taken = await installation.runs.recover(lambda key: places.get(key or "") or vanished(key))
         if taken:
             log.info("trials-taken-up", count=taken)
+        if installation.standing.leads:
+            await self._lead()
+        if presence is None or installation.carrier is None:
+            return
+        standing = election.stand(
+            database, self._begin_leading, self._won, self._lost, leading=installation.standing.leads
+        )
+        self._tasks.append(asyncio.create_task(standing, name="election"))
+        self._tasks.append(asyncio.create_task(presence.run(), name="presence"))
+        taking = Taking(database, installation.runs, installation.carrier, None)
+        self._tasks.append(asyncio.create_task(taking.run(), name="taking"))
+
+    async def _first(self) -> bool:
+        """Is the lead ours from the beginning? One that was held by who has just died is waited for."""
+        database = self.installation.database
+        for _ in range(_TRIES):
+            if await database.lead(self._begin_leading):
+                await following.refresh(self.installation)
+                return True
+            leader = await database.read(worker_rows.leader)
+            if leader is not None and leader.id != self._id and leader.age < _FRESH:
+                break
+            await asyncio.sleep(_AGAIN)
+        log.info("follows", leader=leader.address if leader else None)
+        return False
+
+    def _begin_leading(self, connection: Connection) -> None:
+        """In the transaction of the take-over: from now on the others find us."""
+        worker_rows.lead(connection, self._id)
+
+    async def _won(self) -> None:
+        """We lead, after another one did."""
+        for handle in self._later.values():
+            handle.cancel()
+        self._later.clear()
+        following.forget(self.installation)
+        await following.refresh(self.installation)
+        self.installation.standing.leads = True
+        self.loop = self._new_loop()
+        await self._lead()
+
+    async def _lead(self) -> None:
+        """What only the leader does: the loop, and what wakes it."""
+        installation = self.installation
+        self._hearing = partial(notifications.heard, installation)
+        installation.database.subscribe(self._hearing)
+        self._leading.append(asyncio.create_task(self.loop.run(), name="loop"))
+        await self._wake_all()
+        path = local_path(self.settings.repo)
+        folder = git_dir_of(path) if path is not None else None
+        if folder is not None:
+            wake = lambda: self._wake("source")  # noqa: E731
+            self._stop_leading = asyncio.Event()
+            self._leading.append(asyncio.create_task(watch(folder, wake, self._stop_leading), name="watch"))
+
+    async def _end_leading(self) -> None:
+        """All of it has ended when this returns."""
+        await self.installation.standing.give_up()
+        if not self._leading:
+            return
+        self.installation.database.unsubscribe(self._hearing)
+        self._stop_leading.set()
+        await self.loop.close()
+        tasks, self._leading = self._leading, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _lost(self) -> None:
+        """Another one leads, or will."""
+        await self._end_leading()
+        following.begin(self.installation)
+
+    async def _wake_all(self) -> None:
+        """Everything is looked at: at a start, and where names may have been missed."""
+        installation = self.installation
         for name in (
             "source",
             "jobs",
@@ -272,25 +367,71 @@ class Daemon:
             "requests",
             "retention",
         ):
-            self.loop.wake(name)
+            self._wake(name)
         for key, resource in installation.snapshot.current.resources.items():
             if looks(resource) or follows(resource) or troubled(resource):
-                self.loop.wake(key)
+                self._wake(key)
         await deployments.wake_all(installation)
         for key in await installation.database.read(history.repositories):
-            self.loop.wake(key)  # also those that are no more: what is known of them goes
-        self.loop.wake("resync", installation.now() + timedelta(seconds=self.settings.resync_seconds))
-        path = local_path(self.settings.repo)
-        folder = git_dir_of(path) if path is not None else None
-        if folder is not None:
-            wake = lambda: self.loop.wake("source")  # noqa: E731
-            self._tasks.append(asyncio.create_task(watch(folder, wake, self._stop), name="watch"))
+            self._wake(key)  # also those that are no more: what is known of them goes
+        self._wake("resync", installation.now() + timedelta(seconds=self.settings.resync_seconds))
 
-    async def _enter(self) -> None:
+    def _missed(self) -> None:
+        """Names may have been woken by others that we were not told of."""
+        for name in ("resync", job_passes.LIMITS):
+            self._committed(name)
+
+    def _behind(self, version: int, recorded: Recorded | None) -> None:
+        """A commit, here or elsewhere; of our own a follower's snapshot does not know yet."""
+        if recorded is not None and recorded.event.kind == "token-revoked":
+            self.installation.revoked()
+        if self.installation.version < version:
+            self._in_background("snapshot", self._refresh())
+
+    async def _refresh(self) -> None:
+        installation = self.installation
+        while installation.version < installation.database.version:
+            try:
+                await following.refresh(installation)
+            except SteersmanError as error:
+                log.warning("snapshot-late", reason=error.reason, message=error.message)
+                await asyncio.sleep(_AGAIN)
+        installation.database.announce()
+
+    @property
+    def _id(self) -> str:
+        """Of this daemon among all: its data directory's."""
+        return self.installation.runs.instance
+
+    def _new_loop(self) -> Loop:
+        return Loop(self._pass, self._trouble, slow=lambda name: name.startswith(_SLOW))
+
+    def _committed(self, name: str) -> None:
+        """A transaction wakes this name; of a follower's the leader hears by itself."""
+        if self.installation.standing.leads:
+            self.loop.wake(name)
+
+    def _wake(self, name: str, at: datetime | None = None) -> None:
+        """Wake a name of the loop, wherever it runs."""
+        if self.installation.standing.leads:
+            self.loop.wake(name, at)
+        elif at is None or (wait := (at - self.installation.now()).total_seconds()) <= 0:
+            self.installation.database.send([name])
+        elif name not in self._later:
+            self._later[name] = asyncio.get_running_loop().call_later(wait, self._due, name)
+
+    def _due(self, name: str) -> None:
+        del self._later[name]
+        self._wake(name)
+
+    async def _run_now(self, name: str) -> None:
+        if not self.installation.standing.leads:
+            raise Transient("NoLeader", "this daemon does not lead; try again")
+        await self.loop.run_now(name)
+
+    async def _enter(self) -> Presence:
         """On PostgreSQL: be one of those who run trials."""
         installation, settings = self.installation, self.settings
-        if installation.carrier is None:
-            return
         me = Worker(
             id=installation.runs.instance,
             kind="daemon",
@@ -300,59 +441,89 @@ class Daemon:
             recipient=installation.keys.recipient,
             boot=processes.boot_id(),
             software=version("steersman"),
-            address=settings.address,
+            address=settings.internal_url or settings.address,
             lease_seconds=settings.lease_seconds,
         )
         presence = Presence(installation.database, me, installation.runs.lease, self._facts, self._heard)
         await presence.enter()
-        taking = Taking(installation.database, installation.runs, installation.carrier, None)
-        self._tasks.append(asyncio.create_task(presence.run(), name="presence"))
-        self._tasks.append(asyncio.create_task(taking.run(), name="taking"))
+        return presence
 
     def _facts(self) -> dict[str, Any]:
         """What the others are told of this process."""
         runs = self.installation.runs
-        return {"closed": runs.closed, "unstored": runs.unstored, "running": runs.active}
+        told = {"closed": runs.closed, "unstored": runs.unstored, "running": runs.active}
+        return told | (following.facts(self.installation) if self.installation.standing.leads else {})
 
     def _heard(self, crew: Sequence[Worker]) -> None:
         """Who is there now; what that changes is looked at."""
         installation = self.installation
         before, installation.crew = installation.crew, tuple(crew)
+        leader = next((worker for worker in crew if worker.leads), None)
+        if not installation.standing.leads:
+            following.take(installation, leader)
+            self._in_background("fetch", following.fetch(installation))
+            return
+        if leader is None or leader.id != self._id:  # it was forgotten, or has just begun
+            self._in_background("leader's row", self._tell_leader())
         if workers.concerned(installation):
-            self.loop.wake(workers.NAME)
+            self._wake(workers.NAME)
         if dispatch.differs(before, crew):
-            self.loop.wake("dispatch")
+            self._wake("dispatch")
+
+    async def _tell_leader(self) -> None:
+        await self.installation.database.lead(self._begin_leading)
+
+    def _in_background(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """One of each name at a time; what fails is tried at the next occasion."""
+        running = self._background.get(name)
+        if running is not None and not running.done():
+            work.close()
+            return
+        self._background[name] = asyncio.create_task(_quietly(work), name=name)
 
     def begins(self, write: Write, job: int) -> None:
         """One of the trials here begins in this transaction."""
+        if not self.installation.standing.leads:
+            write.wake(f"begun/{job}")
 
     def ended(self, job: int, trial: str) -> None:
         """A script has ended: the next one need not wait until that is stored."""
-        self.installation.queue.release(job, trial)
-        self.loop.wake("dispatch")
+        if self.installation.standing.leads:
+            self.installation.queue.release(job, trial)
+            self.loop.wake("dispatch")
 
     def advance(self, write: Write, job: int) -> tuple[Outcome | None, Changes | None]:
         """A trial ends in this transaction: its job goes on."""
-        return apply.advance(write, job), changes(self.installation, write)
+        outcome = apply.advance(write, job)
+        if (
+            not self.installation.standing.leads
+        ):  # the leader hears of it with the commit, and goes on from there
+            write.wake("dispatch")
+            write.wake(f"job/{job}")
+            return outcome, None
+        return outcome, changes(self.installation, write)
 
     def begun(self, job: Job) -> None:
-        """A script of a job has begun."""
-        job_passes.begun(self.installation, job)
+        """A script of a job has begun; of a follower's the leader was told with the transaction."""
+        if self.installation.standing.leads:
+            job_passes.begun(self.installation, job)
 
     async def settle(self, job: int, advanced: tuple[Outcome | None, Changes | None] | None) -> None:
         """It has, and this follows."""
+        if not self.installation.standing.leads:
+            return  # the leader goes on from there
         outcome, seen = advanced or (None, None)
         if seen is not None:
             self.installation.queue.take(seen)
         at = await job_passes.settle(self.installation, outcome)
         if at is not None:
-            self.loop.wake(f"job/{job}", at)
+            self._wake(f"job/{job}", at)
 
     async def _pass(self, name: str) -> datetime | None:
         return await routes.run(self.installation, name)
 
     def _oldest(self) -> tuple[str, float] | None:
-        return self.loop.oldest
+        return self.loop.oldest if self.installation.standing.leads else None
 
     def _trouble(self, name: str, fact: tuple[str, str] | None) -> None:
         if fact is None:
@@ -369,11 +540,13 @@ class Daemon:
         database = self.installation.database
         if kept is not None and given is None and not await self._still_good(kept):
             kept = None  # revoked: a leaked token must not come back with a restart
+        if given is None and kept is None and await self._has_administrator():
+            return None  # another daemon's data directory holds it
         secret = given or kept or f"stm_{secrets.token_urlsafe(32)}"
         if secret != kept:
             _write_private(path, secret + "\n")
         token = NewToken(
-            ADMINISTRATOR, "administrator", Level.OWNER, INSTALLATION, self.installation.now(), None
+            ADMINISTRATOR, _ADMINISTRATOR, Level.OWNER, INSTALLATION, self.installation.now(), None
         )
         mark = token_hash(secret)
         known = await database.read(lambda c: tokens.find(c, mark))
@@ -381,11 +554,24 @@ class Daemon:
             await database.write(lambda w: tokens.replace_administrator(w.connection, mark, token))
         return secret if kept is None and given is None else None
 
+    async def _has_administrator(self) -> bool:
+        """Of several daemons only the first one makes the token; alone, one that was lost is made anew."""
+        database = self.installation.database
+        if database.sqlite:
+            return False
+        return await database.read(lambda c: tokens.has_administrator(c, _ADMINISTRATOR, ADMINISTRATOR))
+
     async def _still_good(self, secret: str) -> bool:
         """Not revoked; one that the database never saw (it was replaced) counts as good."""
         mark = token_hash(secret)
         known = await self.installation.database.read(lambda c: tokens.find(c, mark))
         return known is None or known.revoked_at is None
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    """Do it; a database or a repository that does not answer is told elsewhere."""
+    with suppress(SteersmanError):
+        await work
 
 
 def _for_url(hosts: dict[str, Credentials], url: str) -> Credentials | None:

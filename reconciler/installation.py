@@ -34,6 +34,7 @@ from reconciler.source.desired import Desired
 from reconciler.source.git import Mirror
 from reconciler.source.mirrors import Mirrors
 from reconciler.source.values import Entry
+from reconciler.standing import Standing
 from reconciler.store.database import Database
 from reconciler.store.snapshot import Snapshot
 from reconciler.store.workers import Worker
@@ -64,6 +65,8 @@ class Installation:
     `looked`: what the last look at each Repository found;
     `catalogue`: products with their numbers, as they were read last; `cataloguing`: held by whoever changes them;
     `numbering`: (sort, name) of those of them that are new, in the order in which they get their numbers;
+    `revoked`: called when a token was revoked, here or elsewhere;
+    `standing`: whether this daemon leads; one that follows decides nothing, and asks the leader;
     `carrier`: brings trials to other processes, on PostgreSQL; `crew`: all that can run trials, as the last heart-beat
     found them;
     `dropping`: KEYs of Deployments whose state goes together with their declaration, and nothing is destroyed.
@@ -83,6 +86,8 @@ class Installation:
     run_now: Callable[[str], Awaitable[None]]
     oldest: Callable[[], tuple[str, float] | None]
     now: Callable[[], datetime] = utcnow
+    revoked: Callable[[], None] = lambda: None
+    standing: Standing = field(default_factory=Standing)
     desired: Desired | None = None
     last_plan: Plan = field(default_factory=Plan)
     plans_applied: int = 0
@@ -110,6 +115,11 @@ class Installation:
     numbering: Sequence[tuple[str, str]] = ()
     carrier: Carrier | None = None
     crew: Sequence[Worker] = ()
+
+    @property
+    def version(self) -> int:
+        """What is shown is at least as new as this version of the store."""
+        return self.database.version if self.standing.leads else self.snapshot.current.version
 
     @property
     def url(self) -> str:

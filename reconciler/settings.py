@@ -154,6 +154,11 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^/?#\s]+$",
         description="address of this server for people, scripts and links; else http://HOST:PORT",
     )
+    internal_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#\s]+$",
+        description="address at which the other daemons reach this one; else http://HOST:PORT",
+    )
     timezone: str = Field(default="UTC", description="of schedules that name none, and of scripts")
     admin_token: SecretStr | None = Field(
         default=None, description="the administrator's token, instead of a random one"

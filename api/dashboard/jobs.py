@@ -179,7 +179,7 @@ async def _job(
     refused: tuple[int, str] | None = None,
 ) -> Response[bytes]:
     job = await jobs.load(installation, caller, number)
-    waits = {trial: cause.message for trial, cause in jobs.waits_of(installation, [job]).items()}
+    waits = {trial: cause.message for trial, cause in (await jobs.waits_of(installation, [job])).items()}
     held = await jobs.hold_causes(installation, [number] if job.held else [])
     files = await jobs.attachments_of(installation, caller, number)
     text = await logs.now(installation, caller, number, selection)

@@ -105,7 +105,7 @@ async def _shown(
     wrong: str | None,
     code: int,
 ) -> Response[bytes]:
-    found = await standing.of_one(installation, resources.get(installation, caller, key))
+    found = await standing.of_one(installation, await resources.get(installation, caller, key))
     runs = found["kind"] in RUNNABLE
     done = await history.of_key(installation, caller, key, _FEW)
     shown, _ = await asyncio.to_thread(differences.shown, [each["action"] for each in done], _HEAVIEST)

@@ -104,7 +104,7 @@ def page(
         "caller": caller if isinstance(caller, Caller) else None,
         "scheme": request.cookies.get(SCHEME, ""),
         "version": version("steersman"),
-        "store_version": installation.database.version,
+        "store_version": installation.version,
         "open_to_all": installation.settings.insecure_no_auth,
     }
     content = templates().get_template(f"{template}.html").render(known | values).encode()

@@ -43,7 +43,7 @@ async def resource_put(
     if not written.applied:
         body = {"key": str(found), "commit": written.commit}
         return Response(body, status_code=202, headers=_headers(written))
-    body = resources.get(installation, caller, str(found))
+    body = await resources.get(installation, caller, str(found))
     return Response(body, headers=_headers(written) | {"ETag": f'"{body["tag"]}"'})
 
 
@@ -58,7 +58,7 @@ async def resource_delete(
     """What the removal of its declaration does to the thing itself is the kind's matter."""
     found = _key(key)
     terms = _terms(request, "DELETE resource", found, wait)
-    resources.get(installation, caller, str(found))
+    await resources.get(installation, caller, str(found))
     written = await declare.write(installation, caller, lambda _tree: [Wish(found, None)], terms)
     body = {"key": str(found), "commit": written.commit, "branch": written.branch}
     return Response(body, status_code=202 if written.branch else 200, headers=_headers(written))

@@ -55,7 +55,7 @@ async def resource(installation: Installation, caller: Caller, key: str) -> Resp
 
     `ETag` is for `If-Match`.
     """
-    found = await standing.of_one(installation, resources.get(installation, caller, key.lstrip("/")))
+    found = await standing.of_one(installation, await resources.get(installation, caller, key.lstrip("/")))
     return Response(found, headers={"ETag": f'"{found["tag"]}"'})
 
 

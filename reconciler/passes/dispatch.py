@@ -24,7 +24,7 @@ _NOT_BEFORE = timedelta(milliseconds=1)  # times are rounded
 
 async def run(installation: Installation) -> datetime | None:
     """One look at what changed, and at the room that is left; the time at which there may be more to do."""
-    await _catch_up(installation)
+    await catch_up(installation)
     queue, now = installation.queue, installation.now()
     assignments = queue.decide(offers(installation))
     queue.given({chosen.executor for chosen in assignments}, now)
@@ -114,7 +114,13 @@ def _offer(installation: Installation, place: Place, worker: str, closed: tuple[
     return Offer(key, place.spec, closed, installation.queue.idle(key, installation.now()))
 
 
-async def _catch_up(installation: Installation) -> None:
+async def look(installation: Installation) -> None:
+    """Before the queue is shown: a follower's is told only when somebody asks."""
+    if not installation.standing.leads:
+        await catch_up(installation)
+
+
+async def catch_up(installation: Installation) -> None:
     """What changed since the last look; everything at the first one, and where rows may have been dropped."""
     queue, database = installation.queue, installation.database
     if queue.dispatched is None:

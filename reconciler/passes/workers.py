@@ -11,7 +11,7 @@ from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Outcome
 from reconciler.installation import Installation
 from reconciler.model.job import Reason, State
-from reconciler.passes.jobs import settle
+from reconciler.passes.jobs import is_away, settle
 from reconciler.store import jobs as rows
 from reconciler.store import orders, workers
 from reconciler.store.database import Write
@@ -30,7 +30,14 @@ def is_lost(worker: Worker) -> bool:
 
 def concerned(installation: Installation) -> bool:
     """Is there anything for the pass to do, as far as heart-beats tell?"""
-    return any(is_lost(worker) and worker.lost_at is None for worker in installation.crew)
+    return any(
+        (is_lost(worker) and worker.lost_at is None) or is_silent(worker) for worker in installation.crew
+    )
+
+
+def is_silent(worker: Worker) -> bool:
+    """Does it not answer, while its scripts may go on for as long as they like? What has not begun is not theirs."""
+    return worker.lease_seconds is None and is_away(worker)
 
 
 async def run(installation: Installation) -> None:
@@ -40,6 +47,9 @@ async def run(installation: Installation) -> None:
     for worker in installation.crew:
         if is_lost(worker) and worker.lost_at is None:
             await _give_up(installation, worker.id, worker.name, lost=True)
+    for worker in installation.crew:
+        if is_silent(worker):
+            await _take_back(installation, worker)
     known = {worker.id for worker in installation.crew} | {installation.runs.instance}
     for instance in sorted(await installation.database.read(rows.claimers) - known):
         await _give_up(installation, instance, instance, lost=False)
@@ -52,6 +62,21 @@ async def clear(installation: Installation) -> None:
     gone = await installation.database.aside(lambda c: workers.forget(c, FORGOTTEN_DAYS))
     await installation.database.aside(orders.clear)
     await installation.carrier.drop(gone)
+
+
+async def _take_back(installation: Installation, worker: Worker) -> None:
+    """What was claimed for it and has not begun goes to others; if it comes back, its claims are void."""
+    claimed = await installation.database.read(lambda c: rows.claimed_for(c, worker.id))
+    waiting = [trial for trial in claimed if trial.state is State.DISPATCHING]
+    if not waiting:
+        return
+
+    def take_back(write: Write) -> list[int]:
+        return [trial.job for trial in waiting if rows.give_back(write.connection, trial, write.version)]
+
+    given = await installation.database.write(take_back)
+    log.warning("worker-silent", worker=worker.name, jobs=given)
+    installation.wake("dispatch")
 
 
 async def _give_up(installation: Installation, instance: str, name: str, *, lost: bool) -> None:

@@ -93,7 +93,7 @@ async def changes(installation: Installation) -> AsyncIterator[int]:
     try:
         while True:
             news.clear()
-            yield installation.database.version
+            yield installation.version
             await news.wait()
     finally:
         installation.database.unsubscribe(notice)

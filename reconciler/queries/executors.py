@@ -11,14 +11,15 @@ from reconciler.access import Caller
 from reconciler.controllers.places import Place
 from reconciler.installation import Installation
 from reconciler.model.queue import UNIT
-from reconciler.passes.dispatch import offers
+from reconciler.passes.dispatch import look, offers
 
 
 async def executors(installation: Installation, caller: Caller, most: int) -> dict[str, Any]:
-    """`items`: executors with their load, the numbers of the jobs there and their workers; `queue`: at most so many trials that wait,
-    those of the oldest jobs first, `waiting` how many there are. Of all, what the caller sees; who sees no executor
+    """`items`: executors with their load, the numbers of the jobs there and their workers; `queue`: at most so many
+    trials that wait, those of the oldest jobs first, `waiting` how many there are. Of all, what the caller sees; who sees no executor
     is told how many trials wait, and no more.
     """
+    await look(installation)
     queue = installation.queue
     places = offers(installation)
     at_work: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -15,7 +15,7 @@ from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
 from reconciler.model.job import CONFIGURATION, Job, Script, State, Task, Trial
 from reconciler.model.rights import Scope
-from reconciler.passes.dispatch import offers
+from reconciler.passes.dispatch import look, offers
 from reconciler.store import attachments, grants, holds
 from reconciler.store import jobs as rows
 from reconciler.store.jobs import Beside, Sight
@@ -64,7 +64,7 @@ async def load(installation: Installation, caller: Caller, number: int) -> Job:
 async def get(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
     """One job with its tasks, trials and scripts; of a deploy that the gate holds, `hold` tells why."""
     job = await load(installation, caller, number)
-    shown = detail(job, waits_of(installation, [job]))
+    shown = detail(job, await waits_of(installation, [job]))
     if job.held:
         found = await installation.database.read(lambda c: holds.of_jobs(c, [number]))
         shown["hold"] = [dict(cause) for hold in found.values() for cause in hold.causes]
@@ -136,8 +136,9 @@ def summary(job: Job) -> dict[str, Any]:
     }
 
 
-def waits_of(installation: Installation, found: Iterable[Job]) -> dict[str, Cause]:
+async def waits_of(installation: Installation, found: Iterable[Job]) -> dict[str, Cause]:
     """Why the pending trials of these jobs wait, by trial."""
+    await look(installation)
     places = offers(installation)
     pending = (
         trial.id

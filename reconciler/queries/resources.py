@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.access import Caller, missing
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
+from reconciler.passes import following
 from specs.tree import origins
 
 
@@ -68,7 +69,7 @@ def by_project(installation: Installation, caller: Caller) -> dict[str, list[Res
     return found
 
 
-def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
+async def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
     """One resource whole: effective specification, and where each field comes from."""
     resource = installation.snapshot.current.resources.get(key)
     if resource is None or not caller.sees(key):
@@ -81,7 +82,7 @@ def get(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
         "tag": resource.tag,
         "spec": resource.spec,
         "references": list(resource.references),
-        "origins": dict(_origins(installation, resource)),
+        "origins": dict(await _origins(installation, resource)),
     }
 
 
@@ -103,8 +104,8 @@ def summary(resource: Resource) -> dict[str, Any]:
     }
 
 
-def _origins(installation: Installation, resource: Resource) -> Mapping[str, str]:
-    desired = installation.desired
+async def _origins(installation: Installation, resource: Resource) -> Mapping[str, str]:
+    desired = await following.desired(installation)
     if desired is None or resource.invalid or resource.key not in desired.tree.declared:
         return {}
     return origins(desired.tree, resource.key)

@@ -109,10 +109,18 @@ async def health(installation: Installation) -> dict[str, Any]:
         "trials": _trials(installation),
         "disk": _disk(installation),
     }
+    leads = installation.standing.leads
+    if not leads:
+        checks["leader"] = "ok" if installation.standing.leader_seen else "no daemon leads; one will shortly"
     word = "ok" if all(text == "ok" for text in checks.values()) else "degraded"
     if checks["database"] != "ok" or source is None:
         word = "unavailable"
-    return {"status": word, "revision": source.applied if source else None, "checks": checks}
+    return {
+        "status": word,
+        "revision": source.applied if source else None,
+        "leads": leads and installation.database.leads,
+        "checks": checks,
+    }
 
 
 def _troubles(installation: Installation) -> list[tuple[str, tuple[str, str]]]:

@@ -36,7 +36,7 @@ async def why(installation: Installation, caller: Caller, key: str) -> dict[str,
         trouble=installation.troubles.get(key),
         live=live,
         latest=latest,
-        waits=waits_of(installation, live),
+        waits=await waits_of(installation, live),
         awaits=awaits,
     )
     found = list(causes(question))

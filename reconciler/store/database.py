@@ -9,9 +9,11 @@ driver's hop a statement, and nothing blocks the event loop. It knows no table b
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,8 +33,9 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from reconciler.errors import Refused, Stalled, Transient
 from reconciler.model.event import SYSTEM, Actor, Event, Recorded
 from reconciler.store import chain, events, notices, ownership
-from reconciler.store.engine import is_sqlite, open_engine
+from reconciler.store.engine import is_sqlite, lively, open_engine
 from reconciler.store.notices import Listening, Notice
+from reconciler.store.ownership import Session
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -44,6 +47,8 @@ _WRITES = "steersman_writes"
 _PATIENCE = 5  # seconds that a write waits for another process
 _OWN_TRIES, _OWN_AGAIN = 20, 0.1  # seconds
 _SEND_AGAIN = 0.5
+_HALTED = 8  # seconds
+_RECENT, _SURE = 1.5, 6.0  # seconds since the writer's session was used
 _NOWHERE = "\U0010ffff"  # a code point that stands for no character
 _LOCK_TIMEOUT = "55P03"
 _json = msgspec.json
@@ -93,8 +98,15 @@ class Database:
     its version and its events, but the way to the disk is the same for all.
     """
 
-    def __init__(self, readers: Engine, writer: Engine, asides: Engine | None = None) -> None:
-        """`asides`: connections for what is written outside of versions; None: the writer's."""
+    def __init__(
+        self, readers: Engine, writer: Engine, asides: Engine | None = None, session: Session | None = None
+    ) -> None:
+        """`asides`: connections for what is written outside of versions; None: the writer's.
+
+        `session`: what the writer's connection holds on PostgreSQL, where a daemon opens it.
+        """
+        self._session = session
+        self._alive_at = -math.inf  # when the writer's session last began something that succeeded
         self._engine = readers
         self._apart = asides
         self._immediate = writer.execution_options(**{_WRITES: True})
@@ -116,6 +128,7 @@ class Database:
         self.version = 0
         self.wake: Callable[[str], None] = lambda _: None
         self.missed: Callable[[], None] = lambda: None
+        self.refresh: Callable[[], Awaitable[None]] = _nothing
 
     @property
     def sqlite(self) -> bool:
@@ -125,6 +138,10 @@ class Database:
     def subscribe(self, listener: Callable[[int, Recorded | None], None]) -> None:
         """Call `listener(version, event)` on the event loop after each commit, of others too while we listen."""
         self._listeners.append(listener)
+
+    def announce(self) -> None:
+        """Call the listeners without a commit: what is shown has become another."""
+        self._call(self.version, None)
 
     def unsubscribe(self, listener: Callable[[int, Recorded | None], None]) -> None:
         """No longer call it."""
@@ -194,7 +211,7 @@ class Database:
         return self.version
 
     async def own(self) -> None:
-        """Take the writer's connection, and with it the lock where it was connected with `own`. `Stalled`."""
+        """Take the writer's connection, and with it a daemon's share of the database. `Stalled`."""
         for left in reversed(
             range(_OWN_TRIES)
         ):  # the server may not have seen yet that the one before is dead
@@ -206,6 +223,40 @@ class Database:
                 await asyncio.sleep(_OWN_AGAIN)
             else:
                 return
+
+    @property
+    def leads(self) -> bool:
+        """Does this process lead, as far as it can know? Who was not answered for long may have lost the lead."""
+        if self._session is None:
+            return True
+        return self._session.epoch is not None and time.monotonic() - self._alive_at < _SURE
+
+    async def lead(self, work: Callable[[Connection], None]) -> bool:
+        """Take the lead if nobody has it, with `work` in the same transaction; False: somebody has. `Transient`.
+
+        Who leads already only does `work`.
+
+        Until `follow` all that is written here is refused with `LEAD_LOST` once another one has led.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._lead, work)
+
+    async def follow(self) -> None:
+        """Give the lead up: what is written from now on is no leader's."""
+        if self._session is not None:
+            self._session.epoch = None
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._follow, self._session)
+
+    async def ping(self) -> bool:
+        """While leading, every two seconds: else the server takes the lead away. False: it is lost. `Transient`."""
+        if self._session is None or time.monotonic() - self._alive_at < _RECENT:
+            return True
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._ping)
+        except Transient as error:
+            if error.reason != ownership.LEAD_LOST:
+                raise
+            return False
+        return True
 
     async def close(self) -> None:
         """Finish what is being written and give all connections back."""
@@ -274,6 +325,7 @@ class Database:
     def _write(
         self, orders: list[_Order], more: Callable[[Sequence[_Order]], list[_Order]] = lambda _: []
     ) -> None:
+        began = time.monotonic()
         with _explained(), self._immediate.begin() as connection:
             version, head, seq = chain.lock(connection)
             for order in orders:  # which grows
@@ -289,6 +341,7 @@ class Database:
             chain.advance(connection, version, head)
             if not self.sqlite:
                 notices.send(connection, Notice(self._name, version, seq, _names(orders)))
+        self._alive_at = began
 
     def _deliver(self, orders: Sequence[_Order]) -> None:
         """On the event loop: what was committed is told in its order."""
@@ -333,6 +386,7 @@ class Database:
 
     async def _hear(self, heard: Sequence[Notice]) -> None:
         """Others have committed: their events are told, and what they woke is woken."""
+        await self.refresh()
         await self._tell_of_others(max(n.version for n in heard), max(n.event for n in heard))
         if any(notice.wake is None for notice in heard):
             self.missed()
@@ -341,6 +395,7 @@ class Database:
 
     async def _catch_up(self) -> None:
         """We were deaf, and do not know to what."""
+        await self.refresh()
         version, last = await self.read(lambda c: (chain.version(c), events.last(c)))
         await self._tell_of_others(version, last)
         self.missed()
@@ -397,6 +452,37 @@ class Database:
         with _explained(), self._immediate.connect():
             pass
 
+    def _lead(self, work: Callable[[Connection], None]) -> bool:
+        if self._session is None:
+            return True
+        began = time.monotonic()
+        if self._session.epoch is not None:  # a session that has lost it is not let in
+            with _explained(), self._immediate.begin() as connection:
+                work(connection)
+            return True
+        try:
+            with _explained(), self._immediate.begin() as connection:
+                if not self._session.lead(connection):
+                    return False
+                work(connection)
+        except BaseException:
+            self._session.epoch = None
+            self._follow(self._session)
+            raise
+        self._alive_at = began
+        return True
+
+    def _follow(self, session: Session) -> None:
+        self._alive_at = -math.inf
+        with suppress(Transient), _explained(), self._immediate.begin() as connection:
+            session.follow(connection)
+
+    def _ping(self) -> None:
+        began = time.monotonic()
+        with _explained(), self._immediate.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        self._alive_at = began
+
     def _close(self) -> None:
         self._writer.shutdown()
         self._aside.shutdown()
@@ -422,6 +508,10 @@ def _explained() -> Iterator[None]:
         if error.connection_invalidated:
             raise _unavailable(error) from error
         raise
+
+
+async def _nothing() -> None:
+    """Nobody keeps anything in memory."""
 
 
 def _settle(work: Callable[[], T], done: Future[T]) -> None:
@@ -461,7 +551,7 @@ def _unavailable(error: DBAPIError) -> Transient:
 def connect(url: str, *, own: bool = False) -> Database:
     """Engines for the URL. On both databases a read sees one moment, and a write waits five seconds for others.
 
-    `own`: on PostgreSQL the writer is nobody but us (`reconciler.store.ownership`).
+    `own`: on PostgreSQL by a daemon, which may lead (`reconciler.store.ownership`).
     """
     # the writer keeps one connection, and readers take the one last used: what they have read before is still in memory
     options: dict[str, Any] = {
@@ -474,6 +564,7 @@ def connect(url: str, *, own: bool = False) -> Database:
         options["connect_args"] = {"timeout": _PATIENCE, "check_same_thread": False}
     else:
         options["pool_pre_ping"] = True
+        options["connect_args"] = lively(url)
     readers, writer, asides = (open_engine(url, pool_size=size, **options) for size in (_READERS, 1, _ASIDE))
     for engine in (readers, writer, asides):
         if is_sqlite(url):
@@ -483,10 +574,14 @@ def connect(url: str, *, own: bool = False) -> Database:
             event.listen(engine, "connect", _session)
     if not is_sqlite(url):
         event.listen(readers, "connect", _reader)
-        if own:
-            event.listen(writer, "connect", ownership.hold)
+        for engine in (writer, asides):
+            event.listen(engine, "connect", _writing_session)
+        session = Session() if own else None
+        if session is not None:
+            event.listen(writer, "connect", session.hold)
         readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Database(readers, writer, None if is_sqlite(url) else asides)
+        return Database(readers, writer, asides, session)
+    return Database(readers, writer)
 
 
 def _dumps(value: Any) -> str:
@@ -511,6 +606,13 @@ def _session(connection: Any, _record: Any) -> None:
     """PostgreSQL would wait for ever where another one holds a row."""
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = '{_PATIENCE}s'")
+    connection.autocommit = False
+
+
+def _writing_session(connection: Any, _record: Any) -> None:
+    """Who is stopped or cut off in the middle of a transaction holds the others up for so long only."""
+    connection.autocommit = True
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{_HALTED}s'")
     connection.autocommit = False
 
 

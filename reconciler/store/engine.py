@@ -38,6 +38,18 @@ def open_whole(url: str) -> Engine:
     return engine
 
 
+def lively(url: str) -> dict[str, int]:
+    """Arguments of PostgreSQL's driver by which a dead server is noticed within seconds; the URL's own win."""
+    wanted = {
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 8_000,
+    }
+    return {name: value for name, value in wanted.items() if name not in make_url(url).query}
+
+
 def is_sqlite(url: str) -> bool:
     """SQLite, as against PostgreSQL."""
     return url.startswith("sqlite")

@@ -13,6 +13,7 @@ def load(connection: Connection) -> str | None:
     return found
 
 
-def save(connection: Connection, fingerprint: str) -> None:
-    """Store it."""
-    connection.execute(update(meta).values(key_fingerprint=fingerprint))
+def save(connection: Connection, fingerprint: str, before: str | None) -> None:
+    """Store it, if it is what it was `before` still."""
+    unchanged = meta.c.key_fingerprint.is_not_distinct_from(before)
+    connection.execute(update(meta).where(unchanged).values(key_fingerprint=fingerprint))

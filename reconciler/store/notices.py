@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Connection, Engine, bindparam, func, select
 
 from reconciler.errors import Transient
+from reconciler.store.engine import lively
 from reconciler.store.prepared import Prepared
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,8 @@ class Listening:
         heard: Callable[[Sequence[Notice]], Awaitable[None]],
         missed: Callable[[], Awaitable[None]],
     ) -> None:
-        self._arguments = dict(engine.dialect.create_connect_args(engine.url)[1])
+        own = engine.dialect.create_connect_args(engine.url)[1]
+        self._arguments = {**own, **lively(engine.url.render_as_string(hide_password=False))}
         self._sender = sender
         self._heard = heard
         self._missed = missed

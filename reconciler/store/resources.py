@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync
+from reconciler.store import chain
 from reconciler.store.prepared import Prepared
 from reconciler.store.rows import new_id, upsert
 from reconciler.store.tables import blobs, resources
@@ -23,6 +24,33 @@ _STATUS = Prepared(update(resources).where(resources.c.key == bindparam("of")), 
 def load_all(connection: Connection) -> dict[str, Resource]:
     """Every resource by KEY."""
     return {row.key: _resource(row) for row in connection.execute(select(resources))}
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What differs from an older version: rows that are newer, KEYs that are gone, and the version now."""
+
+    version: int
+    upserts: tuple[Resource, ...]
+    removals: tuple[str, ...]
+
+
+def changed_since(connection: Connection, version: int, known: Collection[str] | None) -> Changed:
+    """In one moment. `known`: the KEYs at that version, to find those that are gone; None: none can be."""
+    now = chain.version(connection)
+    if now == version:
+        return Changed(now, (), ())
+    rows = connection.execute(select(resources).where(resources.c.version > version))
+    upserts = tuple(_resource(row) for row in rows)
+    return Changed(now, upserts, _removed(connection, upserts, known) if known is not None else ())
+
+
+def _removed(connection: Connection, upserts: Iterable[Resource], known: Collection[str]) -> tuple[str, ...]:
+    """Rows leave no trace: where there are fewer than there should be, all KEYs are compared."""
+    expected = {*known, *(resource.key for resource in upserts)}
+    if connection.execute(select(func.count()).select_from(resources)).scalar_one() == len(expected):
+        return ()
+    return tuple(expected.difference(connection.execute(select(resources.c.key)).scalars()))
 
 
 def load_kind(connection: Connection, kind: str) -> list[Resource]:

@@ -126,6 +126,14 @@ def forget(connection: Connection, before: datetime) -> int:
     return connection.execute(delete(tokens).where(over)).rowcount
 
 
+def has_administrator(connection: Connection, name: str, subject: str) -> bool:
+    """Is there a built-in administrator's token that holds?"""
+    query = select(tokens.c.id).where(
+        tokens.c.name == name, tokens.c.subject == subject, tokens.c.revoked_at.is_(None)
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def replace_administrator(connection: Connection, mark: str, token: NewToken) -> None:
     """Make this the one built-in administrator's token."""
     connection.execute(
