@@ -16,8 +16,8 @@ from reconciler.passes.dispatch import look, offers
 
 async def executors(installation: Installation, caller: Caller, most: int) -> dict[str, Any]:
     """`items`: executors with their load, the numbers of the jobs there and their workers; `queue`: at most so many
-    trials that wait, those of the oldest jobs first, `waiting` how many there are. Of all, what the caller sees; who sees no executor
-    is told how many trials wait, and no more.
+    trials that wait, those of the oldest jobs first, `waiting` how many there are. Of all, what the caller sees; who
+    sees no executor is told how many trials wait, and no more.
     """
     await look(installation)
     queue = installation.queue
