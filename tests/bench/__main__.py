@@ -20,7 +20,7 @@ from httpx_sse import connect_sse
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import baselines, deployments, dialects, gate, pages, scripts, specs, states
+from tests.bench import baselines, deployments, dialects, fleets, gate, pages, scripts, specs, states
 from tests.bench.fresh import start
 from tests.bench.row import Row
 from tests.support import Process, stop
@@ -261,6 +261,7 @@ MEASURES: dict[str, Callable[[Path], list[Row]]] = {
     **deployments.MEASURES,
     **gate.MEASURES,
     **pages.MEASURES,
+    **fleets.MEASURES,
 }
 
 

@@ -203,7 +203,9 @@ class Soak:
     def _watch_lead(self) -> None:
         """Who holds the lock of the lead, ten times a second."""
         holder, since = None, time.monotonic()
-        query = text("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock'")
+        query = text(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock'"
+        )
         while not self._over.is_set():
             time.sleep(0.1)
             try:
