@@ -339,11 +339,11 @@ def test_due_times_go_with_their_trigger(tmp_path: Path, new_database: NewDataba
     live(tmp_path, new_database, build(scheduled + tasks), work)
 
 
-def test_a_second_daemon_on_the_same_database_refuses(tmp_path: Path, new_database: NewDatabase) -> None:
-    """It would take up the first one's trials as its own."""
+def test_a_second_daemon_on_the_same_sqlite_refuses(tmp_path: Path) -> None:
+    """It would take up the first one's trials as its own; on PostgreSQL it follows (`tests/daemons`)."""
     repo = SpecRepository(tmp_path / "specs")
     repo.commit({"project.yaml": PROJECT})
-    url = new_database()
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
 
     async def run() -> None:
         async with daemon(settings_for(repo, tmp_path / "one", database=url)):
