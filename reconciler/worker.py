@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any
@@ -21,7 +21,7 @@ import structlog
 from reconciler import sealing
 from reconciler.errors import Stalled, SteersmanError
 from reconciler.execution import contents as shared_contents
-from reconciler.execution import directory, leftovers, processes
+from reconciler.execution import directory, leftovers, processes, tidying
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.carry import Carrier
 from reconciler.execution.lease import Lease
@@ -158,7 +158,7 @@ class WorkerProcess:
             "presence": self._presence.run(),
             "taking": taking.run(),
             "disk": self._runs.guard(),
-            "tidying": self._tidy(),
+            "tidying": self._tidy(store),
         }.items():
             self._tasks.append(asyncio.create_task(work, name=name))
 
@@ -203,15 +203,13 @@ class WorkerProcess:
     def _claimed(self, connection: Connection) -> list[jobs.LiveTrial]:
         return jobs.claimed_for(connection, self._runs.instance)
 
-    async def _tidy(self) -> None:
-        """Logs have been handed on when their trials have ended: what lies here is a copy."""
+    async def _tidy(self, store: AttachmentStore) -> None:
+        """What is here and was handed on, or forgotten, goes."""
         while True:
             with suppress(SteersmanError):
-                aged = await asyncio.to_thread(leftovers.aged_runs, self.settings.data)
-                live = {trial.id for trial in await self._database.read(self._claimed)}
-                await asyncio.to_thread(leftovers.remove, [path for path in aged if path.name not in live])
-                before = time.time() - self.settings.retention_days * 86_400
-                await asyncio.to_thread(self._runs.caches.clear, before)
+                before = datetime.now(UTC) - timedelta(days=self.settings.retention_days)
+                await tidying.tidy(self.settings.data, store, self._database, before)
+                await asyncio.to_thread(self._runs.caches.clear, before.timestamp())
             await asyncio.sleep(_TIDY)
 
 

@@ -78,6 +78,7 @@ def _elsewhere(item: pytest.Item, only: str | None) -> bool:
     return chosen != _DATABASES[zlib.crc32(f"{name}[{rest}".encode()) % 2]
 
 
+@pytest.hookimpl(trylast=True)  # its daemons are gone then
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Databases of a module go with it: each takes 8 MB."""
     if nextitem is None or nextitem.path != item.path:

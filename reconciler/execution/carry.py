@@ -52,7 +52,10 @@ class Carrier:
     async def work(self, worker: str, run: Take, stop: Take) -> None:
         """Take what comes for the worker with this id, until cancelled; an outage is waited out."""
         delay = _AGAIN
-        while True:
+        task = asyncio.current_task()
+        while (
+            task is None or not task.cancelling()
+        ):  # a pool that is cancelled while it connects tells of a time-out
             app = self._open(most=4)
             _task(app, _RUN, run)
             _task(app, _STOP, stop)

@@ -74,10 +74,15 @@ def test_what_was_there_at_the_backup_is_there_after_the_restore(tmp_path: Path)
         )
 
 
-@pytest.mark.sqlite("a PostgreSQL without tables is in test_move")
-def test_a_backup_that_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
-    """No data directory, and one without a database."""
+def test_a_backup_without_a_data_directory_leaves_no_file(tmp_path: Path) -> None:
+    """It says so."""
     assert "no data directory" in run("backup", tmp_path / "a.tar.gz", tmp_path / "absent").stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.sqlite("its file is missing; a PostgreSQL without tables is in test_move")
+def test_a_backup_without_a_database_leaves_no_file(tmp_path: Path) -> None:
+    """It says so."""
     (tmp_path / "empty").mkdir()
     assert "was not made" in run("backup", tmp_path / "a.tar.gz", tmp_path / "empty").stderr
     assert os.listdir(tmp_path) == ["empty"]

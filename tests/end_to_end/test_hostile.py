@@ -114,7 +114,13 @@ END
 
 FORKS = rf"trap '' TERM; (trap '' TERM; setsid sleep {MARK}01 &); while :; do sleep {MARK}01 & wait; done"
 LEFT = rf"(setsid sleep {MARK}02 >/dev/null 2>&1 &); (nohup sleep {MARK}02 &); sleep {MARK}02 & echo gone"
-BOMB = rf"bomb() {{ sleep {MARK}03 & bomb | bomb & }}; trap '' TERM; echo begun; bomb; wait; while :; do bomb; done"
+BOMB = f"""trap '' TERM; python3 -c '
+import os
+while True:
+    try:
+        os.fork()
+    except OSError:
+        os.execvp("sleep", ["sleep", "{MARK}03"])'"""
 GIGABYTE = "head -c 1G /dev/zero"
 DISK = "for place in . $HOME /tmp; do head -c 16M /dev/zero >$place/fill; done; sleep 30"
 UNLINKED = "exec 3>fill; rm fill; head -c 64M /dev/zero >&3; sleep 30"

@@ -72,6 +72,7 @@ class Fleet:
         }
         made = start(self.repo.path, self.folder / name, fresh=True, **own | environment)
         self.daemons.append(made)
+        made.wait_for(lambda c: "Project/shop" in c.get("/reconciler/resources").text, 60)
         return made
 
     def worker(
@@ -91,7 +92,10 @@ class Fleet:
         own |= environment
         with (self.folder / f"{name}.err").open("ab") as errors:
             popen = subprocess.Popen(
-                [*_WORDS, "--data", str(data), *(["--drain"] if drain else [])], env=own, stdout=subprocess.DEVNULL, stderr=errors
+                [*_WORDS, "--data", str(data), *(["--drain"] if drain else [])],
+                env=own,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
             )
         made = WorkerOf(popen, data)
         self.workers.append(made)

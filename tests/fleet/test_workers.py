@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import psutil
@@ -9,7 +10,7 @@ import pytest
 
 from reconciler.sealing import seal
 from tests import databases
-from tests.fleet.fleet import build, fleet
+from tests.fleet.fleet import TOKEN, build, fleet
 from tests.support import eventually_now
 
 HELLO = build("hello", "echo hello from $STEERSMAN_JOB", "echo done")
@@ -21,12 +22,15 @@ def test_a_worker_runs_what_the_daemon_does_not(tmp_path):
         daemon = crew.daemon()
         number = crew.trigger("Build/shop/_/hello")
         why = daemon.wait_for(
-            lambda c: "steersman worker" in (told := c.get("/reconciler/why/Build/shop/_/hello").text) and told
+            lambda c: (
+                "steersman worker" in (told := c.get("/reconciler/why/Build/shop/_/hello").text) and told
+            )
         )
         assert "nobody serves it" in why
         crew.worker()
         job = crew.ended(number)
         assert job["state"] == "passed"
+        assert crew.text(number) == f"hello from {number}\ndone\n"
         ((signature,),) = crew.ask("SELECT worker FROM trials")
         assert signature.startswith("worker@")
 
@@ -47,7 +51,9 @@ def test_secrets_and_the_token_reach_a_worker_sealed_to_it(tmp_path):
         crew.daemon()
         crew.worker()
         task = {"environment_variables": {"TOKEN": {"secret_ref": "token"}}}
-        script = 'test "$TOKEN" = "correct horse" && test -n "$STEERSMAN_TOKEN" && echo "$STEERSMAN_SERVER"'
+        mark = hashlib.sha256(b"correct horse").hexdigest()
+        script = f'test $(printf %s "$TOKEN" | sha256sum | cut -c1-64) = {mark} && '
+        script += 'test -n "$STEERSMAN_TOKEN" && echo "$STEERSMAN_SERVER"'
         secret = _secret(crew, "token", "correct horse")
         crew.repo.commit({"more.yaml": secret + build("guarded", script, **task)})
         crew.daemons[0].wait_for(lambda c: "guarded" in c.get("/reconciler/resources").text)
@@ -78,14 +84,15 @@ def test_a_killed_worker_that_comes_back_goes_on_with_its_scripts(tmp_path):
     lines = "i=0; while [ $i -lt 12 ]; do i=$((i+1)); echo line $i; sleep 0.5; done"
     with fleet(tmp_path, build("steady", lines)) as crew:
         crew.daemon()
-        worker = crew.worker()
+        worker = crew.worker(STEERSMAN_LEASE_SECONDS="60")
         number = crew.trigger("Build/shop/_/steady")
         crew.until(number, lambda job: job["tasks"][0]["trials"][0]["state"] == "executing")
         worker.kill()
-        crew.worker()
+        crew.worker(STEERSMAN_LEASE_SECONDS="60")
         job = crew.ended(number)
         assert job["state"] == "passed"
         assert len(job["tasks"][0]["trials"]) == 1
+        assert crew.text(number) == "".join(f"line {i}\n" for i in range(1, 13))
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze"])
@@ -95,7 +102,12 @@ def test_a_lost_worker_loses_no_job(tmp_path, how):
     out.mkdir()
     script = f"echo begin $STEERSMAN_TRIAL >> {out}/starts; sleep 40; echo end $STEERSMAN_TRIAL >> {out}/ends"
     writable = {"max_load": 1, "writable": [str(out)]}
-    executor = {"apiVersion": "steersman/v1", "kind": "Executor", "metadata": {"name": "local"}, "spec": writable}
+    executor = {
+        "apiVersion": "steersman/v1",
+        "kind": "Executor",
+        "metadata": {"name": "local"},
+        "spec": writable,
+    }
     specs = f"---\n{json.dumps(executor)}\n" + build("long", script)
     with fleet(tmp_path, specs) as crew:
         crew.daemon()
@@ -178,19 +190,31 @@ def test_load_is_each_workers_own(tmp_path):
         assert len(rows) == 2
 
 
-def test_scripts_that_wait_for_each_other_run_on_one_worker(tmp_path):
-    """In one workspace, one after the other."""
-    scripts = [
-        {"name": "first", "run": "echo 41 > number"},
-        {"name": "then", "run": "test $(cat number) = 41", "start_when": [{"script": "first"}]},
-    ]
-    spec = {"tasks": [{"name": "main", "scripts": scripts}]}
-    body = {"apiVersion": "steersman/v1", "kind": "Build", "metadata": {"name": "pair", "project": "shop"}}
-    with fleet(tmp_path, f"---\n{json.dumps(body | {'spec': spec})}\n") as crew:
-        crew.daemon()
+def test_a_manifest_of_several_scripts_runs_on_one_worker(tmp_path):
+    """In one home, one after the other, each with its log; what it keeps is served by the daemon."""
+    spec = {"max_load": 2, "default_image": "alpine/edge", "images": {"alpine/edge": {"type": "host"}}}
+    executor = {"apiVersion": "steersman/v1", "kind": "Executor", "metadata": {"name": "local"}, "spec": spec}
+    tasks = [{"first": "echo 41 > number"}, {"then": "test $(cat number) = 41; echo kept > out.txt"}]
+    manifest = {"image": "alpine/edge", "tasks": tasks, "artifacts": ["out.txt"]}
+    with fleet(tmp_path, f"---\n{json.dumps(executor)}\n") as crew:
+        daemon = crew.daemon()
         crew.worker()
-        job = crew.ended(crew.trigger("Build/shop/_/pair"))
-        assert job["state"] == "passed", json.dumps(job)
+        with crew.client() as client:
+            headers = {"Authorization": f"token {TOKEN}"}
+            made = client.post("/api/jobs", json={"manifest": json.dumps(manifest)}, headers=headers)
+            assert made.status_code == 200, made.text
+            number = made.json()["id"]
+            job = daemon.wait_for(
+                lambda c: (
+                    (found := c.get(f"/api/jobs/{number}", headers=headers).json())["status"]
+                    in ("success", "failed")
+                    and found
+                )
+            )
+            assert job["status"] == "success", json.dumps(job)
+            kept = client.get(f"/api/jobs/{number}/artifacts", headers=headers).json()
+            (url,) = [each["url"] for each in kept["results"]]
+            assert client.get(url, headers=headers).text == "kept\n"
 
 
 def _scripts_at_work(data) -> list[int]:

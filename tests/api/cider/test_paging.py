@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -177,7 +178,6 @@ def test_the_key_that_is_shown_finds_the_job(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.sqlite("its planner, which needs no statistics")
 @pytest.mark.parametrize("sight", [None, Sight(("Build/shop/", "Configuration/shop/"), None, "User/jo")])
 def test_no_page_reads_all_jobs(tmp_path: Path, sight: Sight | None) -> None:
     """Among 10,000: the plan goes along an index, in order, and stops."""
@@ -187,7 +187,7 @@ def test_no_page_reads_all_jobs(tmp_path: Path, sight: Sight | None) -> None:
             installation = running.installation
             await installation.database.write(_multiply)
             plan = await installation.database.read(lambda c: _plan(c, sight))
-            assert any("USING INDEX ix_jobs_created_at" in line for line in plan), plan
+            assert any(re.search(r"using (index )?ix_jobs_created_at", line) for line in plan), plan
             assert len(await listings.jobs(installation, ROOT, Filters(), Span(11))) == 11
 
     asyncio.run(run())
@@ -237,7 +237,7 @@ def _multiply(write: Write) -> None:
 
 
 def _plan(connection: Connection, sight: Sight | None) -> list[str]:
-    """How SQLite goes about a page."""
+    """How the database goes about a page, once it knows how much there is."""
     asked: list[str] = []
 
     class Listening:
@@ -251,4 +251,8 @@ def _plan(connection: Connection, sight: Sight | None) -> list[str]:
 
     found: Any = Listening()
     assert len(job_lists.newest(found, Wanted(), sight, Span(11, 40))) == 11
-    return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}")]
+    explain = "EXPLAIN QUERY PLAN"
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ANALYZE jobs"))
+        explain = "EXPLAIN"
+    return [str(row[-1]).lower() for row in connection.execute(text(f"{explain} {asked[-1]}"))]

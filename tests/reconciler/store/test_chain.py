@@ -6,50 +6,45 @@ import asyncio
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
 
 from reconciler.model.event import Actor
 from reconciler.store import chain, events
-from reconciler.store.database import Database, connect
+from reconciler.store.database import Database, Write, connect
 from reconciler.store.migrate import prepare
+from tests.conftest import NewDatabase
 
 TEXTS = ("actor", "token", "address", "kind", "key", "revision", "body", "hash")
 END = "the log does not end as it did: after"
 SOMEBODY = Actor("User/zoë", "a-token", "127.0.0.1")
 
 
-pytestmark = pytest.mark.sqlite("a file takes any bytes from outside, which PostgreSQL refuses")
+def fill(url: str) -> None:
+    """Five events."""
 
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """A store with five events."""
-    path = tmp_path / "steersman.db"
-    prepare(f"sqlite:///{path}", may_migrate=True)
+    def told(write: Write, number: int) -> None:
+        write.record("told", f"Build/shop/_/b{number}", {"größe": number}, revision="a" * 40)
 
     async def work() -> None:
-        database = connect(f"sqlite:///{path}")
+        database = connect(url)
         try:
             for number in range(5):
-                await database.write(
-                    lambda w, n=number: w.record(
-                        "told", f"Build/shop/_/b{n}", {"größe": n}, revision="a" * 40
-                    ),
-                    SOMEBODY,
-                )
+                await database.write(lambda w, n=number: told(w, n), SOMEBODY)
         finally:
             await database.close()
 
     asyncio.run(work())
-    return path
 
 
-def verify(path: Path) -> tuple[int, str | None]:
+def verify(url: str) -> tuple[int, str | None]:
     """As the daemon does it."""
 
     async def work() -> tuple[int, str | None]:
-        database: Database = connect(f"sqlite:///{path}")
+        database: Database = connect(url)
         try:
             return await database.read(events.verify)
         finally:
@@ -58,10 +53,60 @@ def verify(path: Path) -> tuple[int, str | None]:
     return asyncio.run(work())
 
 
-def test_an_untouched_log_is_sound(log: Path) -> None:
-    assert verify(log) == (5, None)
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """An SQLite file with five events."""
+    path = tmp_path / "steersman.db"
+    prepare(f"sqlite:///{path}", may_migrate=True)
+    fill(f"sqlite:///{path}")
+    return path
 
 
+class Tampered:
+    """A store with five events, and who changes it behind the daemon's back."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: Engine = create_engine(url, poolclass=NullPool)
+        fill(url)
+
+    def change(self, statement: str, **values: Any) -> None:
+        """One statement."""
+        with self._engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def value(self, query: str) -> Any:
+        """The one value that a query finds."""
+        with self._engine.connect() as connection:
+            return connection.execute(text(query)).scalar_one()
+
+    def fault(self) -> str | None:
+        """What the daemon says of it."""
+        return verify(self._url)[1]
+
+
+@pytest.fixture
+def store(new_database: NewDatabase) -> Tampered:
+    """On either database."""
+    return Tampered(new_database())
+
+
+def test_an_untouched_log_is_sound(store: Tampered) -> None:
+    assert store.fault() is None
+
+
+@pytest.mark.parametrize("column", TEXTS)
+def test_any_character_that_is_changed_names_the_record(store: Tampered, column: str) -> None:
+    """At the begin, at the end, and one that was put in."""
+    value = store.value(f"SELECT {column} FROM events WHERE seq = 3")
+    for other in ("~" + value[1:], value[:-1] + "~", value + " "):
+        store.change(f"UPDATE events SET {column} = :other WHERE seq = 3", other=other)
+        assert (store.fault() or "").startswith("event 3 was changed"), other
+    store.change(f"UPDATE events SET {column} = :value WHERE seq = 3", value=value)
+    assert store.fault() is None
+
+
+@pytest.mark.sqlite("a file takes any bytes from outside; PostgreSQL refuses what is no text")
 @pytest.mark.parametrize("column", TEXTS)
 @pytest.mark.parametrize("seq", [1, 3, 5])
 def test_any_byte_that_is_flipped_names_the_record(log: Path, column: str, seq: int) -> None:
@@ -91,40 +136,35 @@ def test_any_byte_that_is_flipped_names_the_record(log: Path, column: str, seq: 
 
 
 @pytest.mark.parametrize("bit", range(63))
-def test_a_time_that_was_changed_is_found(log: Path, bit: int) -> None:
+def test_a_time_that_was_changed_is_found(store: Tampered, bit: int) -> None:
     """Whatever it is now, also no time at all."""
-    with sqlite3.connect(log) as raw:
-        raw.execute("UPDATE events SET at = (at | ?) - (at & ?) WHERE seq = 2", (1 << bit, 1 << bit))
-    assert verify(log)[1] == "event 2 was changed, or the one before it"
+    store.change("UPDATE events SET at = (at | :bit) - (at & :bit) WHERE seq = 2", bit=1 << bit)
+    assert store.fault() == "event 2 was changed, or the one before it"
 
 
-def test_a_record_that_is_gone_or_put_in_is_found(log: Path) -> None:
-    with sqlite3.connect(log) as raw:
-        raw.execute("DELETE FROM events WHERE seq = 3")
-    assert verify(log)[1] == "event 3 is missing"
-    with sqlite3.connect(log) as raw:
-        raw.execute("DELETE FROM events WHERE seq > 2")
-    assert verify(log)[1] == f"{END} event 2 some were cut off, or that one was changed"
-    with sqlite3.connect(log) as raw:
-        columns = ", ".join(("at", *TEXTS))
-        raw.execute(f"INSERT INTO events (seq, {columns}) SELECT 3, {columns} FROM events WHERE seq = 2")
-    assert verify(log)[1] == "event 3 was changed, or the one before it"
+def test_a_record_that_is_gone_or_put_in_is_found(store: Tampered) -> None:
+    store.change("DELETE FROM events WHERE seq = 3")
+    assert store.fault() == "event 3 is missing"
+    store.change("DELETE FROM events WHERE seq > 2")
+    assert store.fault() == f"{END} event 2 some were cut off, or that one was changed"
+    columns = ", ".join(("at", *TEXTS))
+    store.change(f"INSERT INTO events (seq, {columns}) SELECT 3, {columns} FROM events WHERE seq = 2")
+    assert store.fault() == "event 3 was changed, or the one before it"
 
 
-def test_a_log_written_anew_from_a_record_on_is_found(log: Path) -> None:
+def test_a_log_written_anew_from_a_record_on_is_found(store: Tampered) -> None:
     """Whoever rewrites all hashes after a change still has to reach the head, which is in another table."""
     moment = datetime(2030, 1, 1, tzinfo=UTC)
-    with sqlite3.connect(log) as raw:
-        (before,) = raw.execute("SELECT hash FROM events WHERE seq = 4").fetchone()
-        micros = int(moment.timestamp() * 1_000_000)
-        mark = chain.link(before, 5, moment, SOMEBODY, "told", None, None, "{}")
-        raw.execute(
-            "UPDATE events SET at = ?, key = NULL, revision = NULL, body = '{}', hash = ? WHERE seq = 5",
-            (micros, mark),
-        )
-    assert verify(log)[1] == f"{END} event 5 some were cut off, or that one was changed"
+    before = store.value("SELECT hash FROM events WHERE seq = 4")
+    store.change(
+        "UPDATE events SET at = :at, key = NULL, revision = NULL, body = '{}', hash = :hash WHERE seq = 5",
+        at=int(moment.timestamp() * 1_000_000),
+        hash=chain.link(before, 5, moment, SOMEBODY, "told", None, None, "{}"),
+    )
+    assert store.fault() == f"{END} event 5 some were cut off, or that one was changed"
 
 
+@pytest.mark.sqlite("the pages of its file")
 def test_a_file_that_is_damaged_is_told(log: Path) -> None:
     """Whatever bit of the pages that hold the log: an answer in words, and the record at which it stops."""
     with sqlite3.connect(log) as raw:
@@ -140,7 +180,7 @@ def test_a_file_that_is_damaged_is_told(log: Path) -> None:
         damaged[start + place] ^= 1 << place % 8
         copy = log.with_name("copy.db")
         copy.write_bytes(damaged)
-        _, fault = verify(copy)
+        _, fault = verify(f"sqlite:///{copy}")
         told.add((fault or "sound").split()[0])
         assert fault is None or fault.startswith(("event ", "the log does not end"))
     assert told >= {"event"}
