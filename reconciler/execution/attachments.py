@@ -145,6 +145,8 @@ class AttachmentStore:
         """
         path = self._place(digest)
         if path.is_file():
+            if self.contents is not None and self.contents.keeps:
+                os.utime(path)  # a copy that is used is not dropped
             return path
         if self.contents is None:
             raise NotFound("NoLongerKept", f"the attachment with the digest {digest} is no longer kept")
