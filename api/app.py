@@ -65,6 +65,7 @@ HANDLERS: list[Any] = [
     declare.resource_put,
     declare.resource_delete,
     status.schedule_list,
+    status.executor_list,
     status.why_key,
     status.can,
     status.whoami,

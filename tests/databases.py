@@ -167,6 +167,19 @@ def drop_unused() -> None:
         del _of_data[place]
 
 
+def grant(url: str, role: str, statements: str) -> str:
+    """Make a role, if there is none yet, and run statements as the owner of a database; its URL for that role."""
+    with server().admin() as connection:
+        if not connection.execute(
+            text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": role}
+        ).first():
+            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+    engine = create_engine(internal(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statements)
+    return url.replace("postgres@", f"{role}@", 1)
+
+
 def execute(data: Path, statement: str, **values: Any) -> None:
     """Change the database of a daemon from outside, in one transaction."""
     engine = create_engine(url_of(data), poolclass=NullPool)

@@ -41,6 +41,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     remote.can,
     remote.whoami,
     remote.schedules,
+    remote.executors,
     remote.events,
     jobs.trigger,
     jobs.jobs,

@@ -201,6 +201,30 @@ def schedules(server: Server = None, token: Token = None, output: Output = Forma
     show_table(("KEY", "WHEN", "ZONE", "LAST", "NEXT"), rows, "no schedules")
 
 
+def executors(server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+    """Executors with the workers that serve them, and how many scripts wait for a place."""
+    body = connect(server, token).get("/reconciler/executors")
+    if output is Format.JSON:
+        show_json(body)
+        return
+    rows = [
+        (
+            item["key"],
+            worker["name"] + (" (leads)" if worker["leads"] and worker["kind"] == "daemon" else ""),
+            worker["kind"],
+            f"{worker['load']:g} of {worker['max_load']:g}",
+            worker["closed"]["message"] if worker["closed"] else "open",
+        )
+        for item in body["items"]
+        for worker in item["workers"] or [_NOBODY | {"closed": item["closed"]}]
+    ]
+    show_table(("KEY", "WORKER", "IS", "LOAD", "STATE"), rows, "no executors that you may see")
+    typer.echo(f"{body['waiting']} waiting", err=True)
+
+
+_NOBODY = {"name": "nobody", "kind": "", "leads": False, "load": 0, "max_load": 0}
+
+
 def events(
     after: Annotated[int, typer.Option(help="Number after which to begin.")] = 0,
     limit: Annotated[int, typer.Option(help="How many.")] = 100,

@@ -9,7 +9,7 @@ from litestar.params import Parameter
 
 from reconciler.access import Caller
 from reconciler.installation import Installation
-from reconciler.queries import resources, rights, schedules, standing, status, why
+from reconciler.queries import executors, resources, rights, schedules, standing, status, why
 from specs.schema import file_schema
 
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
@@ -63,6 +63,12 @@ async def resource(installation: Installation, caller: Caller, key: str) -> Resp
 async def schedule_list(installation: Installation, caller: Caller) -> dict[str, Any]:
     """Every schedule trigger."""
     return await schedules.upcoming(installation, caller)
+
+
+@get("/reconciler/executors", summary="Executors, who serves them, and what waits for a place")
+async def executor_list(installation: Installation, caller: Caller, limit: Limit = 100) -> dict[str, Any]:
+    """`items` with load and workers; `queue`: the oldest trials that wait, and for what; `waiting`: how many."""
+    return await executors.executors(installation, caller, limit)
 
 
 @get("/reconciler/why/{key:path}", summary="Why something does not run")

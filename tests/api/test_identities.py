@@ -55,6 +55,7 @@ TABLE = {
     "POST /reconciler/secrets/reseal": f"{CLOSED} 403 403 403 403 403 200",
     "GET /reconciler/calendar": f"{CLOSED} 200 200 200 200 200 200",
     "GET /reconciler/calendar.ics": f"{CLOSED} 200 200 200 200 200 200",
+    "GET /reconciler/executors": f"{CLOSED} 200 200 200 200 200 200",
     "GET /reconciler/schedules": f"{CLOSED} 200 200 200 200 200 200",
     "GET /reconciler/status": f"{CLOSED} 200 200 200 200 200 200",
     "POST /reconciler/sign-out": f"{CLOSED} 409 409 409 409 409 409",

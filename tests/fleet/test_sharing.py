@@ -49,8 +49,8 @@ def test_a_workers_log_is_followed_at_the_daemon(tmp_path: Path, place: Place) -
     """Its first line comes while the script waits for who has read it; afterwards all of it, ranges, search."""
     marks = tmp_path / "marks"
     marks.mkdir()
-    wait = f"until [ -e {marks}/go ]; do sleep 0.05; done"
-    script = f"echo first; env | grep -c AWS_ || true; {wait}; seq 40000; echo last"
+    script = f"echo first; env | grep -c AWS_ || true; until [ -e {marks}/go ]; do sleep 0.05; done; "
+    script += "seq 40000; echo last"
     specs = executors("north").replace("MARKS", str(marks)) + build("talk", script, traits=["north"])
     expected = "".join(f"{line}\n" for line in ["first", 0, *range(1, 40_001), "last"])
     with fleet(tmp_path, specs) as crew:

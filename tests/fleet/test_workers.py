@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.pool import NullPool
 
 from reconciler.sealing import seal
 from tests import databases
@@ -190,31 +194,64 @@ def test_load_is_each_workers_own(tmp_path):
         assert len(rows) == 2
 
 
-def test_a_manifest_of_several_scripts_runs_on_one_worker(tmp_path):
-    """In one home, one after the other, each with its log; what it keeps is served by the daemon."""
-    spec = {"max_load": 2, "default_image": "alpine/edge", "images": {"alpine/edge": {"type": "host"}}}
-    executor = {"apiVersion": "steersman/v1", "kind": "Executor", "metadata": {"name": "local"}, "spec": spec}
+def _run_manifest(crew) -> None:
+    """A manifest of two scripts with a secret and an artifact, to its end; the artifact is asked of the daemon."""
     tasks = [{"first": "echo 41 > number"}, {"then": "test $(cat number) = 41; echo kept > out.txt"}]
     manifest = {"image": "alpine/edge", "tasks": tasks, "artifacts": ["out.txt"]}
-    with fleet(tmp_path, f"---\n{json.dumps(executor)}\n") as crew:
-        daemon = crew.daemon()
+    headers = {"Authorization": f"token {TOKEN}"}
+    with crew.client() as client:
+        made = client.post("/api/jobs", json={"manifest": json.dumps(manifest)}, headers=headers)
+        assert made.status_code == 200, made.text
+        number = made.json()["id"]
+
+        def ended(asked):
+            found = asked.get(f"/api/jobs/{number}", headers=headers).json()
+            return found["status"] in ("success", "failed") and found
+
+        job = crew.daemons[0].wait_for(ended, 60)
+        assert job["status"] == "success", json.dumps(job) + crew.workers[0].log()
+        kept = client.get(f"/api/jobs/{number}/artifacts", headers=headers).json()
+        (url,) = [each["url"] for each in kept["results"]]
+        assert client.get(url, headers=headers).text == "kept\n"
+        assert "==> build #1 then <==\n" in crew.text(number)
+
+
+MANIFESTS = {
+    "apiVersion": "steersman/v1",
+    "kind": "Executor",
+    "metadata": {"name": "local"},
+    "spec": {"max_load": 2, "default_image": "alpine/edge", "images": {"alpine/edge": {"type": "host"}}},
+}
+
+
+def test_a_manifest_of_several_scripts_runs_on_one_worker(tmp_path):
+    """In one home, one after the other, each with its log; what it keeps is served by the daemon."""
+    with fleet(tmp_path, f"---\n{json.dumps(MANIFESTS)}\n") as crew:
+        crew.daemon()
         crew.worker()
+        _run_manifest(crew)
+
+
+def test_a_worker_works_with_the_least_rights(tmp_path):
+    """Under the role of examples/deploy it runs, hands on logs and files, and is heard of; it can read no token."""
+    grants = (Path(__file__).parents[2] / "examples/deploy/worker-role.sql").read_text()
+    with fleet(tmp_path, f"---\n{json.dumps(MANIFESTS)}\n" + build("long", "sleep 600")) as crew:
+        name = databases.grant(crew.database, "steersman_worker", grants)
+        crew.daemon()
+        crew.worker(STEERSMAN_DATABASE=name)
+        _run_manifest(crew)
+        number = crew.trigger("Build/shop/_/long")
+        crew.until(number, lambda job: job["tasks"][0]["trials"][0]["state"] == "executing")
         with crew.client() as client:
-            headers = {"Authorization": f"token {TOKEN}"}
-            made = client.post("/api/jobs", json={"manifest": json.dumps(manifest)}, headers=headers)
-            assert made.status_code == 200, made.text
-            number = made.json()["id"]
-            job = daemon.wait_for(
-                lambda c: (
-                    (found := c.get(f"/api/jobs/{number}", headers=headers).json())["status"]
-                    in ("success", "failed")
-                    and found
-                )
-            )
-            assert job["status"] == "success", json.dumps(job)
-            kept = client.get(f"/api/jobs/{number}/artifacts", headers=headers).json()
-            (url,) = [each["url"] for each in kept["results"]]
-            assert client.get(url, headers=headers).text == "kept\n"
+            assert client.post(f"/reconciler/jobs/{number}/cancel").status_code == 202
+        assert crew.ended(number)["state"] == "aborted"
+        engine = create_engine(databases.internal(name), poolclass=NullPool)
+        for table in ("tokens", "deployments", "numbers", "approvals", "sources"):
+            with engine.connect() as connection, pytest.raises(ProgrammingError, match="permission denied"):
+                connection.execute(text(f"SELECT * FROM {table}"))
+        for query in ("UPDATE jobs SET actor = 'x'", "DELETE FROM events", "INSERT INTO jobs DEFAULT VALUES"):
+            with engine.connect() as connection, pytest.raises(ProgrammingError, match="permission denied"):
+                connection.execute(text(query))
 
 
 def _scripts_at_work(data) -> list[int]:
