@@ -209,6 +209,7 @@ class WorkerProcess:
             with suppress(SteersmanError):
                 before = datetime.now(UTC) - timedelta(days=self.settings.retention_days)
                 await tidying.tidy(self.settings.data, store, self._database, before)
+                await tidying.drop_copies(store, self._database)
                 await asyncio.to_thread(self._runs.caches.clear, before.timestamp())
             await asyncio.sleep(_TIDY)
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.errors import NotFound
+from reconciler.errors import NotFound, Transient
 from reconciler.execution.contents import Contents
 from reconciler.execution.incoming import Incoming
 from specs.globs import matches
@@ -145,6 +145,8 @@ class AttachmentStore:
         """
         path = self._place(digest)
         if path.is_file():
+            if self.contents is not None and self.contents.keeps:
+                os.utime(path)  # a copy that is used is not dropped
             return path
         if self.contents is None:
             raise NotFound("NoLongerKept", f"the attachment with the digest {digest} is no longer kept")
@@ -191,6 +193,10 @@ class AttachmentStore:
                 target.flush()
                 os.fsync(handle)
             self._settle_here(Path(name), self._place(digest), size)
+        except OSError as error:
+            Path(name).unlink(missing_ok=True)
+            told = f"the attachment could not be written here: {error.strerror}"
+            raise Transient("StoreUnavailable", told) from error
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

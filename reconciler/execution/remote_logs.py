@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from reconciler.errors import Stalled
+from reconciler.errors import Stalled, Transient
 from reconciler.execution import archive, logs, timeline
 from reconciler.execution.archive import FETCHING
 from reconciler.execution.contents import Contents
@@ -83,8 +83,13 @@ class RemoteLogs:
         known = await self._database.read(partial(rows.find, runs=lacking)) if lacking else {}
         for run in due:
             async with self._locks.setdefault(run, asyncio.Lock()):
-                if self._is_due(run, wanted[run]):
+                if not self._is_due(run, wanted[run]):
+                    continue
+                try:
                     await self._bring(run, known.get(run), here=run not in lacking, ended=wanted[run])
+                except OSError as error:
+                    told = f"the log could not be written here: {error.strerror}"
+                    raise Transient("StoreUnavailable", told) from error
 
     async def whole(self, run: str) -> bool:
         """A log that has ended is brought here, unless it is here; False: not all of it is known."""

@@ -36,6 +36,7 @@ _TOGETHER = 2 << 20
 _RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
 _PIECES = 8
+_LEFT = (-1, -1)
 At = tuple[int, int]
 """Bytes of a log, and of its index, that are there."""
 
@@ -144,6 +145,11 @@ class Shipping:
             except Transient as error:
                 delay = await _pause(error, delay)
                 continue
+            except Exception as error:  # of one log, for all we know: what is lacking goes with the ends
+                log.error("shipping-failed", exc_info=error)
+                self._growing = dict.fromkeys(self._growing)
+                delay = await _pause(Transient(type(error).__name__, str(error)), delay)
+                continue
             delay = _RETRY_SECONDS
             await asyncio.sleep(0 if full else _EVERY)
 
@@ -170,11 +176,11 @@ class Shipping:
             self._growing |= {piece.run: None for piece in pieces if piece.run in self._growing}
             raise
         for piece in pieces:
-            if piece.run in self._growing:
+            if self._growing.pop(piece.run, _LEFT) is not _LEFT:  # behind those that had no room
                 self._growing[piece.run] = piece.stop, piece.times_start + len(piece.times)
 
     def _take(self, known: dict[str, At]) -> list[Piece]:
-        """One piece of each log that has grown, as far as they go together; those left come first the next time."""
+        """One piece of each log that has grown, as far as they go together. Blocks."""
         found: list[Piece] = []
         left = _TOGETHER
         for run, at in known.items():
@@ -182,7 +188,6 @@ class Shipping:
             if piece is not None:
                 left -= len(piece.data)
                 found.append(piece)
-                self._growing[run] = self._growing.pop(run, None)
         return found
 
     async def _steadily(self, run: str) -> End:

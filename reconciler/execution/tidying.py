@@ -15,10 +15,19 @@ import structlog
 
 from reconciler.execution import leftovers
 from reconciler.execution.attachments import SHELVES, AttachmentStore
-from reconciler.store import logs, retention
+from reconciler.store import contents, logs, retention
 from reconciler.store.database import Database
 
 log = structlog.get_logger(__name__)
+
+
+async def drop_copies(store: AttachmentStore, database: Database) -> None:
+    """Files go that were not used for an hour and are kept for others as well: they are fetched when wanted."""
+    for shelf in SHELVES:
+        found = await asyncio.to_thread(store.aged, shelf)
+        if found:
+            known = await database.read(partial(contents.known, digests=found))
+            await asyncio.to_thread(store.delete, sorted(known))
 
 
 async def tidy(data: Path, store: AttachmentStore, database: Database, before: datetime) -> None:

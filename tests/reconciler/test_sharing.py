@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import create_engine, text
 from zstandard import ZstdDecompressor
 
@@ -21,11 +22,14 @@ from reconciler.access import ROOT
 from reconciler.apply.jobs import insert
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
-from reconciler.errors import NotFound, Stalled
+from reconciler.errors import NotFound, Stalled, Transient
 from reconciler.execution import contents as shared
 from reconciler.execution import timeline
 from reconciler.execution.attachments import AttachmentStore
+from reconciler.execution.command import server_secrets
+from reconciler.execution.objects import Objects
 from reconciler.execution.run import Runs
+from reconciler.execution.tidying import drop_copies
 from reconciler.model.job import Checkout
 from reconciler.passes import retention
 from reconciler.queries import jobs as job_queries
@@ -37,7 +41,7 @@ from reconciler.store import move
 from reconciler.store.database import Database, connect
 from reconciler.store.jobs import NewJob
 from tests import databases
-from tests.objects import bucket
+from tests.objects import NAMES, bucket
 from tests.running import build, finished
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
@@ -274,6 +278,13 @@ def test_attachments_are_served_elsewhere(tmp_path: Path, place: Place) -> None:
             ]
             assert [mark.strip('"').partition("-")[2] for mark in marks] == ["2"]
         assert not list((tmp_path / "other" / "attachments" / "unfinished").iterdir())
+        await drop_copies(other.store, other.database)
+        assert theirs.is_file()  # it was used just now
+        os.utime(theirs, (0, 0))
+        await drop_copies(other.store, other.database)
+        assert not theirs.exists()
+        found = await job_queries.attachment(other.installation, ROOT, number, "c", None, None)
+        assert found[1].read_bytes() == data
 
     both(tmp_path, build(f'tasks: [{{name: t, run: "{run}", attachments: [a, b, c]}}]'), place, work)
 
@@ -539,3 +550,38 @@ def test_what_a_backup_brought_to_sqlite_is_found(tmp_path: Path) -> None:
             assert found[1].read_bytes() == b"kept\n"
 
     both(tmp_path, build('tasks: [{name: t, run: "seq 30000; echo kept >a", attachments: [a]}]'), {}, work)
+
+
+def test_secrets_of_an_object_store_are_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a script without a sandbox could read of the daemon; a region is no secret."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-the-environment")
+    options: Any = {
+        "secret_access_key": "of-the-options",
+        "region": "eu-central-1",
+        "endpoint": "https://s3.example.org",
+    }
+    found = server_secrets(Settings(data=tmp_path, object_store="s3://bucket", object_store_options=options))
+    assert {"of-the-environment", "of-the-options"} <= set(found)
+    assert not {"eu-central-1", "https://s3.example.org"} & set(found)
+    assert "of-the-options" not in repr(Settings(object_store_options=options))
+
+
+@pytest.mark.parametrize("url", ["s3://", "http://example.org/x", "bucket"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    """At the start, with a sentence."""
+    with pytest.raises((ValidationError, Stalled)):
+        settings = Settings(object_store=url)
+        Objects(str(settings.object_store), {})
+
+
+def test_an_object_store_that_does_not_answer_is_a_passing_trouble(tmp_path: Path) -> None:
+    """An attachment waits for it and is not lost; whoever asks meanwhile is told."""
+    options = NAMES | {"endpoint": "http://127.0.0.1:9"}
+    store = Objects("s3://nowhere/prefix", options)
+    (tmp_path / "x").write_bytes(b"x")
+    with pytest.raises(Transient, match="object store") as caught:
+        store.put("contents/aa/x", tmp_path / "x")
+    assert caught.value.reason == "ObjectStoreUnavailable"
+    assert NAMES["secret_access_key"] not in caught.value.message
+    with pytest.raises(Transient):
+        next(store.read("contents/aa/x", 1))

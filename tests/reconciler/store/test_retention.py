@@ -343,6 +343,7 @@ class Place:
             attachments=self.store,
             runs=SimpleNamespace(caches=Caches(data / "caches", 1 << 20)),
             desired=None,
+            carrier=None,
             now=lambda: NOW,
         )
 
