@@ -21,10 +21,10 @@ from tests import databases
 transports.create_ssl_context = lru_cache(transports.create_ssl_context)  # type: ignore[attr-defined]
 
 NewDatabase = Callable[[], str]
-# A CI run is the same each time; runs by hand go on looking for new examples.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("STEERSMAN_NO_SKIPS"):
-    settings.load_profile("ci")
+# A CI run is the same each time; runs by hand go on looking for new examples. Neither looks at the clock.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("by-hand", deadline=None)
+settings.load_profile("ci" if os.environ.get("STEERSMAN_NO_SKIPS") else "by-hand")
 _numbers = itertools.count(1)
 _DEMO = "test_the_demo_runs_whole"
 _DATABASES = ("sqlite", "postgresql")

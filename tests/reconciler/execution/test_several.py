@@ -370,7 +370,7 @@ def test_what_ignores_a_cancel_ignores_no_limit(tmp_path: Path, new_database: Ne
         scripts = chain(("a", "sleep 0.3"), ("b", "sleep 60"), ("c", "true"))
         for script in scripts:
             script["ignore_abort"] = True
-        job = await finished(running, await submit(running, scripts, timeout_seconds=1))
+        job = await finished(running, await submit(running, scripts, timeout_seconds=5))
         assert (job.state, job.reason) == (State.DEFECTIVE, Reason.TIMEOUT)
         assert states(job)["a"] == (State.PASSED, None)
         assert states(job)["b"] == (State.DEFECTIVE, Reason.TIMEOUT)
