@@ -145,11 +145,16 @@ class WorkerProcess:
         self._runs.lease = Lease(settings.data / "lease", seconds)
         self._stack.push_async_callback(self._runs.close)
         self._stack.callback(contents.close)
+        carrier = Carrier(settings.database_url)
         self._presence = Presence(
-            self._database, self._me(keys, seconds), self._runs.lease, self._facts, lambda _: None
+            self._database,
+            self._me(keys, seconds),
+            self._runs.lease,
+            self._facts,
+            lambda _: None,
+            carrier.reconnect,
         )
         await self._presence.enter()
-        carrier = Carrier(settings.database_url)
         taking = Taking(self._database, self._runs, carrier, self._handed)
         await self._sweep()
         if taken := await taking.recover():

@@ -7,6 +7,7 @@ counted from before it was sent: so it is out on this machine before anybody els
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,10 +23,14 @@ from reconciler.store.workers import Worker
 log = structlog.get_logger(__name__)
 _EVERY = 2.0
 _AGAIN = 0.5
+_PATIENCE = 8.0
 
 
 class Presence:
-    """`facts()` is what it tells of itself now; `heard(workers)` gets all that there are after each beat."""
+    """`facts()` is what it tells of itself now; `heard(workers)` gets all that there are after each beat.
+
+    `silent()` is called when the database did not answer for so long that its connections must be taken for dead.
+    """
 
     def __init__(
         self,
@@ -34,7 +39,9 @@ class Presence:
         lease: Lease | None,
         facts: Callable[[], Mapping[str, Any]],
         heard: Callable[[Sequence[Worker]], None],
+        silent: Callable[[], None] = lambda: None,
     ) -> None:
+        self._silent = silent
         self._database = database
         self._me = me
         self._lease = lease
@@ -46,20 +53,33 @@ class Presence:
         await self._tell(lambda connection: workers.register(connection, self._me))
 
     async def run(self) -> None:
-        """Until cancelled; a database that does not answer is asked again soon."""
-        told = False
+        """Until cancelled; a database that does not answer is asked again soon.
+
+        After a silence all connections are ended: some may wait for answers that were lost, and would for ever.
+        """
+        failing_since: float | None = None
         while True:
-            await asyncio.sleep(_AGAIN if told else _EVERY)
+            await asyncio.sleep(_EVERY if failing_since is None else _AGAIN)
+            begun = time.monotonic()
             try:
-                await self._tell(self._beat)
-            except SteersmanError as error:
-                if not told:
-                    log.warning("not-heard-of", reason=error.reason, message=error.message)
-                told = True
+                async with asyncio.timeout(_PATIENCE):
+                    await self._tell(self._beat)
+            except (SteersmanError, TimeoutError) as error:
+                if failing_since is None:
+                    failing_since = begun
+                    log.warning("not-heard-of", message=str(error) or "the database is silent")
+                if isinstance(error, TimeoutError):
+                    self._hang_up()
                 continue
-            if told:
+            if failing_since is not None:
                 log.info("heard-of-again")
-            told = False
+                if time.monotonic() - failing_since > _PATIENCE:
+                    self._hang_up()
+            failing_since = None
+
+    def _hang_up(self) -> None:
+        self._database.hang_up()
+        self._silent()
 
     async def leave(self) -> None:
         """It ends, and nothing of it runs on."""
