@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from reconciler.errors import Stalled
 from reconciler.store.database import Connection
 from reconciler.store.engine import conninfo
 
@@ -49,6 +50,18 @@ class Carrier:
         raw = connection.connection.driver_connection
         task.configure(queue=worker, connection=raw).batch_defer(*({"trial": trial} for trial in trials))
 
+    async def check(self, worker: str) -> None:
+        """May the worker with this id take what comes for it? `Stalled` where the tables or the rights are missing."""
+        app = self._open(most=1)
+        try:
+            async with app.open_async():
+                await app.job_manager.list_jobs_async(queue=worker)
+                made = await app.job_manager.register_worker()
+                await app.job_manager.unregister_worker(made)
+        except Exception as error:
+            told = f"nothing can be carried to this worker by the tables of Procrastinate: {_told(error)}"
+            raise Stalled("DatabaseRights", told) from error
+
     async def work(self, worker: str, run: Take, stop: Take) -> None:
         """Take what comes for the worker with this id, until cancelled; an outage is waited out."""
         delay = _AGAIN
@@ -77,7 +90,7 @@ class Carrier:
                         install_signal_handlers=False,
                     )
             except Exception as error:
-                log.warning("carrier-interrupted", error=f"{type(error).__name__}: {error}".strip())
+                log.warning("carrier-interrupted", error=_told(error))
             await asyncio.sleep(delay)
             delay = min(delay * 2, _LONGEST)
 
@@ -109,6 +122,13 @@ def _task(app: App, name: str, work: Take) -> Any:
         await work(trial)
 
     return app.task(name=f"steersman.{name}")(carried)
+
+
+def _told(error: BaseException) -> str:
+    """On one line, by what is behind it where Procrastinate says only that there is something."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 async def _nothing(_trial: str) -> None:
