@@ -19,7 +19,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON contents, content_chunks, logs, log_chun
 GRANT SELECT (id, version, chain_head), UPDATE (version, chain_head) ON meta TO steersman_worker;
 GRANT SELECT (seq) ON events TO steersman_worker;
 
--- that it is there; never as a daemon: the others hand requests, with the credentials of those who send them, to the
+-- that it is there, and never as a daemon: the others hand requests, with the credentials of those who send them, to the
 -- address of the one that leads
 GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO steersman_worker;
 ALTER TABLE workers ENABLE ROW LEVEL SECURITY;

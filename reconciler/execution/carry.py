@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reconciler.errors import Stalled
+from reconciler.errors import Stalled, Transient
 from reconciler.store.database import Connection
 from reconciler.store.engine import conninfo
 
@@ -43,12 +43,24 @@ class Carrier:
         self._tasks = {name: _task(self._sending, name, _nothing) for name in (_RUN, _STOP)}
 
     def send(self, connection: Connection, worker: str, trials: Sequence[str], *, stop: bool = False) -> None:
-        """In a transaction: these trials are to be run by the worker with this id, or to be stopped there."""
+        """In a transaction: these trials are to be run by the worker with this id, or to be stopped there.
+
+        `Transient` where the database goes away meanwhile, `Stalled` where it refuses.
+        """
+        from procrastinate.exceptions import ConnectorException
+        from psycopg import OperationalError
+
         if not trials:
             return
         task = self._tasks[_STOP if stop else _RUN]
         raw = connection.connection.driver_connection
-        task.configure(queue=worker, connection=raw).batch_defer(*({"trial": trial} for trial in trials))
+        try:
+            task.configure(queue=worker, connection=raw).batch_defer(*({"trial": trial} for trial in trials))
+        except ConnectorException as error:
+            if isinstance(error.__cause__, OperationalError):
+                told = f"the database does not answer: {_told(error)}"
+                raise Transient("DatabaseUnavailable", told) from error
+            raise Stalled("DatabaseRights", f"nothing can be carried to workers: {_told(error)}") from error
 
     async def check(self, worker: str) -> None:
         """May the worker with this id take what comes for it? `Stalled` where the tables or the rights are missing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -386,6 +387,20 @@ def test_a_worker_that_cannot_hand_on_files_says_so_and_gets_nothing(tmp_path):
         ((signature,),) = crew.ask("SELECT worker FROM trials WHERE state = 'passed'")
         (second,) = crew.ask("SELECT id FROM workers WHERE name = 'second'")
         assert second[0] in signature
+
+
+def test_a_daemon_with_the_documented_rights_carries_trials(tmp_path):
+    """Its role owns nothing: what api/docs/databases.md grants is enough, also beside the role of workers."""
+    docs = (Path(__file__).parents[2] / "api/docs/databases.md").read_text()
+    (grants,) = [part.split("```")[0] for part in docs.split("```sql\n") if part.startswith("GRANT")]
+    role = "steersman_daemon"
+    with fleet(tmp_path, HELLO) as crew:
+        ours = (Path(__file__).parents[2] / "examples/deploy/worker-role.sql").read_text()
+        of_worker = databases.grant(crew.database, "steersman_worker", ours)
+        name = databases.grant(crew.database, role, re.sub(r"\bTO steersman\b", f"TO {role}", grants))
+        crew.daemon(STEERSMAN_DATABASE=name)
+        crew.worker(STEERSMAN_DATABASE=of_worker)
+        assert crew.ended(crew.trigger("Build/shop/_/hello"))["state"] == "passed"
 
 
 def test_workers_are_counted_for_monitoring(tmp_path):
