@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from reconciler.errors import Stalled, SteersmanError
+from reconciler.errors import Stalled
 from reconciler.execution import lease as leases
 from reconciler.execution.lease import Lease
 from reconciler.store import workers
@@ -65,7 +65,7 @@ class Presence:
             await asyncio.sleep(_AGAIN if told else _EVERY)
             try:
                 await self._tell(self._beat)
-            except (SteersmanError, OSError) as error:  # the lease is a file, and the disk may be full
+            except Exception as error:  # a full disk that takes no lease, too: one that is silent is worse
                 if not told:
                     log.warning("not-heard-of", error=f"{type(error).__name__}: {error}")
                 told = True

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TypeVar
 
 import structlog
 
-from reconciler.errors import SteersmanError, Transient
+from reconciler.errors import Transient
 from reconciler.execution.carry import Carrier
 from reconciler.execution.command import LOCAL, Place, builtin
 from reconciler.execution.run import Runs
@@ -60,8 +59,12 @@ class Taking:
         unminded: frozenset[str] = frozenset()
         while True:
             await asyncio.sleep(_LOOK)
-            with suppress(SteersmanError):
+            try:
                 unminded = await self.compare(unminded)
+            except Transient:
+                continue
+            except Exception as error:  # there is no other net
+                log.error("claims-not-compared", exc_info=error)
 
     async def compare(self, unminded: frozenset[str]) -> frozenset[str]:
         """What is at work here with what was claimed for here, where each may have changed without the other.
@@ -76,7 +79,7 @@ class Taking:
         found: set[str] = set()
         for each in claimed:
             if each.state is State.DISPATCHING:
-                await self._run(each.id)
+                await self._run_again(each.id)
             elif each.id in at_work:
                 if each.state is State.ABORTING:
                     self._runs.stop(each.id)
@@ -85,6 +88,13 @@ class Taking:
             else:
                 found.add(each.id)
         return frozenset(found)
+
+    async def _run_again(self, trial: str) -> None:
+        """What is wrong with one keeps none of the others from being begun."""
+        try:
+            await self._run(trial)
+        except Exception as error:
+            log.error("trial-not-begun", trial=trial, exc_info=error)
 
     async def _end_foreign(self, trial: str) -> None:
         """It has ended, or was given up, by the word of who leads, while this process was not to be reached."""
