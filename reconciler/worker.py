@@ -58,6 +58,7 @@ class WorkerProcess:
         self._database: Database
         self._handed: Handed
         self._presence: Presence
+        self._taking: Taking
 
     async def __aenter__(self) -> WorkerProcess:
         try:
@@ -79,7 +80,7 @@ class WorkerProcess:
 
     async def drain(self) -> None:
         """Take nothing more, and wait until all that runs here has ended."""
-        self.draining = True
+        self.draining = self._taking.leaving = True
         await self._runs.idle()
         with suppress(SteersmanError):
             await self._presence.leave()
@@ -151,17 +152,17 @@ class WorkerProcess:
             self._me(keys, seconds),
             self._runs.lease,
             self._facts,
-            lambda _: None,
-            carrier.reconnect,
+            silent=carrier.reconnect,
         )
+        await carrier.check(self._runs.instance)
         await self._presence.enter()
-        taking = Taking(self._database, self._runs, carrier, self._handed)
+        self._taking = Taking(self._database, self._runs, carrier, self._handed)
         await self._sweep()
-        if taken := await taking.recover():
+        if taken := await self._taking.recover():
             log.info("trials-taken-up", count=taken)
         for name, work in {
             "presence": self._presence.run(),
-            "taking": taking.run(),
+            "taking": self._taking.run(),
             "disk": self._runs.guard(),
             "tidying": self._tidy(store),
         }.items():

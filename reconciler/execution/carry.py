@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from reconciler.errors import Stalled, Transient
 from reconciler.store.database import Connection
 from reconciler.store.engine import conninfo
 
@@ -44,12 +45,36 @@ class Carrier:
         self._listening: asyncio.Task[None] | None = None
 
     def send(self, connection: Connection, worker: str, trials: Sequence[str], *, stop: bool = False) -> None:
-        """In a transaction: these trials are to be run by the worker with this id, or to be stopped there."""
+        """In a transaction: these trials are to be run by the worker with this id, or to be stopped there.
+
+        `Transient` where the database goes away meanwhile, `Stalled` where it refuses.
+        """
+        from procrastinate.exceptions import ConnectorException
+        from psycopg import OperationalError
+
         if not trials:
             return
         task = self._tasks[_STOP if stop else _RUN]
         raw = connection.connection.driver_connection
-        task.configure(queue=worker, connection=raw).batch_defer(*({"trial": trial} for trial in trials))
+        try:
+            task.configure(queue=worker, connection=raw).batch_defer(*({"trial": trial} for trial in trials))
+        except ConnectorException as error:
+            if isinstance(error.__cause__, OperationalError):
+                told = f"the database does not answer: {_told(error)}"
+                raise Transient("DatabaseUnavailable", told) from error
+            raise Stalled("DatabaseRights", f"nothing can be carried to workers: {_told(error)}") from error
+
+    async def check(self, worker: str) -> None:
+        """May the worker with this id take what comes for it? `Stalled` where the tables or the rights are missing."""
+        app = self._open(most=1)
+        try:
+            async with app.open_async():
+                await app.job_manager.list_jobs_async(queue=worker)
+                made = await app.job_manager.register_worker()
+                await app.job_manager.unregister_worker(made)
+        except Exception as error:
+            told = f"nothing can be carried to this worker by the tables of Procrastinate: {_told(error)}"
+            raise Stalled("DatabaseRights", told) from error
 
     async def work(self, worker: str, run: Take, stop: Take) -> None:
         """Take what comes for the worker with this id, until cancelled; an outage is waited out."""
@@ -63,7 +88,7 @@ class Carrier:
             try:
                 await asyncio.wait({self._listening})
                 error = None if self._listening.cancelled() else self._listening.exception()
-                log.warning("carrier-interrupted", error=f"{type(error).__name__}: {error}".strip())
+                log.warning("carrier-interrupted", error=_told(error) if error is not None else "let go")
             finally:
                 self._listening.cancel()
                 await asyncio.wait({self._listening}, timeout=_LEAVE)
@@ -122,6 +147,13 @@ def _task(app: App, name: str, work: Take) -> Any:
         await work(trial)
 
     return app.task(name=f"steersman.{name}")(carried)
+
+
+def _told(error: BaseException) -> str:
+    """On one line, by what is behind it where Procrastinate says only that there is something."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 async def _nothing(_trial: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from reconciler.errors import SteersmanError
+from reconciler.errors import Stalled
 from reconciler.execution import lease as leases
 from reconciler.execution.lease import Lease
 from reconciler.store import workers
@@ -24,10 +24,12 @@ log = structlog.get_logger(__name__)
 _EVERY = 2.0
 _AGAIN = 0.5
 _PATIENCE = 8.0
+_FRESH = 5.0  # seconds in which one that works is seen again
 
 
 class Presence:
-    """`facts()` is what it tells of itself now; `heard(workers)` gets all that there are after each beat.
+    """`facts()` is what it tells of itself now; `heard(workers)` gets all that there are after each beat, where anybody
+    wants to know: each worker that read the rows of all the others would cost their number, squared.
 
     `silent()` is called when the database did not answer for so long that its connections must be taken for dead.
     """
@@ -38,7 +40,7 @@ class Presence:
         me: Worker,
         lease: Lease | None,
         facts: Callable[[], Mapping[str, Any]],
-        heard: Callable[[Sequence[Worker]], None],
+        heard: Callable[[Sequence[Worker]], None] | None = None,
         silent: Callable[[], None] = lambda: None,
     ) -> None:
         self._silent = silent
@@ -47,9 +49,19 @@ class Presence:
         self._lease = lease
         self._facts = facts
         self._heard = heard
+        self._left = False
 
     async def enter(self) -> None:
-        """Register, as a process that has just begun."""
+        """Register, as a process that has just begun. `Stalled` where another machine has a copy of its data directory:
+        both would take each other's trials for their own.
+        """
+        before = await self._twin()
+        if before is not None and before.boot != self._me.boot and before.age < _FRESH:
+            await asyncio.sleep(_FRESH)  # this machine, started anew, or another one that is still seen
+            after = await self._twin()
+            if after is not None and after.seen_at != before.seen_at:
+                told = f"{before.name} works with a copy of this data directory, and so with its identity"
+                raise Stalled("DataDirectoryCopied", f"{told}: give this process a directory of its own")
         await self._tell(lambda connection: workers.register(connection, self._me))
 
     async def run(self) -> None:
@@ -64,10 +76,10 @@ class Presence:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._tell(self._beat)
-            except (SteersmanError, TimeoutError) as error:
+            except Exception as error:  # a full disk that takes no lease, too: one that is silent is worse
                 if failing_since is None:
                     failing_since = begun
-                    log.warning("not-heard-of", message=str(error) or "the database is silent")
+                    log.warning("not-heard-of", error=f"{type(error).__name__}: {error}")
                 if isinstance(error, TimeoutError):
                     self._hang_up()
                 continue
@@ -83,19 +95,25 @@ class Presence:
 
     async def leave(self) -> None:
         """It ends, and nothing of it runs on."""
+        self._left = True  # a beat that comes later would enter it again
         await self._database.aside(lambda connection: workers.leave(connection, self._me.id))
 
     def _beat(self, connection: Connection) -> None:
-        if not workers.beat(connection, self._me.id, self._facts()):
+        if not workers.beat(connection, self._me.id, self._facts()) and not self._left:
             workers.register(connection, self._me)
+
+    async def _twin(self) -> Worker | None:
+        """As it is registered now."""
+        return await self._database.read(lambda connection: workers.find(connection, self._me.id))
 
     async def _tell(self, work: Callable[[Connection], None]) -> None:
         def tell(connection: Connection) -> list[Worker]:
             work(connection)
-            return workers.find_all(connection)
+            return [] if self._heard is None else workers.find_all(connection)
 
         since = leases.uptime()
         found = await self._database.aside(tell)
         if self._lease is not None:
             await asyncio.to_thread(self._lease.renew, since)
-        self._heard(found)
+        if self._heard is not None:
+            self._heard(found)

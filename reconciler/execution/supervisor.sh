@@ -75,8 +75,10 @@ drain() {
     exec "$cat" >>"$1/$log" 4<&-
 }
 
-# Nobody has heard of the worker for so long that the trial is somebody else's soon.
+# Nobody has heard of the worker for so long that the trial is somebody else's soon. It lets go of the pipe first: who calls
+# a function with redirections keeps what they replace.
 watch() {
+    exec </dev/null >/dev/null 2>&1 4<&-
     while "$sleep" 1; do
         until=0
         read -r until <"$lease"
@@ -86,7 +88,7 @@ watch() {
     done
 }
 if [ -n "$lease" ]; then
-    watch </dev/null >/dev/null 2>&1 4<&- &
+    watch &
     watch=$!
 fi
 
@@ -105,7 +107,8 @@ exec 5<&-
 (script "$@")
 code=$?
 exec >/dev/null
-[ -z "$lease" ] || kill $watch 2>/dev/null
+# a script may end before that shell has begun, which would forget any other signal together with the handlers above
+[ -z "$lease" ] || kill -KILL $watch 2>/dev/null
 echo $code >"$run/code"
 trap '' HUP INT QUIT TERM
 if [ "$leftovers" = end ]; then

@@ -53,7 +53,7 @@ _SEND_AGAIN = 0.5
 _HALTED = 8  # seconds
 _RECENT, _SURE = 1.5, 6.0  # seconds since the writer's session was used
 _NOWHERE = "\U0010ffff"  # a code point that stands for no character
-_LOCK_TIMEOUT = "55P03"
+_LOCK_TIMEOUT, _NO_RIGHT = "55P03", "42501"
 _json = msgspec.json
 
 
@@ -525,6 +525,11 @@ def _explained() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise _unavailable(error) from error
+        if getattr(error.orig, "sqlstate", None) == _NO_RIGHT:
+            raise Stalled(
+                "DatabaseRights",
+                f"the role that this process has in the database lacks a right: {error.orig}",
+            ) from error
         raise
 
 

@@ -4,9 +4,11 @@ supervisor's."""
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from reconciler.execution import lease, supervisor
@@ -38,6 +40,22 @@ def test_a_lease_that_is_renewed_ends_nothing(runner, held):
         return waiting.result()
 
     assert asyncio.run(renew()) == Exit(0)
+
+
+def test_who_watches_the_lease_holds_up_no_end(runner, held, until):
+    """It has nothing of the script's output, which is drained until nobody has, and it is gone when the script is."""
+    supervised = runner.start("echo begun; sleep 2", term=held.term)
+
+    def watching() -> list[psutil.Process]:
+        below = psutil.Process(supervised.pid).children()
+        return [each for each in below if "supervisor.sh" in " ".join(each.cmdline()) and each.children()]
+
+    until(lambda: any(each.children()[0].name() == "sleep" for each in watching()))
+    (watch,) = [each for each in watching() if each.children()[0].name() == "sleep"]
+    opened = [os.readlink(path) for path in Path(f"/proc/{watch.pid}/fd").iterdir()]
+    assert [place for place in opened if place.startswith("pipe:")] == []
+    assert asyncio.run(supervisor.wait(supervised)) == Exit(0)
+    assert not watch.is_running() or watch.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize(
