@@ -20,11 +20,11 @@ from tests.bench.row import Row
 from tests.fleet.fleet import TOKEN, Fleet, build, fleet
 from tests.support import eventually_now, stop
 
-_JOBS = 40
+_JOBS = 500
 _LOGS = 5
 _LINES = 250_000
 _LINE = "step %.0f of the build: src/module.c becomes build/module.o, and is linked"
-_RESOURCES = 400
+_RESOURCES = 4_000
 _REST = 15.0  # seconds
 _NOBODY = "nothing"
 
@@ -184,8 +184,8 @@ def _held(crew: Fleet) -> list[Row]:
     time.sleep(1)
     one = _connections(crew)
     return [
-        Row("connections, daemon that leads", one, 11, "", _NOBODY, 0),
-        Row("connections, worker", both - one, 10, "", _NOBODY, 0),
+        Row("connections, daemon that leads", one, 12, "", _NOBODY, 0),
+        Row("connections, worker", both - one, 11, "", _NOBODY, 0),
     ]
 
 
