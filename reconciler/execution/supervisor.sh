@@ -77,7 +77,7 @@ drain() {
 
 # Nobody has heard of the worker for so long that the trial is somebody else's soon.
 watch() {
-    while "$sleep" 1; do
+    while "$sleep" 1 && [ ! -e "$run/code" ]; do
         until=0
         read -r until <"$lease"
         over "$until" || continue
@@ -86,7 +86,9 @@ watch() {
     done
 }
 if [ -n "$lease" ]; then
-    watch </dev/null >/dev/null 2>&1 4<&- &
+    # A subshell of its own: a function's shell would keep the pipe open, under another number. The signal that ends it may
+    # come before it has forgotten our handlers, which then take it, so that it also looks for the end by itself.
+    (watch) </dev/null >/dev/null 2>&1 4<&- &
     watch=$!
 fi
 
