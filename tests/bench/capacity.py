@@ -114,7 +114,7 @@ def measure_capacity(folder: Path) -> list[Row]:
                 *_at_rest(crew, server, small),
                 *_per_job(crew, server),
                 *_per_megabyte(crew, server),
-                *_held(crew),
+                *_held(crew, server),
                 *_per_resource(crew, small),
             ]
     finally:
@@ -174,9 +174,11 @@ def _per_megabyte(crew: Fleet, server: databases.Server) -> list[Row]:
     ]
 
 
-def _held(crew: Fleet) -> list[Row]:
+def _held(crew: Fleet, server: databases.Server) -> list[Row]:
     """After the work, when all that are made on demand are there."""
     both = _connections(crew)
+    pids = [int(pid) for (pid,) in crew.ask("SELECT pid FROM pg_stat_activity WHERE datname IS NOT NULL")]
+    each = [process.memory_full_info().uss for process in _tree(server.postmaster) if process.pid in pids]
     worker = crew.workers.pop()
     worker.popen.terminate()
     worker.popen.wait(30)
@@ -186,6 +188,7 @@ def _held(crew: Fleet) -> list[Row]:
     return [
         Row("connections, daemon that leads", one, 12, "", _NOBODY, 0),
         Row("connections, worker", both - one, 11, "", _NOBODY, 0),
+        Row("PostgreSQL's own memory a connection", sum(each) / len(each) / 2**20, 20, "MiB", _NOBODY, 0),
     ]
 
 
