@@ -73,6 +73,11 @@ class Server:
             connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
         return self.url(name)
 
+    @property
+    def postmaster(self) -> int:
+        """The process whose children are all others of this server."""
+        return int(self._server.get_postmaster_info().process.pid)
+
     def kill(self) -> None:
         """As if it had crashed: KILL to all of its processes, nothing is tidied."""
         first = self._server.get_postmaster_info().process

@@ -19,7 +19,7 @@ def kind_page(kind: str) -> str:
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Start": ("index", "first-pipeline", "concepts", "deploying", "people"),
-    "Running it": ("operations", "databases", "settings", "http-api"),
+    "Running it": ("operations", "databases", "workers", "capacity", "settings", "http-api"),
     "Coming from": ("from-buildbot", "from-argo-cd", "from-builds-sr-ht", "from-cider-ci", "from-escape"),
     "Reference": ("cli", "kinds", *map(kind_page, sorted(KINDS))),
 }

@@ -20,7 +20,18 @@ from httpx_sse import connect_sse
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import baselines, deployments, dialects, fleets, gate, pages, scripts, specs, states
+from tests.bench import (
+    baselines,
+    capacity,
+    deployments,
+    dialects,
+    fleets,
+    gate,
+    pages,
+    scripts,
+    specs,
+    states,
+)
 from tests.bench.fresh import start
 from tests.bench.row import Row
 from tests.support import Process, stop
@@ -262,6 +273,7 @@ MEASURES: dict[str, Callable[[Path], list[Row]]] = {
     **gate.MEASURES,
     **pages.MEASURES,
     **fleets.MEASURES,
+    **capacity.MEASURES,
 }
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from typer.main import get_command
 from api.cli import app
 from reconciler.settings import Settings
 from tests import databases
-from tests.support import PROJECT, SpecRepository, process
+from tests.fleet.fleet import build
+from tests.support import PROJECT, Process, SpecRepository, end_scripts, process
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "examples" / "deploy"
@@ -70,10 +72,12 @@ def compose() -> dict[str, Any]:
 
 
 def kubernetes() -> dict[str, Any]:
-    """By kind."""
+    """By kind, those of the worker by kind and name."""
     found = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
-    assert len({each["kind"] for each in found}) == len(found)
-    return {each["kind"]: each for each in found}
+    main = {each["kind"]: each for each in found if each["metadata"]["name"] == "steersman"}
+    others = {f"{e['kind']} {e['metadata']['name']}": e for e in found if e not in main.values()}
+    assert len(main) + len(others) == len(found)
+    return main | others
 
 
 def unit(text: str) -> configparser.ConfigParser:
@@ -84,29 +88,35 @@ def unit(text: str) -> configparser.ConfigParser:
     return found
 
 
-def test_the_unit_runs_the_program_and_lets_scripts_live(tmp_path: Path) -> None:
-    service = unit((DEPLOY / "steersman.service").read_text())["Service"]
+UNITS = pytest.mark.parametrize("name", ["steersman", "steersman-worker"])
+
+
+@UNITS
+def test_a_unit_runs_the_program_and_lets_scripts_live(name: str) -> None:
+    service = unit((DEPLOY / f"{name}.service").read_text())["Service"]
     words = shlex.split(service["ExecStart"])
     assert words[0] == "/opt/steersman/bin/steersman"
     parse(words[1:])
+    assert words[1] == {"steersman": "serve", "steersman-worker": "worker"}[name]
     assert (service["KillMode"], service["Delegate"]) == ("process", "yes")
     hidden = {"RestrictNamespaces", "ProtectKernelTunables", "ProtectKernelLogs", "ProtectProc", "ProcSubset"}
     assert not hidden & set(service), "bubblewrap could not mount /proc"
     readme = (DEPLOY / "README.md").read_text()
-    toml = tomllib.loads(readme.partition("```toml\n")[2].partition("```")[0])
-    assert Settings(**toml).data == Path("/var/lib") / service["StateDirectory"]
-    assert words[-1] in readme
-    assert service["EnvironmentFile"].lstrip("-") in readme
+    found = [Settings(**tomllib.loads(text)) for text in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)]
+    assert [each.data for each in found].count(Path("/var/lib") / service["StateDirectory"]) == 1
+    assert f"`{words[-1]}`" in readme
+    assert f"`{service['EnvironmentFile'].lstrip('-')}`" in readme
 
 
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+@UNITS
+def test_systemd_finds_nothing_wrong_with_a_unit(tmp_path: Path, name: str) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze")
-    text = (DEPLOY / "steersman.service").read_text()
+    text = (DEPLOY / f"{name}.service").read_text()
     program = tmp_path / "steersman"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    place = tmp_path / "steersman.service"
+    place = tmp_path / f"{name}.service"
     for changed, sound in ((text, True), (text.replace("KillMode", "KilMode"), False)):
         place.write_text(changed.replace("/opt/steersman/bin/steersman", str(program)))
         done = subprocess.run(["systemd-analyze", "verify", place], capture_output=True, text=True)
@@ -138,29 +148,48 @@ def test_the_composition_agrees_with_the_image(monkeypatch: pytest.MonkeyPatch) 
     image, found = container(), compose()
     services = found["services"]
     daemon, database = services["daemon"], services["database"]["environment"]
-    assert [mount.partition(":")[2] for mount in daemon["volumes"]] == [image["VOLUME"]]
-    assert daemon["ports"][0].rpartition(":")[2] == image["EXPOSE"]
-    assert daemon["image"] == services["migrate"]["image"]
+    second, worker = services["second"], services["worker"]
+    for each in (daemon, second, worker):
+        assert each["volumes"][0].partition(":")[2] == image["VOLUME"]
+        assert each["image"] == services["migrate"]["image"]
+        assert each["security_opt"] == daemon["security_opt"]
+    assert len({each["volumes"][0] for each in (daemon, second, worker)}) == 3, (
+        "nobody shares a data directory"
+    )
+    for each in (daemon, second):
+        assert each["ports"][0].rpartition(":")[2] == image["EXPOSE"]
+        assert each["ports"][0].startswith("127.0.0.1:")
+    assert daemon["ports"] != second["ports"]
     build = services["migrate"]["build"]
     assert (DEPLOY / build["context"]).resolve() == ROOT
     assert (ROOT / build["dockerfile"]).is_file()
-    for name in ("migrate", "daemon"):
+    for name in ("migrate", "daemon", "second", "worker"):
         parse(services[name]["command"])
-        settings = settings_of(services[name]["environment"], monkeypatch)
+        with monkeypatch.context() as own:
+            settings = settings_of(services[name]["environment"], own)
         expected = (
             f"postgresql+psycopg://{database['POSTGRES_USER']}:{database['POSTGRES_PASSWORD']}"
             f"@database:5432/{database['POSTGRES_DB']}"
         )
         assert settings.database_url == expected
-    assert set(found["volumes"]) == {"database", "data"}
+        if name in ("daemon", "second"):
+            assert settings.internal_url == f"http://{name}:{image['EXPOSE']}"
+    mount, _, place = second["volumes"][1].removesuffix(":ro").partition(":")
+    assert mount == daemon["volumes"][0].partition(":")[0]
+    assert second["environment"]["STEERSMAN_KEY_FILE"] == f"{place}/server.key"
+    assert second["volumes"][1].endswith(":ro")
+    assert "--drain" in worker["command"]
+    assert worker["ports"] == []
+    assert set(found["volumes"]) == {"database", "data", "second", "worker"}
     assert daemon["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    assert second["depends_on"] == {"daemon": {"condition": "service_healthy"}}
 
 
 def test_the_manifests_agree_with_each_other_and_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     image, found = container(), kubernetes()
     whole = found["StatefulSet"]["spec"]
     pod = whole["template"]["spec"]
-    assert whole["replicas"] == 1
+    assert whole["replicas"] == 2
     labels = whole["template"]["metadata"]["labels"]
     assert labels == whole["selector"]["matchLabels"] == found["Service"]["spec"]["selector"]
     assert whole["serviceName"] == found["Service"]["metadata"]["name"]
@@ -169,10 +198,14 @@ def test_the_manifests_agree_with_each_other_and_the_image(monkeypatch: pytest.M
     volumes = {each["name"]: each for each in pod["volumes"]}
     claims = {each["metadata"]["name"] for each in whole["volumeClaimTemplates"]}
     assert volumes["settings"]["configMap"]["name"] == found["ConfigMap"]["metadata"]["name"]
-    for each in (*pod["initContainers"], *pod["containers"]):
+    key, *init = pod["initContainers"]
+    assert {mount["name"] for mount in key["volumeMounts"]} == {"data", "key"}
+    assert volumes["key"]["secret"]["optional"] is True
+    assert volumes["key"]["secret"]["secretName"] in (DEPLOY / "README.md").read_text()
+    for each in (*init, *pod["containers"]):
         parse(each["args"])
         mounts = {mount["name"]: mount["mountPath"] for mount in each["volumeMounts"]}
-        assert mounts.keys() == volumes.keys() | claims
+        assert mounts.keys() == (volumes.keys() | claims) - {"key"}
         assert (mounts["data"], mounts["settings"]) == (image["VOLUME"], image["WORKDIR"])
         assert each["envFrom"] == [{"secretRef": {"name": found["Secret"]["metadata"]["name"]}}]
         assert each["securityContext"]["readOnlyRootFilesystem"] is True
@@ -184,28 +217,108 @@ def test_the_manifests_agree_with_each_other_and_the_image(monkeypatch: pytest.M
     assert {service["targetPort"], daemon["livenessProbe"]["tcpSocket"]["port"], *probes} == {port["name"]}
     assert daemon["securityContext"]["procMount"] == "Unmasked"
     assert pod["hostUsers"] is False
+    assert daemon["env"][0]["name"] == "POD_IP"
+    (own,) = (each for each in daemon["env"] if each["name"].startswith(PREFIX))
+    assert own["value"] == f"http://$(POD_IP):{image['EXPOSE']}"
+    assert own["name"].removeprefix(PREFIX).lower() in Settings.model_fields
     settings = settings_of(found["Secret"]["stringData"], monkeypatch)
     assert settings.database_url.startswith("postgresql+psycopg://")
     toml = tomllib.loads(found["ConfigMap"]["data"]["steersman.toml"])
     assert Settings(**toml).external_url == "https://ci.example.org"
 
 
-def test_a_daemon_runs_as_the_manifests_have_it(tmp_path: Path) -> None:
-    """What the init container runs, then the daemon with the image's settings; its probes find it well."""
-    pod = kubernetes()["StatefulSet"]["spec"]["template"]["spec"]
+def test_the_worker_of_the_manifests_is_isolated_as_the_daemon_and_drains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, found = container(), kubernetes()
+    whole = found["Deployment steersman-worker"]["spec"]
+    pod, other = whole["template"]["spec"], found["StatefulSet"]["spec"]["template"]["spec"]
+    assert whole["template"]["metadata"]["labels"] == whole["selector"]["matchLabels"]
+    assert not found["Service"]["spec"]["selector"].items() <= whole["selector"]["matchLabels"].items()
+    (worker,), (daemon,) = pod["containers"], other["containers"]
+    parse(worker["args"])
+    assert "--drain" in worker["args"]
+    assert pod["terminationGracePeriodSeconds"] > other["terminationGracePeriodSeconds"]
+    for name in ("image", "securityContext"):
+        assert worker[name] == daemon[name]
+    for name in ("securityContext", "hostUsers", "automountServiceAccountToken", "enableServiceLinks"):
+        assert pod[name] == other[name]
+    mounts = {mount["name"]: mount["mountPath"] for mount in worker["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+    assert (mounts["data"], mounts["settings"]) == (image["VOLUME"], image["WORKDIR"])
+    secret = found["Secret steersman-worker"]
+    assert worker["envFrom"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
+    settings = settings_of(secret["stringData"], monkeypatch)
+    grants = (DEPLOY / "worker-role.sql").read_text()
+    role = settings.database_url.partition("://")[2].partition(":")[0]
+    assert f"TO {role};" in grants
+    assert (
+        settings.database_url.rpartition("@")[2]
+        == found["Secret"]["stringData"]["STEERSMAN_DATABASE"].rpartition("@")[2]
+    )
+
+
+def _with_key(script: str, key: Path, data: Path) -> None:
+    """What the first init container runs, in these folders."""
+    script = script.replace("/key/", f"{key}/").replace(container()["ENV"]["STEERSMAN_DATA"], str(data))
+    subprocess.run(["sh", "-euc", script], check=True)
+
+
+def test_two_daemons_and_a_worker_run_as_the_manifests_have_it(tmp_path: Path) -> None:
+    """What the init containers run, then daemons and a worker with the image's settings; probes find them well."""
+    found = kubernetes()
+    pod = found["StatefulSet"]["spec"]["template"]["spec"]
+    first, init = pod["initContainers"]
+    (script,) = first["args"]
     repo = SpecRepository(tmp_path / "specs")
-    repo.commit({"p.yaml": PROJECT})
-    given = container()["ENV"] | {"STEERSMAN_DATABASE": databases.server().new()}
+    url, key = databases.server().new(), tmp_path / "key"
+    given = container()["ENV"] | {"STEERSMAN_DATABASE": url}
     own = {name: value for name, value in given.items() if name.startswith(PREFIX)}
     own |= {"STEERSMAN_DATA": str(tmp_path / "data"), "STEERSMAN_HOST": "127.0.0.1"}
-    (init,) = pod["initContainers"]
-    command = [sys.executable, "-c", "from api.cli import main; main()", *init["args"]]
+    program = [sys.executable, "-c", "from api.cli import main; main()"]
     plain = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for _ in range(2):  # it is started again with each pod
-        subprocess.run(command, env=plain | own, check=True, capture_output=True, cwd=ROOT)
-    with process(repo.path, tmp_path / "data", **own) as running:
-        (daemon,) = pod["containers"]
-        for name in ("startupProbe", "readinessProbe"):
-            path = daemon[name]["httpGet"]["path"]
-            running.wait_for(lambda c, path=path: httpx.get(running.url + path).json()["status"] == "ok")
-            assert httpx.get(running.url + path).status_code == 200
+        subprocess.run([*program, *init["args"]], env=plain | own, check=True, capture_output=True, cwd=ROOT)
+    for each in (key, tmp_path / "data", tmp_path / "second"):
+        each.mkdir()
+    repo.commit({"p.yaml": PROJECT, "b.yaml": build("hello", "echo hello")})
+    _with_key(script, key, tmp_path / "data")
+    (daemon,) = pod["containers"]
+    with process(repo.path, tmp_path / "data", **own | {"STEERSMAN_EXECUTORS": "[]"}) as running:
+        shutil.copy(tmp_path / "data" / "server.key", key / "server.key")
+        (key / "server.key").chmod(0o440)  # as a Secret is mounted
+        _with_key(script, key, tmp_path / "second")
+        assert (tmp_path / "second" / "server.key").stat().st_mode & 0o777 == 0o600
+        again = own | {"STEERSMAN_DATA": str(tmp_path / "second"), "STEERSMAN_EXECUTORS": "[]"}
+        again["STEERSMAN_ADMIN_TOKEN"] = running.token
+        with process(repo.path, tmp_path / "second", **again) as other:
+            for each in (running, other):
+                for name in ("startupProbe", "readinessProbe"):
+                    path = daemon[name]["httpGet"]["path"]
+                    each.wait_for(lambda c, path=path: c.get(path).json()["status"] == "ok")
+            assert [httpx.get(f"{each.url}/health").json()["leads"] for each in (running, other)] == [
+                True,
+                False,
+            ]
+            _runs_a_job(found, url, tmp_path / "worker", other, program)
+
+
+def _runs_a_job(found: dict[str, Any], url: str, data: Path, daemon: Process, program: Sequence[str]) -> None:
+    """The worker of the Deployment, under its role, runs what was asked of a daemon; TERM ends it in good order."""
+    (worker,) = found["Deployment steersman-worker"]["spec"]["template"]["spec"]["containers"]
+    name = databases.grant(url, "steersman_worker", (DEPLOY / "worker-role.sql").read_text())
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    own = {"STEERSMAN_DATABASE": name, "STEERSMAN_DATA": str(data)}
+    popen = subprocess.Popen([*program, *worker["args"]], env=plain | own, stdout=subprocess.DEVNULL)
+    try:
+        daemon.wait_for(lambda c: "Build/shop/_/hello" in c.get("/reconciler/resources").text)
+        with daemon.client() as client:
+            answer = client.post("/reconciler/trigger", json={"key": "Build/shop/_/hello"})
+            assert answer.is_success, answer.text
+        assert daemon.job(answer.json()["number"], "passed")["state"] == "passed"
+        popen.terminate()
+        assert popen.wait(30) == 0
+    finally:
+        popen.kill()
+        popen.wait()
+        end_scripts(data)
