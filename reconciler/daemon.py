@@ -444,7 +444,11 @@ class Daemon:
             address=settings.internal_url or settings.address,
             lease_seconds=settings.lease_seconds,
         )
-        presence = Presence(installation.database, me, installation.runs.lease, self._facts, self._heard)
+        carrier = installation.carrier
+        deaf = carrier.reconnect if carrier is not None else lambda: None
+        presence = Presence(
+            installation.database, me, installation.runs.lease, self._facts, self._heard, deaf
+        )
         await presence.enter()
         return presence
 

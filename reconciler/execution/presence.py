@@ -7,6 +7,7 @@ counted from before it was sent: so it is out on this machine before anybody els
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,11 +24,14 @@ log = structlog.get_logger(__name__)
 _EVERY = 2.0
 _AGAIN = 0.5
 _FRESH = 5.0  # seconds in which one that works is seen again
+_PATIENCE = 8.0
 
 
 class Presence:
     """`facts()` is what it tells of itself now; `heard(workers)` gets all that there are after each beat, where anybody
     wants to know: each worker that read the rows of all the others would cost their number, squared.
+
+    `silent()` is called when the database did not answer for so long that its connections must be taken for dead.
     """
 
     def __init__(
@@ -37,7 +41,9 @@ class Presence:
         lease: Lease | None,
         facts: Callable[[], Mapping[str, Any]],
         heard: Callable[[Sequence[Worker]], None] | None = None,
+        silent: Callable[[], None] = lambda: None,
     ) -> None:
+        self._silent = silent
         self._database = database
         self._me = me
         self._lease = lease
@@ -59,20 +65,33 @@ class Presence:
         await self._tell(lambda connection: workers.register(connection, self._me))
 
     async def run(self) -> None:
-        """Until cancelled; a database that does not answer is asked again soon."""
-        told = False
+        """Until cancelled; a database that does not answer is asked again soon.
+
+        After a silence all connections are ended: some may wait for answers that were lost, and would for ever.
+        """
+        failing_since: float | None = None
         while True:
-            await asyncio.sleep(_AGAIN if told else _EVERY)
+            await asyncio.sleep(_EVERY if failing_since is None else _AGAIN)
+            begun = time.monotonic()
             try:
-                await self._tell(self._beat)
+                async with asyncio.timeout(_PATIENCE):
+                    await self._tell(self._beat)
             except Exception as error:  # a full disk that takes no lease, too: one that is silent is worse
-                if not told:
-                    log.warning("not-heard-of", error=f"{type(error).__name__}: {error}")
-                told = True
+                if failing_since is None:
+                    failing_since = begun
+                    log.warning("not-heard-of", message=str(error) or "the database is silent")
+                if isinstance(error, TimeoutError):
+                    self._hang_up()
                 continue
-            if told:
+            if failing_since is not None:
                 log.info("heard-of-again")
-            told = False
+                if time.monotonic() - failing_since > _PATIENCE:
+                    self._hang_up()
+            failing_since = None
+
+    def _hang_up(self) -> None:
+        self._database.hang_up()
+        self._silent()
 
     async def leave(self) -> None:
         """It ends, and nothing of it runs on."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import secrets
+import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -23,6 +25,7 @@ from itertools import groupby
 from operator import attrgetter
 from threading import Lock
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import msgspec
 import structlog
@@ -99,12 +102,19 @@ class Database:
     """
 
     def __init__(
-        self, readers: Engine, writer: Engine, asides: Engine | None = None, session: Session | None = None
+        self,
+        readers: Engine,
+        writer: Engine,
+        asides: Engine | None = None,
+        session: Session | None = None,
+        opened: Iterable[Any] = (),
     ) -> None:
         """`asides`: connections for what is written outside of versions; None: the writer's.
 
-        `session`: what the writer's connection holds on PostgreSQL, where a daemon opens it.
+        `session`: what the writer's connection holds on PostgreSQL, where a daemon opens it; `opened`: all connections
+        of its driver, as long as they are there.
         """
+        self._opened = opened
         self._session = session
         self._alive_at = -math.inf  # when the writer's session last began something that succeeded
         self._engine = readers
@@ -257,6 +267,14 @@ class Database:
                 raise
             return False
         return True
+
+    def hang_up(self) -> None:
+        """End all connections, also those that wait for an answer: the other side is gone, and nobody has told us."""
+        for connection in list(self._opened):
+            with suppress(Exception):  # it may be closing just now
+                handle = socket.socket(fileno=os.dup(connection.fileno()))
+                with handle:
+                    handle.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:
         """Finish what is being written and give all connections back."""
@@ -581,11 +599,14 @@ def connect(url: str, *, own: bool = False) -> Database:
         event.listen(readers, "connect", _reader)
         for engine in (writer, asides):
             event.listen(engine, "connect", _writing_session)
+        opened: WeakSet[Any] = WeakSet()
+        for engine in (readers, writer, asides):
+            event.listen(engine, "connect", lambda connection, _: opened.add(connection))
         session = Session() if own else None
         if session is not None:
             event.listen(writer, "connect", session.hold)
         readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        return Database(readers, writer, asides, session)
+        return Database(readers, writer, asides, session, opened)
     return Database(readers, writer)
 
 
