@@ -147,14 +147,10 @@ class WorkerProcess:
         self._stack.push_async_callback(self._runs.close)
         self._stack.callback(contents.close)
         carrier = Carrier(settings.database_url)
-        self._presence = Presence(
-            self._database,
-            self._me(keys, seconds),
-            self._runs.lease,
-            self._facts,
-            silent=carrier.reconnect,
-        )
         await carrier.check(self._runs.instance)
+        self._presence = Presence(
+            self._database, self._me(keys, seconds), self._runs.lease, self._facts, silent=carrier.reconnect
+        )
         await self._presence.enter()
         self._taking = Taking(self._database, self._runs, carrier, self._handed)
         await self._sweep()

@@ -88,7 +88,7 @@ class Carrier:
             try:
                 await asyncio.wait({self._listening})
                 error = None if self._listening.cancelled() else self._listening.exception()
-                log.warning("carrier-interrupted", error=_told(error) if error is not None else "let go")
+                log.warning("carrier-interrupted", error=None if error is None else _told(error))
             finally:
                 self._listening.cancel()
                 await asyncio.wait({self._listening}, timeout=_LEAVE)

@@ -23,8 +23,8 @@ from reconciler.store.workers import Worker
 log = structlog.get_logger(__name__)
 _EVERY = 2.0
 _AGAIN = 0.5
-_PATIENCE = 8.0
 _FRESH = 5.0  # seconds in which one that works is seen again
+_PATIENCE = 8.0
 
 
 class Presence:
@@ -79,7 +79,7 @@ class Presence:
             except Exception as error:  # a full disk that takes no lease, too: one that is silent is worse
                 if failing_since is None:
                     failing_since = begun
-                    log.warning("not-heard-of", error=f"{type(error).__name__}: {error}")
+                    log.warning("not-heard-of", message=str(error) or "the database is silent")
                 if isinstance(error, TimeoutError):
                     self._hang_up()
                 continue

@@ -366,7 +366,7 @@ def test_a_second_daemon_on_the_same_sqlite_refuses(tmp_path: Path) -> None:
 def test_a_claim_of_another_data_directory_is_lost_and_not_started_again(
     tmp_path: Path, new_database: NewDatabase
 ) -> None:
-    """What cannot be seen from here may have run."""
+    """What cannot be seen from here may have run. On PostgreSQL with its lease, without which it is waited for."""
     out = tmp_path / "out"
     out.mkdir()
     repo = SpecRepository(tmp_path / "specs")
@@ -376,7 +376,7 @@ def test_a_claim_of_another_data_directory_is_lost_and_not_started_again(
     url = new_database()
 
     async def first() -> None:
-        async with daemon(settings_for(repo, tmp_path / "one", database=url)) as running:
+        async with daemon(settings_for(repo, tmp_path / "one", database=url, lease_seconds=5.0)) as running:
             await commands.trigger(running.installation, ALICE, KEY, {}, None, None)
             await eventually(lambda: (out / "x").exists())
 
