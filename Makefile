@@ -7,7 +7,7 @@ PORT ?= 8080
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 STAMP := $(VENV)/.installed
 
-.PHONY: install run demo examples docs test test-postgresql lint bench screenshots sweep wheel clean
+.PHONY: install run demo examples docs test test-postgresql lint bench soak screenshots sweep wheel clean
 
 install: $(STAMP)
 
@@ -52,6 +52,10 @@ test-postgresql: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+# Two daemons and three workers, all of them and PostgreSQL killed and stopped in turn, for ten minutes.
+soak: install
+	$(BIN)/python -m tests.fleet.soak
 
 # A picture of each page of the dashboard, in the folder pictures; needs Debian's chromium.
 screenshots: install

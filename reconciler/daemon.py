@@ -444,7 +444,11 @@ class Daemon:
             address=settings.internal_url or settings.address,
             lease_seconds=settings.lease_seconds,
         )
-        presence = Presence(installation.database, me, installation.runs.lease, self._facts, self._heard)
+        carrier = installation.carrier
+        deaf = carrier.reconnect if carrier is not None else lambda: None
+        presence = Presence(
+            installation.database, me, installation.runs.lease, self._facts, self._heard, deaf
+        )
         await presence.enter()
         return presence
 
@@ -465,7 +469,8 @@ class Daemon:
             return
         if leader is None or leader.id != self._id:  # it was forgotten, or has just begun
             self._in_background("leader's row", self._tell_leader())
-        if workers.concerned(installation):
+        gone = {worker.id for worker in before} - {worker.id for worker in crew}
+        if gone or workers.concerned(installation):  # something may have been claimed for it when it left
             self._wake(workers.NAME)
         if dispatch.differs(before, crew):
             self._wake("dispatch")

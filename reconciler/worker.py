@@ -58,6 +58,7 @@ class WorkerProcess:
         self._database: Database
         self._handed: Handed
         self._presence: Presence
+        self._taking: Taking
 
     async def __aenter__(self) -> WorkerProcess:
         try:
@@ -79,7 +80,7 @@ class WorkerProcess:
 
     async def drain(self) -> None:
         """Take nothing more, and wait until all that runs here has ended."""
-        self.draining = True
+        self.draining = self._taking.leaving = True
         await self._runs.idle()
         with suppress(SteersmanError):
             await self._presence.leave()
@@ -145,18 +146,23 @@ class WorkerProcess:
         self._runs.lease = Lease(settings.data / "lease", seconds)
         self._stack.push_async_callback(self._runs.close)
         self._stack.callback(contents.close)
-        self._presence = Presence(
-            self._database, self._me(keys, seconds), self._runs.lease, self._facts, lambda _: None
-        )
-        await self._presence.enter()
         carrier = Carrier(settings.database_url)
-        taking = Taking(self._database, self._runs, carrier, self._handed)
+        self._presence = Presence(
+            self._database,
+            self._me(keys, seconds),
+            self._runs.lease,
+            self._facts,
+            silent=carrier.reconnect,
+        )
+        await carrier.check(self._runs.instance)
+        await self._presence.enter()
+        self._taking = Taking(self._database, self._runs, carrier, self._handed)
         await self._sweep()
-        if taken := await taking.recover():
+        if taken := await self._taking.recover():
             log.info("trials-taken-up", count=taken)
         for name, work in {
             "presence": self._presence.run(),
-            "taking": taking.run(),
+            "taking": self._taking.run(),
             "disk": self._runs.guard(),
             "tidying": self._tidy(store),
         }.items():

@@ -185,6 +185,13 @@ def grant(url: str, role: str, statements: str) -> str:
     return url.replace("postgres@", f"{role}@", 1)
 
 
+def execute_on(url: str, statement: str) -> None:
+    """Change a PostgreSQL from outside, in one transaction."""
+    engine = create_engine(internal(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
 def execute(data: Path, statement: str, **values: Any) -> None:
     """Change the database of a daemon from outside, in one transaction."""
     engine = create_engine(url_of(data), poolclass=NullPool)

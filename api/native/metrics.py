@@ -17,6 +17,8 @@ _MEANING = {
     "source_up": "The source can be read",
     "removals_held": "Groups of removals that wait",
     "passes_failing": "Names whose pass fails",
+    "leads": "This daemon leads",
+    "take_overs": "Times that a daemon has taken the lead",
 }
 
 
@@ -32,6 +34,11 @@ async def metrics(installation: Installation, caller: Caller) -> Response[bytes]
     jobs = Gauge("steersman_jobs", "Unfinished jobs", ["state"], registry=registry)
     for state, count in found.jobs.items():
         jobs.labels(state).set(count)
+    workers = Gauge(
+        "steersman_workers", "Processes that can run scripts", ["kind", "state"], registry=registry
+    )
+    for (kind, state), count in found.workers.items():
+        workers.labels(kind, state).set(count)
     for name, value in found.single.items():
         Gauge(f"steersman_{name}", _MEANING[name], registry=registry).set(value)
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")

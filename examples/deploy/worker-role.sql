@@ -19,8 +19,20 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON contents, content_chunks, logs, log_chun
 GRANT SELECT (id, version, chain_head), UPDATE (version, chain_head) ON meta TO steersman_worker;
 GRANT SELECT (seq) ON events TO steersman_worker;
 
--- that it is there
+-- that it is there, and never as a daemon: the others hand requests, with the credentials of those who send them, to the
+-- address of the one that leads
 GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO steersman_worker;
+ALTER TABLE workers ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS all_rows ON workers;
+CREATE POLICY all_rows ON workers USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS no_daemon_is_made ON workers;
+CREATE POLICY no_daemon_is_made ON workers AS RESTRICTIVE FOR INSERT TO steersman_worker
+    WITH CHECK (kind = 'worker' AND address IS NULL AND NOT leads);
+DROP POLICY IF EXISTS no_daemon_is_changed ON workers;
+CREATE POLICY no_daemon_is_changed ON workers AS RESTRICTIVE FOR UPDATE TO steersman_worker
+    USING (kind = 'worker') WITH CHECK (kind = 'worker' AND address IS NULL AND NOT leads);
+DROP POLICY IF EXISTS no_daemon_goes ON workers;
+CREATE POLICY no_daemon_goes ON workers AS RESTRICTIVE FOR DELETE TO steersman_worker USING (kind = 'worker');
 
 -- Procrastinate, which brings it its trials
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_workers TO steersman_worker;

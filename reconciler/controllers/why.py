@@ -26,7 +26,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All that is looked at. `waits`: why each waiting trial waits, by id; `awaits`: KEYs, by trigger's position."""
+    """All that is looked at. `waits`: what each trial waits for, by id; `awaits`: KEYs, by trigger's position."""
 
     resource: Resource
     source_trouble: tuple[str, str] | None
@@ -87,7 +87,7 @@ def _job(job: Job, waits: Mapping[str, Wait]) -> list[Cause]:
     found = []
     for task in job.tasks:
         about = f"job {job.number}, task {task.name}"
-        tried = [waits[t.id] for t in task.trials if t.state is State.PENDING and t.id in waits]
+        tried = [waits[t.id] for t in task.trials if not t.state.finished and t.id in waits]
         found += [Cause(wait.reason, f"{about}: {wait.message}", where) for wait in dict.fromkeys(tried)]
         later = None if tried or task.state.finished else _later(job, task)
         found += [Cause(*later, where)] if later else []

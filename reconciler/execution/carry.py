@@ -10,11 +10,13 @@ outage, as work that nobody does.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from reconciler.errors import Stalled, Transient
 from reconciler.store.database import Connection
 from reconciler.store.engine import conninfo
 
@@ -40,46 +42,63 @@ class Carrier:
         self._url = url
         self._sending = App(connector=SyncPsycopgConnector(conninfo=conninfo(url)))
         self._tasks = {name: _task(self._sending, name, _nothing) for name in (_RUN, _STOP)}
+        self._listening: asyncio.Task[None] | None = None
 
     def send(self, connection: Connection, worker: str, trials: Sequence[str], *, stop: bool = False) -> None:
-        """In a transaction: these trials are to be run by the worker with this id, or to be stopped there."""
+        """In a transaction: these trials are to be run by the worker with this id, or to be stopped there.
+
+        `Transient` where the database goes away meanwhile, `Stalled` where it refuses.
+        """
+        from procrastinate.exceptions import ConnectorException
+        from psycopg import OperationalError
+
         if not trials:
             return
         task = self._tasks[_STOP if stop else _RUN]
         raw = connection.connection.driver_connection
-        task.configure(queue=worker, connection=raw).batch_defer(*({"trial": trial} for trial in trials))
+        try:
+            task.configure(queue=worker, connection=raw).batch_defer(*({"trial": trial} for trial in trials))
+        except ConnectorException as error:
+            if isinstance(error.__cause__, OperationalError):
+                told = f"the database does not answer: {_told(error)}"
+                raise Transient("DatabaseUnavailable", told) from error
+            raise Stalled("DatabaseRights", f"nothing can be carried to workers: {_told(error)}") from error
+
+    async def check(self, worker: str) -> None:
+        """May the worker with this id take what comes for it? `Stalled` where the tables or the rights are missing."""
+        app = self._open(most=1)
+        try:
+            async with app.open_async():
+                await app.job_manager.list_jobs_async(queue=worker)
+                made = await app.job_manager.register_worker()
+                await app.job_manager.unregister_worker(made)
+        except Exception as error:
+            told = f"nothing can be carried to this worker by the tables of Procrastinate: {_told(error)}"
+            raise Stalled("DatabaseRights", told) from error
 
     async def work(self, worker: str, run: Take, stop: Take) -> None:
         """Take what comes for the worker with this id, until cancelled; an outage is waited out."""
         delay = _AGAIN
-        task = asyncio.current_task()
-        while (
-            task is None or not task.cancelling()
-        ):  # a pool that is cancelled while it connects tells of a time-out
+        while True:
             app = self._open(most=4)
             _task(app, _RUN, run)
             _task(app, _STOP, stop)
+            begun = time.monotonic()
+            self._listening = asyncio.create_task(_listen(app, worker), name="carrier")
             try:
-                async with app.open_async():
-                    # taken when this one was killed: `execution.taking` looks at all claims by itself
-                    await _clear(app, queue=worker, status="doing")
-                    delay = _AGAIN
-                    await app.run_worker_async(
-                        queues=[worker],
-                        name=worker,
-                        concurrency=_AT_ONCE,
-                        fetch_job_polling_interval=_POLL,
-                        abort_job_polling_interval=3600.0,
-                        update_heartbeat_interval=_BEAT,
-                        stalled_worker_timeout=_STALLED,
-                        shutdown_graceful_timeout=_LEAVE,
-                        delete_jobs="always",
-                        install_signal_handlers=False,
-                    )
-            except Exception as error:
-                log.warning("carrier-interrupted", error=f"{type(error).__name__}: {error}".strip())
+                await asyncio.wait({self._listening})
+                error = None if self._listening.cancelled() else self._listening.exception()
+                log.warning("carrier-interrupted", error=_told(error) if error is not None else "let go")
+            finally:
+                self._listening.cancel()
+                await asyncio.wait({self._listening}, timeout=_LEAVE)
+            delay = _AGAIN if time.monotonic() - begun > _LONGEST else min(delay * 2, _LONGEST)
             await asyncio.sleep(delay)
-            delay = min(delay * 2, _LONGEST)
+
+    def reconnect(self) -> None:
+        """What listens is deaf: its connections are dead, and nobody has told it. It is left behind for another one."""
+        if self._listening is not None:
+            self._listening.cancel()
 
     async def drop(self, workers: Sequence[str]) -> None:
         """What was meant for workers that will not come back."""
@@ -96,6 +115,25 @@ class Carrier:
         return App(connector=PsycopgConnector(conninfo=conninfo(self._url), min_size=1, max_size=most))
 
 
+async def _listen(app: App, worker: str) -> None:
+    """Until it is cancelled or fails."""
+    async with app.open_async():
+        # taken when this one was killed: `execution.taking` looks at all claims by itself
+        await _clear(app, queue=worker, status="doing")
+        await app.run_worker_async(
+            queues=[worker],
+            name=worker,
+            concurrency=_AT_ONCE,
+            fetch_job_polling_interval=_POLL,
+            abort_job_polling_interval=3600.0,
+            update_heartbeat_interval=_BEAT,
+            stalled_worker_timeout=_STALLED,
+            shutdown_graceful_timeout=_LEAVE,
+            delete_jobs="always",
+            install_signal_handlers=False,
+        )
+
+
 async def _clear(app: App, **which: Any) -> None:
     """What nobody will do: whether it matters is the store's to say."""
     from procrastinate.jobs import Status
@@ -109,6 +147,13 @@ def _task(app: App, name: str, work: Take) -> Any:
         await work(trial)
 
     return app.task(name=f"steersman.{name}")(carried)
+
+
+def _told(error: BaseException) -> str:
+    """On one line, by what is behind it where Procrastinate says only that there is something."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 async def _nothing(_trial: str) -> None:

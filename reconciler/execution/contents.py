@@ -96,7 +96,9 @@ class Contents:
             needed = await self._database.read(partial(retention.referred, digests=page))
             gone = [digest for digest in page if digest not in needed]
             for first in range(0, len(gone), _DROPPED):
-                count += await self._database.aside(partial(self._drop, gone[first : first + _DROPPED]))
+                some = gone[first : first + _DROPPED]
+                await self._database.aside(partial(rows.doom, digests=some))
+                count += await self._database.aside(partial(self._drop, some))
         if count:
             log.info("contents-dropped", contents=count)
 

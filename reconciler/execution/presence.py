@@ -7,12 +7,13 @@ counted from before it was sent: so it is out on this machine before anybody els
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from reconciler.errors import SteersmanError
+from reconciler.errors import Stalled
 from reconciler.execution import lease as leases
 from reconciler.execution.lease import Lease
 from reconciler.store import workers
@@ -22,10 +23,16 @@ from reconciler.store.workers import Worker
 log = structlog.get_logger(__name__)
 _EVERY = 2.0
 _AGAIN = 0.5
+_PATIENCE = 8.0
+_FRESH = 5.0  # seconds in which one that works is seen again
 
 
 class Presence:
-    """`facts()` is what it tells of itself now; `heard(workers)` gets all that there are after each beat."""
+    """`facts()` is what it tells of itself now; `heard(workers)` gets all that there are after each beat, where anybody
+    wants to know: each worker that read the rows of all the others would cost their number, squared.
+
+    `silent()` is called when the database did not answer for so long that its connections must be taken for dead.
+    """
 
     def __init__(
         self,
@@ -33,49 +40,80 @@ class Presence:
         me: Worker,
         lease: Lease | None,
         facts: Callable[[], Mapping[str, Any]],
-        heard: Callable[[Sequence[Worker]], None],
+        heard: Callable[[Sequence[Worker]], None] | None = None,
+        silent: Callable[[], None] = lambda: None,
     ) -> None:
+        self._silent = silent
         self._database = database
         self._me = me
         self._lease = lease
         self._facts = facts
         self._heard = heard
+        self._left = False
 
     async def enter(self) -> None:
-        """Register, as a process that has just begun."""
+        """Register, as a process that has just begun. `Stalled` where another machine has a copy of its data directory:
+        both would take each other's trials for their own.
+        """
+        before = await self._twin()
+        if before is not None and before.boot != self._me.boot and before.age < _FRESH:
+            await asyncio.sleep(_FRESH)  # this machine, started anew, or another one that is still seen
+            after = await self._twin()
+            if after is not None and after.seen_at != before.seen_at:
+                told = f"{before.name} works with a copy of this data directory, and so with its identity"
+                raise Stalled("DataDirectoryCopied", f"{told}: give this process a directory of its own")
         await self._tell(lambda connection: workers.register(connection, self._me))
 
     async def run(self) -> None:
-        """Until cancelled; a database that does not answer is asked again soon."""
-        told = False
+        """Until cancelled; a database that does not answer is asked again soon.
+
+        After a silence all connections are ended: some may wait for answers that were lost, and would for ever.
+        """
+        failing_since: float | None = None
         while True:
-            await asyncio.sleep(_AGAIN if told else _EVERY)
+            await asyncio.sleep(_EVERY if failing_since is None else _AGAIN)
+            begun = time.monotonic()
             try:
-                await self._tell(self._beat)
-            except SteersmanError as error:
-                if not told:
-                    log.warning("not-heard-of", reason=error.reason, message=error.message)
-                told = True
+                async with asyncio.timeout(_PATIENCE):
+                    await self._tell(self._beat)
+            except Exception as error:  # a full disk that takes no lease, too: one that is silent is worse
+                if failing_since is None:
+                    failing_since = begun
+                    log.warning("not-heard-of", error=f"{type(error).__name__}: {error}")
+                if isinstance(error, TimeoutError):
+                    self._hang_up()
                 continue
-            if told:
+            if failing_since is not None:
                 log.info("heard-of-again")
-            told = False
+                if time.monotonic() - failing_since > _PATIENCE:
+                    self._hang_up()
+            failing_since = None
+
+    def _hang_up(self) -> None:
+        self._database.hang_up()
+        self._silent()
 
     async def leave(self) -> None:
         """It ends, and nothing of it runs on."""
+        self._left = True  # a beat that comes later would enter it again
         await self._database.aside(lambda connection: workers.leave(connection, self._me.id))
 
     def _beat(self, connection: Connection) -> None:
-        if not workers.beat(connection, self._me.id, self._facts()):
+        if not workers.beat(connection, self._me.id, self._facts()) and not self._left:
             workers.register(connection, self._me)
+
+    async def _twin(self) -> Worker | None:
+        """As it is registered now."""
+        return await self._database.read(lambda connection: workers.find(connection, self._me.id))
 
     async def _tell(self, work: Callable[[Connection], None]) -> None:
         def tell(connection: Connection) -> list[Worker]:
             work(connection)
-            return workers.find_all(connection)
+            return [] if self._heard is None else workers.find_all(connection)
 
         since = leases.uptime()
         found = await self._database.aside(tell)
         if self._lease is not None:
             await asyncio.to_thread(self._lease.renew, since)
-        self._heard(found)
+        if self._heard is not None:
+            self._heard(found)

@@ -156,6 +156,11 @@ class Runs:
         if trial.id not in self._tasks:
             self._spawn(trial, self._fresh(trial, job, place, term))
 
+    def take_up(self, trial: LiveTrial, place: Place) -> None:
+        """Go on with a claim that has begun, from wherever it is, unless it is at work already."""
+        if trial.id not in self._tasks:
+            self._spawn(trial, self._again(trial, place))
+
     def stop(self, trial: str, reason: Reason = Reason.CANCELLED, message: str | None = None) -> bool:
         """End a trial's processes (TERM, then KILL); False if it is not at work here."""
         found = self._stops.get(trial)
@@ -197,6 +202,11 @@ class Runs:
         """Until nothing is at work here; what begins meanwhile is waited for as well."""
         while self._tasks:
             await asyncio.wait(self._tasks.values())
+
+    @property
+    def at_work(self) -> frozenset[str]:
+        """Ids of the trials that are."""
+        return frozenset(self._tasks)
 
     @property
     def active(self) -> int:
@@ -335,7 +345,7 @@ class Runs:
 
     def _with_secrets(self, order: Order) -> Order:
         """Opened now, and noted, as its log must not show them. Blocks."""
-        opened = self._secrets.open(order.job.key, order.policy, order.sensitive)
+        opened = self._secrets.open(order.job.key, order.policy, order.sensitive, trial=order.trial.id)
         if not opened:
             return order
         order.run.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -358,11 +368,17 @@ class Runs:
 
     async def _begin(self, trial: LiveTrial) -> bool:
         """False: it was cancelled."""
+        tried = False
 
         def begin(write: Write) -> bool:
+            nonlocal tried
             run = None if trial.several else trial.run
             self._progress.begins(write, trial.job)
-            return rows.begin(write.connection, trial.id, trial.epoch, run, write.now, write.version)
+            again, tried = tried, True
+            if rows.begin(write.connection, trial.id, trial.epoch, run, write.now, write.version):
+                return True
+            # begun by our own commit, whose answer did not come
+            return again and rows.has_begun(write.connection, trial.id, trial.epoch)
 
         begun: bool = await self._persist(begin)
         return begun
@@ -718,13 +734,18 @@ class Runs:
         while True:
             try:
                 if light:
-                    return await self._gathering.run(work, wait=self.active > 1)
-                return await to_the_end(work)
+                    result = await self._gathering.run(work, wait=self.active > 1)
+                else:
+                    result = await to_the_end(work)
+                if delay > _RETRY_SECONDS:
+                    self.unstored = None
+                return result
             except OSError as error:
                 if error.errno not in _DISK_FULL:
                     raise
                 log.warning("disk-full", message=str(error))
             except Transient as error:
+                self.unstored = (error.reason, error.message)
                 log.warning("store-unavailable", reason=error.reason, message=error.message)
             await asyncio.sleep(delay)
             delay = min(delay * 2, _LONGEST_RETRY_SECONDS)

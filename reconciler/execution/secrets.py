@@ -102,17 +102,22 @@ class Secrets:
         self._declared = declared
         self._owned = owned
 
-    def open(self, job: str, policy: Policy, sensitive: Mapping[str, str] | None = None) -> Opened:
+    def open(
+        self, job: str, policy: Policy, sensitive: Mapping[str, str] | None = None, *, trial: str = ""
+    ) -> Opened:
         """All that a task of this job (its KEY) names, as declared now. SecretError.
 
-        `sensitive`: further variables that no log may show, though they are no Secrets.
+        `sensitive`: further variables that no log may show, though they are no Secrets. `trial`: for which it is.
         """
         if sensitive:
-            return self._hiding(self.open(job, policy), job, sensitive)
+            return self._hiding(self.open(job, policy, trial=trial), job, sensitive)
         if not uses(policy):
             return NOTHING
         owner = owner_of(job)
-        near = partial(self._near, job) if owner is None else partial(_of_owner, owner, self._owned(owner))
+        if owner is None:
+            near = partial(self._near, job, partial(self._known, trial))
+        else:
+            near = partial(_of_owner, owner, self._known_of(trial, owner))
         found = _Found(self._keys, near)
         variables = dict(_variables(found, policy.get("environment_variables")))
         services = {
@@ -138,12 +143,20 @@ class Secrets:
                     raise SecretError(f"the value of {name} cannot be hidden: {error}") from None
         return replace(opened, sealed=sealed)
 
-    def _near(self, job: str, name: str) -> tuple[str, Specified]:
+    def _known(self, _trial: str, key: str) -> Specified | None:
+        """A Secret by its KEY, as a trial may see it."""
+        return self._declared(key)
+
+    def _known_of(self, _trial: str, owner: str) -> Mapping[str, Specified]:
+        """A user's Secrets, as a trial may see them."""
+        return self._owned(owner)
+
+    def _near(self, job: str, known: Callable[[str], Specified | None], name: str) -> tuple[str, Specified]:
         """The nearest that is declared of those that a name may mean counts, also where it is not valid."""
         key = parse_key(job)
         candidates = secret_keys(key.project, key.environment, name)
         for each in candidates:
-            resource = self._declared(each)
+            resource = known(each)
             if resource is not None:
                 return each, resource
         raise SecretError(f"there is no secret {name}: none of {', '.join(candidates)} is declared")
@@ -200,26 +213,30 @@ class _Secret:
 
 
 class Handed(Secrets):
-    """A worker's: it opens, with its own key, what the daemon that leads has sealed to it, trial by trial."""
+    """A worker's: it opens, with its own key, what the daemon that leads has sealed to it, trial by trial.
+
+    Each trial sees what came with it: of another's a nearer one may have been taken away since.
+    """
 
     def __init__(self, keys: Keys) -> None:
-        super().__init__(keys, self.declared, self._owned_by)
-        self._secrets: dict[str, _Secret] = {}
+        super().__init__(keys, self.declared)
+        self._secrets: dict[str, dict[str, _Secret]] = {}
         self._tokens: dict[str, str] = {}
         self._errors: dict[str, str] = {}
 
     def take(self, trial: str, text: str) -> None:
-        """What came with a trial. Of a Secret that came before, this is the newer one."""
+        """What came with a trial."""
         body = json.loads(text)
         if "error" in body:
             self._errors[trial] = str(body["error"])
             return
-        self._secrets.update((key, _Secret(spec)) for key, spec in body["secrets"].items())
+        self._secrets[trial] = {key: _Secret(spec) for key, spec in body["secrets"].items()}
         self._tokens[trial] = body["token"]
         self.server = body["server"]
 
     def forget(self, trial: str) -> None:
         """It has ended."""
+        self._secrets.pop(trial, None)
         self._tokens.pop(trial, None)
         self._errors.pop(trial, None)
 
@@ -235,11 +252,16 @@ class Handed(Secrets):
             raise SecretError(str(error)) from None
 
     def declared(self, key: str) -> Specified | None:
-        """A Secret by its KEY, if it was ever handed over."""
-        return self._secrets.get(key)
+        """A Secret by its KEY, as it came last with any trial that has not ended."""
+        found = (secrets[key] for secrets in reversed(list(self._secrets.values())) if key in secrets)
+        return next(found, None)
 
-    def _owned_by(self, owner: str) -> Mapping[str, Specified]:
-        return {key: found for key, found in self._secrets.items() if key.startswith(f"Secret/~{owner}/")}
+    def _known(self, trial: str, key: str) -> Specified | None:
+        return self._secrets.get(trial, {}).get(key)
+
+    def _known_of(self, trial: str, owner: str) -> Mapping[str, Specified]:
+        found = self._secrets.get(trial, {})
+        return {key: each for key, each in found.items() if key.startswith(f"Secret/~{owner}/")}
 
 
 def _of_owner(owner: str, secrets: Mapping[str, Specified], name: str) -> tuple[str, Specified]:

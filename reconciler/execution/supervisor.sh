@@ -75,9 +75,11 @@ drain() {
     exec "$cat" >>"$1/$log" 4<&-
 }
 
-# Nobody has heard of the worker for so long that the trial is somebody else's soon.
+# Nobody has heard of the worker for so long that the trial is somebody else's soon. It lets go of the pipe first: who calls
+# a function with redirections keeps what they replace.
 watch() {
-    while "$sleep" 1 && [ ! -e "$run/code" ]; do
+    exec </dev/null >/dev/null 2>&1 4<&-
+    while "$sleep" 1; do
         until=0
         read -r until <"$lease"
         over "$until" || continue
@@ -86,9 +88,7 @@ watch() {
     done
 }
 if [ -n "$lease" ]; then
-    # A subshell of its own: a function's shell would keep the pipe open, under another number. The signal that ends it may
-    # come before it has forgotten our handlers, which then take it, so that it also looks for the end by itself.
-    (watch) </dev/null >/dev/null 2>&1 4<&- &
+    watch &
     watch=$!
 fi
 
@@ -107,7 +107,8 @@ exec 5<&-
 (script "$@")
 code=$?
 exec >/dev/null
-[ -z "$lease" ] || kill $watch 2>/dev/null
+# a script may end before that shell has begun, which would forget any other signal together with the handlers above
+[ -z "$lease" ] || kill -KILL $watch 2>/dev/null
 echo $code >"$run/code"
 trap '' HUP INT QUIT TERM
 if [ "$leftovers" = end ]; then

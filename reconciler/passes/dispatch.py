@@ -88,8 +88,13 @@ def _seen(worker: Worker) -> tuple[Any, ...]:
         worker.executors,
         worker.max_load,
         is_away(worker),
-        worker.facts.get("closed"),
+        _told(worker),
     )
+
+
+def _told(worker: Worker) -> Any:
+    """Why it takes nothing, in its own words: nor does one that cannot store what comes of it."""
+    return worker.facts.get("closed") or worker.facts.get("unstored")
 
 
 def _offer_of(installation: Installation, place: Place, worker: Worker) -> Offer:
@@ -105,7 +110,7 @@ def _closed(installation: Installation, worker: Worker) -> tuple[str, str] | Non
         return installation.runs.closed
     if worker.lost_at is not None or is_away(worker):
         return "WorkerAway", f"nothing was heard of it for {worker.age:.0f} s"
-    told = worker.facts.get("closed")
+    told = _told(worker)
     return (str(told[0]), str(told[1])) if told else None
 
 

@@ -28,6 +28,15 @@ def is_lost(worker: Worker) -> bool:
     return worker.lease_seconds is not None and worker.age > worker.lease_seconds + GRACE
 
 
+def state_of(worker: Worker) -> str:
+    """For people: `open`, `closed` (it takes nothing now), `away` (nothing was heard of it), `lost` (given up)."""
+    if worker.lost_at is not None or is_lost(worker):
+        return "lost"
+    if is_away(worker):
+        return "away"
+    return "closed" if worker.facts.get("closed") or worker.facts.get("unstored") else "open"
+
+
 def concerned(installation: Installation) -> bool:
     """Is there anything for the pass to do, as far as heart-beats tell?"""
     return any(

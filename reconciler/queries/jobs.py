@@ -16,6 +16,7 @@ from reconciler.installation import Installation
 from reconciler.model.job import CONFIGURATION, Job, Script, State, Task, Trial
 from reconciler.model.rights import Scope
 from reconciler.passes.dispatch import look, offers
+from reconciler.passes.jobs import is_away
 from reconciler.store import attachments, grants, holds
 from reconciler.store import jobs as rows
 from reconciler.store.jobs import Beside, Sight
@@ -137,8 +138,9 @@ def summary(job: Job) -> dict[str, Any]:
 
 
 async def waits_of(installation: Installation, found: Iterable[Job]) -> dict[str, Cause]:
-    """Why the pending trials of these jobs wait, by trial."""
+    """Why the pending trials of these jobs wait, by trial; and those at work where nobody answers."""
     await look(installation)
+    found = list(found)
     places = offers(installation)
     pending = (
         trial.id
@@ -148,7 +150,27 @@ async def waits_of(installation: Installation, found: Iterable[Job]) -> dict[str
         if trial.state is State.PENDING
     )
     causes = ((trial, installation.queue.cause(trial, places)) for trial in pending)
-    return {trial: cause for trial, cause in causes if cause is not None}
+    known = {trial: cause for trial, cause in causes if cause is not None}
+    return known if installation.carrier is None else known | _of_those_away(installation, found)
+
+
+def _of_those_away(installation: Installation, found: Sequence[Job]) -> dict[str, Cause]:
+    """The trials at work on a worker or daemon of which nothing was heard for a while."""
+    crew = {worker.id: worker for worker in installation.crew}
+    causes = {}
+    for job in found:
+        for trial in (trial for task in job.tasks for trial in task.trials if not trial.state.finished):
+            worker = crew.get(rows.instance_of(trial.worker))
+            if trial.state is State.PENDING or worker is None or not is_away(worker):
+                continue
+            then = "its script ends with its lease, and the trial is given up"
+            if worker.lease_seconds is None:
+                then = (
+                    f"its script may run on, and is waited for; `steersman cancel {job.number}` gives it up"
+                )
+            told = f"nothing was heard of {worker.name}, where it runs, for {worker.age:.0f} s: {then}"
+            causes[trial.id] = Cause("WorkerAway", told)
+    return causes
 
 
 def detail(job: Job, waits: Mapping[str, Cause]) -> dict[str, Any]:

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from reconciler.access import Caller, require_level
 from reconciler.installation import Installation
 from reconciler.model.rights import Level
-from reconciler.store import jobs
+from reconciler.passes.workers import state_of
+from reconciler.store import jobs, ownership
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`resources` by (kind, sync, health), unfinished `jobs` by state, and single figures by name."""
+    """`resources` by (kind, sync, health), unfinished `jobs` by state, on PostgreSQL the processes that can run trials
+    by (kind, state), and single figures by name.
+    """
 
     resources: dict[tuple[str, str, str], int]
     jobs: dict[str, int]
+    workers: dict[tuple[str, str], int]
     single: dict[str, int]
 
 
@@ -25,10 +29,15 @@ async def figures(installation: Installation, caller: Caller) -> Figures:
     require_level(caller, Level.READ, "reading metrics")
     view = installation.snapshot.current
     source = view.source
+    shared: dict[str, int] = {}
+    if not installation.database.sqlite:
+        shared["leads"] = int(installation.standing.leads and installation.database.leads)
+        shared["take_overs"] = await installation.database.read(ownership.take_overs)
     kinds = Counter((r.kind, r.sync.value, r.health.value) for r in view.resources.values())
     return Figures(
         resources=dict(kinds),
         jobs=await installation.database.read(jobs.counts),
+        workers=dict(Counter((worker.kind, state_of(worker)) for worker in installation.crew)),
         single={
             "trials_running": installation.runs.active,
             "store_version": view.version,
@@ -36,5 +45,6 @@ async def figures(installation: Installation, caller: Caller) -> Figures:
             "source_up": int(source is not None and source.trouble is None),
             "removals_held": len(source.held) if source else 0,
             "passes_failing": len(installation.troubles),
+            **shared,
         },
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, delete, insert, or_, select, type_coerce, update
@@ -22,6 +23,7 @@ YOUNG = 3_600
 """Seconds for which nothing is dropped that was kept: the rows that name it may be written in a moment."""
 _UNFINISHED = 86_400
 _MICROSECONDS = 1_000_000
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,14 @@ def aged(connection: Connection, behind: str, most: int) -> list[str]:
     """Digests in their order, behind one of them, of what was not kept for an hour."""
     query = select(contents.c.digest).where(contents.c.digest > behind, _is_aged(connection))
     return list(connection.execute(query.order_by(contents.c.digest).limit(most)).scalars())
+
+
+def doom(connection: Connection, digests: Sequence[str]) -> None:
+    """Before `drop`, in a transaction of its own: those that were not kept for an hour count as not there, so that who
+    keeps one again brings it anew, whatever becomes of the next step.
+    """
+    query = update(contents).where(contents.c.digest.in_(digests), _is_aged(connection))
+    connection.execute(query.values(complete=False, kept_at=_LONG_AGO))
 
 
 def drop(connection: Connection, digests: Sequence[str]) -> list[Content]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import secrets
+import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -23,6 +25,7 @@ from itertools import groupby
 from operator import attrgetter
 from threading import Lock
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import msgspec
 import structlog
@@ -50,7 +53,7 @@ _SEND_AGAIN = 0.5
 _HALTED = 8  # seconds
 _RECENT, _SURE = 1.5, 6.0  # seconds since the writer's session was used
 _NOWHERE = "\U0010ffff"  # a code point that stands for no character
-_LOCK_TIMEOUT = "55P03"
+_LOCK_TIMEOUT, _NO_RIGHT = "55P03", "42501"
 _json = msgspec.json
 
 
@@ -99,12 +102,19 @@ class Database:
     """
 
     def __init__(
-        self, readers: Engine, writer: Engine, asides: Engine | None = None, session: Session | None = None
+        self,
+        readers: Engine,
+        writer: Engine,
+        asides: Engine | None = None,
+        session: Session | None = None,
+        opened: Iterable[Any] = (),
     ) -> None:
         """`asides`: connections for what is written outside of versions; None: the writer's.
 
-        `session`: what the writer's connection holds on PostgreSQL, where a daemon opens it.
+        `session`: what the writer's connection holds on PostgreSQL, where a daemon opens it; `opened`: all connections
+        of its driver, as long as they are there.
         """
+        self._opened = opened
         self._session = session
         self._alive_at = -math.inf  # when the writer's session last began something that succeeded
         self._engine = readers
@@ -257,6 +267,14 @@ class Database:
                 raise
             return False
         return True
+
+    def hang_up(self) -> None:
+        """End all connections, also those that wait for an answer: the other side is gone, and nobody has told us."""
+        for connection in list(self._opened):
+            with suppress(Exception):  # it may be closing just now
+                handle = socket.socket(fileno=os.dup(connection.fileno()))
+                with handle:
+                    handle.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:
         """Finish what is being written and give all connections back."""
@@ -507,6 +525,11 @@ def _explained() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise _unavailable(error) from error
+        if getattr(error.orig, "sqlstate", None) == _NO_RIGHT:
+            raise Stalled(
+                "DatabaseRights",
+                f"the role that this process has in the database lacks a right: {error.orig}",
+            ) from error
         raise
 
 
@@ -576,11 +599,14 @@ def connect(url: str, *, own: bool = False) -> Database:
         event.listen(readers, "connect", _reader)
         for engine in (writer, asides):
             event.listen(engine, "connect", _writing_session)
+        opened: WeakSet[Any] = WeakSet()
+        for engine in (readers, writer, asides):
+            event.listen(engine, "connect", lambda connection, _: opened.add(connection))
         session = Session() if own else None
         if session is not None:
             event.listen(writer, "connect", session.hold)
         readers = readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        return Database(readers, writer, asides, session)
+        return Database(readers, writer, asides, session, opened)
     return Database(readers, writer)
 
 

@@ -56,8 +56,10 @@ def is_sqlite(url: str) -> bool:
 
 
 def conninfo(url: str) -> str:
-    """A PostgreSQL URL as libpq takes it."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    """A PostgreSQL URL as libpq takes it, lively."""
+    more = {name: str(value) for name, value in lively(url).items()}
+    found = make_url(url).set(drivername="postgresql").update_query_dict(more)
+    return found.render_as_string(hide_password=False)
 
 
 def file_of(url: str) -> Path:

@@ -674,6 +674,12 @@ def begin(
     return True
 
 
+def has_begun(connection: Connection, trial: str, epoch: int) -> bool:
+    """Did `begin` or a start that is one change its row, and has nothing else since?"""
+    where = trials.c.id == trial, trials.c.epoch == epoch, trials.c.state == State.EXECUTING.value
+    return connection.execute(select(trials.c.id).where(*where)).first() is not None
+
+
 def _begin_rest(connection: Connection, trial: str, run: str | None, now: datetime, version: int) -> None:
     if run is not None:
         _BEGIN_SCRIPTS.run(connection, of=trial, now=now, folder=run)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -101,6 +101,11 @@ class Session:
             raise Transient(LEAD_LOST, _LOST)
         for name, value in _IDLE.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+
+
+def take_overs(connection: Connection) -> int:
+    """How often a daemon has taken the lead."""
+    return int(connection.execute(select(meta.c.leader_epoch)).scalar_one())
 
 
 def _try(connection: Any, function: str, key: int) -> bool:

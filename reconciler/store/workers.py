@@ -106,6 +106,12 @@ def find_all(connection: Connection) -> list[Worker]:
     return [_worker(row) for row in connection.execute(_ALL)]
 
 
+def find(connection: Connection, worker: str) -> Worker | None:
+    """One by its id."""
+    row = connection.execute(_ALL.where(workers.c.id == worker)).first()
+    return None if row is None else _worker(row)
+
+
 def leader(connection: Connection) -> Worker | None:
     """The daemon that leads, or led last."""
     row = connection.execute(_ALL.where(workers.c.leads)).first()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 
 import psutil
@@ -252,6 +254,16 @@ def test_a_worker_works_with_the_least_rights(tmp_path):
         for query in ("UPDATE jobs SET actor = 'x'", "DELETE FROM events", "INSERT INTO jobs DEFAULT VALUES"):
             with engine.connect() as connection, pytest.raises(ProgrammingError, match="permission denied"):
                 connection.execute(text(query))
+        for query in (  # else requests of people came to it, with their tokens
+            "UPDATE workers SET leads = true WHERE kind = 'worker'",
+            "UPDATE workers SET address = 'http://192.0.2.1' WHERE kind = 'worker'",
+            "UPDATE workers SET kind = 'daemon' WHERE kind = 'worker'",
+        ):
+            with engine.connect() as connection, pytest.raises(ProgrammingError, match="row-level security"):
+                connection.execute(text(query))
+        with engine.connect() as connection:
+            for query in ("UPDATE workers SET address = 'http://192.0.2.1'", "DELETE FROM workers"):
+                assert connection.execute(text(f"{query} WHERE kind = 'daemon'")).rowcount == 0
 
 
 def _scripts_at_work(data) -> list[int]:
@@ -262,3 +274,146 @@ def _scripts_at_work(data) -> list[int]:
         if any("supervisor.sh" in part for part in found.info["cmdline"] or ())
         and any(str(data) in part for part in found.info["cmdline"] or ())
     ]
+
+
+def test_a_job_that_was_cancelled_while_its_daemon_was_away_does_not_run_on(tmp_path):
+    """Its end was stored without that daemon, whose script ends when it is back."""
+    with fleet(tmp_path, build("long", "sleep 600")) as crew:
+        crew.daemon()
+        second = crew.daemon("second", STEERSMAN_EXECUTORS='["local"]')
+        number = crew.trigger("Build/shop/_/long")
+        crew.until(number, lambda job: job["tasks"][0]["trials"][0]["state"] == "executing")
+        eventually_now(lambda: _scripts_at_work(tmp_path / "second"))
+        psutil.Process(second.popen.pid).suspend()
+        away = (
+            "SELECT 1 FROM workers WHERE name = 'second' AND seen_at / 1e6 < extract(epoch FROM now()) - 18"
+        )
+        eventually_now(lambda: crew.ask(away), 60)
+        with crew.client() as client:
+            assert "nothing was heard of second" in client.get("/reconciler/why/Build/shop/_/long").text
+            assert client.post(f"/reconciler/jobs/{number}/cancel").status_code == 202
+        assert crew.ended(number)["state"] == "aborted"
+        assert _scripts_at_work(tmp_path / "second")
+        psutil.Process(second.popen.pid).resume()
+        eventually_now(lambda: _scripts_at_work(tmp_path / "second") == [], 60)
+
+
+def test_what_was_claimed_for_one_that_has_left_goes_to_others(tmp_path):
+    """It was claimed while the worker said that it leaves."""
+    with fleet(tmp_path, HELLO) as crew:
+        crew.daemon()
+        first = crew.worker("first")
+        first.freeze()
+        number = crew.trigger("Build/shop/_/hello")
+        eventually_now(lambda: crew.ask("SELECT 1 FROM trials WHERE state = 'dispatching'"))
+        databases.execute_on(crew.database, "DELETE FROM workers WHERE name = 'first'")
+        first.kill()
+        crew.worker("second")
+        job = crew.ended(number)
+        assert job["state"] == "passed"
+        assert len(job["tasks"][0]["trials"]) == 1
+
+
+def test_a_copy_of_a_data_directory_on_another_machine_is_refused(tmp_path):
+    """It would take the trials of the first one for its own."""
+    with fleet(tmp_path, HELLO) as crew:
+        crew.daemon()
+        crew.worker("first")
+        shutil.copytree(tmp_path / "first", tmp_path / "copy")
+        databases.execute_on(crew.database, "UPDATE workers SET boot = 'another' WHERE name = 'first'")
+        copy = crew.worker("copy", wait=False)
+        assert copy.popen.wait(60) == 1
+        assert "first works with a copy of this data directory" in copy.log()
+        assert "Traceback" not in copy.log()
+        assert crew.ended(crew.trigger("Build/shop/_/hello"))["state"] == "passed"
+
+
+def test_a_worker_that_cannot_keep_its_lease_stays(tmp_path):
+    """Its disk may be full: it says so, and goes on when there is room."""
+    with fleet(tmp_path, HELLO) as crew:
+        crew.daemon()
+        worker = crew.worker()
+        (tmp_path / "worker" / "lease.new").mkdir()
+        eventually_now(lambda: "not-heard-of" in worker.log())
+        (tmp_path / "worker" / "lease.new").rmdir()
+        eventually_now(lambda: "heard-of-again" in worker.log())
+        assert worker.popen.poll() is None
+        assert crew.ended(crew.trigger("Build/shop/_/hello"))["state"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [
+        ("GRANT SELECT ON alembic_version, meta TO {role}", "permission denied for table"),
+        ("{all}; REVOKE ALL ON procrastinate_jobs FROM {role}", "tables of Procrastinate"),
+    ],
+    ids=["few", "no Procrastinate"],
+)
+def test_a_worker_without_rights_says_so_in_a_sentence(tmp_path, rights, told):
+    """And ends, instead of looking as if it served."""
+    grants = (Path(__file__).parents[2] / "examples/deploy/worker-role.sql").read_text()
+    role = "steersman_few"
+    with fleet(tmp_path, HELLO) as crew:
+        grants = grants.replace("steersman_worker", role)
+        name = databases.grant(crew.database, role, rights.format(role=role, all=grants))
+        worker = crew.worker(wait=False, STEERSMAN_DATABASE=name)
+        assert worker.popen.wait(60) == 1
+        assert told in worker.log()
+        assert worker.log().startswith("steersman: ")
+        assert "Traceback" not in worker.log()
+        assert crew.ask("SELECT 1 FROM workers") == []
+
+
+def test_a_worker_that_cannot_hand_on_files_says_so_and_gets_nothing(tmp_path):
+    """Its object store does not answer: what ended waits there, the rest goes to others."""
+    with fleet(tmp_path, build("kept", "echo x > file", attachments=["file"]) + HELLO) as crew:
+        daemon = crew.daemon()
+        options = {
+            "endpoint": "http://127.0.0.1:9",
+            "access_key_id": "a",
+            "secret_access_key": "b",
+            "region": "x",
+        }
+        crew.worker(
+            "first",
+            STEERSMAN_OBJECT_STORE="s3://bucket/place",
+            STEERSMAN_OBJECT_STORE_OPTIONS=json.dumps(options),
+        )
+        crew.trigger("Build/shop/_/kept")
+        daemon.wait_for(lambda c: "the object store" in c.get("/reconciler/executors").text, 90)
+        crew.worker("second")
+        job = crew.ended(crew.trigger("Build/shop/_/hello"))
+        assert job["state"] == "passed"
+        ((signature,),) = crew.ask("SELECT worker FROM trials WHERE state = 'passed'")
+        (second,) = crew.ask("SELECT id FROM workers WHERE name = 'second'")
+        assert second[0] in signature
+
+
+def test_a_daemon_with_the_documented_rights_carries_trials(tmp_path):
+    """Its role owns nothing: what api/docs/databases.md grants is enough, also beside the role of workers."""
+    docs = (Path(__file__).parents[2] / "api/docs/databases.md").read_text()
+    (grants,) = [part.split("```")[0] for part in docs.split("```sql\n") if part.startswith("GRANT")]
+    role = "steersman_daemon"
+    with fleet(tmp_path, HELLO) as crew:
+        ours = (Path(__file__).parents[2] / "examples/deploy/worker-role.sql").read_text()
+        of_worker = databases.grant(crew.database, "steersman_worker", ours)
+        name = databases.grant(crew.database, role, re.sub(r"\bTO steersman\b", f"TO {role}", grants))
+        crew.daemon(STEERSMAN_DATABASE=name)
+        crew.worker(STEERSMAN_DATABASE=of_worker)
+        assert crew.ended(crew.trigger("Build/shop/_/hello"))["state"] == "passed"
+
+
+def test_workers_are_counted_for_monitoring(tmp_path):
+    """With those that are away, and who leads."""
+    with fleet(tmp_path, HELLO) as crew:
+        daemon = crew.daemon()
+        crew.worker()
+        lines = (
+            'steersman_workers{kind="daemon",state="open"} 1.0',
+            'steersman_workers{kind="worker",state="open"} 1.0',
+        )
+        told = daemon.wait_for(
+            lambda c: all(line in (told := c.get("/metrics").text) for line in lines) and told
+        )
+        assert "steersman_leads 1.0" in told
+        assert "steersman_take_overs 1.0" in told

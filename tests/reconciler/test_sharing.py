@@ -419,6 +419,36 @@ def test_what_nobody_refers_to_goes_and_what_is_young_stays(tmp_path: Path, plac
     both(tmp_path, build(f'tasks: [{{name: t, run: "{run}", attachments: [a, b]}}]'), place, work)
 
 
+def test_what_was_dropped_only_by_half_is_brought_anew(tmp_path: Path, place: Place) -> None:
+    """Its object is gone, its row came back with the transaction: who keeps it again is not told that it is there."""
+
+    async def work(running: Daemon, other: Reader) -> None:
+        number = await trigger(running)
+        await finished(running, number)
+        url, contents = running.settings.database_url, running.installation.attachments.contents
+        assert contents is not None
+        execute(url, "DELETE FROM attachments")
+        execute(url, "UPDATE contents SET kept_at = kept_at - 3601 * 1000000::bigint")
+        drop = contents._drop
+
+        def fail(digests: Any, connection: Any) -> int:
+            drop(digests, connection)
+            raise Transient(
+                "DatabaseUnavailable", "terminating connection due to idle-in-transaction timeout"
+            )
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(contents, "_drop", fail)
+            with pytest.raises(Transient):
+                await contents.collect()
+        again = await asyncio.to_thread(_keep, other.store, tmp_path / "again", b"two\n")
+        await asyncio.to_thread(lambda: (tmp_path / "data/attachments" / again[:2] / again[2:]).unlink())
+        path = await asyncio.to_thread(running.installation.attachments.open, again)
+        assert path.read_bytes() == b"two\n"
+
+    both(tmp_path, build('tasks: [{name: t, run: "echo two >b", attachments: [b]}]'), place, work)
+
+
 def _keep(store: AttachmentStore, folder: Path, data: bytes) -> str:
     folder.mkdir()
     (folder / "x").write_bytes(data)

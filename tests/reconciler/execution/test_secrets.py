@@ -22,7 +22,7 @@ from reconciler.errors import NotFound, Stalled
 from reconciler.execution import memory, sandbox, secrets
 from reconciler.execution.memory import Memory
 from reconciler.execution.sandbox import bubblewrap, why_not
-from reconciler.execution.secrets import SecretError, Secrets, filled, uses
+from reconciler.execution.secrets import Handed, SecretError, Secrets, filled, uses
 from reconciler.model.job import Job, Reason, State
 from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
@@ -53,6 +53,32 @@ def opener(*resources: Resource, keys: Keys = KEYS) -> Secrets:
 
 def variable(name: str) -> dict[str, Any]:
     return {"environment_variables": {"PLAIN": "x", "TOKEN": {"secret_ref": name}}}
+
+
+# -- on a worker
+
+
+def test_a_trial_on_a_worker_sees_what_came_with_it_and_no_nearer_secret_of_before():
+    """The project's own was taken away; the one of all projects is what its name means from then on."""
+    keys = Keys((Identity.generate(),))
+    worker = Handed(keys)
+    near, far = declared("Secret/shop/_/token", b"old"), declared("Secret/_/_/token", b"new")
+    for trial, known in (("first", near), ("second", far)):
+        sealed = seal(
+            opener(known).open(JOB, variable("token")).variables["TOKEN"].encode(), keys.recipient, known.key
+        )
+        body = {
+            "secrets": {known.key: {"type": "value", "sealed": sealed}},
+            "token": "",
+            "server": "http://x",
+        }
+        worker.take(trial, json.dumps(body))
+    assert worker.open(JOB, variable("token"), trial="second").variables == {"TOKEN": "new"}
+    assert worker.open(JOB, variable("token"), trial="first").variables == {"TOKEN": "old"}
+    worker.forget("first")
+    assert worker.declared(near.key) is None
+    with pytest.raises(SecretError, match="there is no secret"):
+        worker.open(JOB, variable("token"), trial="first")
 
 
 # -- found by name
