@@ -79,7 +79,7 @@ drain() {
 # a function with redirections keeps what they replace.
 watch() {
     exec </dev/null >/dev/null 2>&1 4<&-
-    while "$sleep" 1; do
+    while "$sleep" 1 && [ ! -e "$run/code" ]; do
         until=0
         read -r until <"$lease"
         over "$until" || continue
@@ -88,6 +88,7 @@ watch() {
     done
 }
 if [ -n "$lease" ]; then
+    # The signal that ends it may come before it has forgotten our handlers, so that it looks for the end by itself, too.
     watch &
     watch=$!
 fi

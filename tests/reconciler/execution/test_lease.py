@@ -93,3 +93,26 @@ def test_uptime_is_that_of_the_machine():
     before = lease.uptime()
     time.sleep(0.1)
     assert 0.05 < lease.uptime() - before < 30
+
+
+def test_who_watches_the_lease_holds_up_no_end(runner, tmp_path, until):
+    """It has no part in the log: the end is told even where the signal that ends the watching process does nothing."""
+    long = Lease(tmp_path / "lease", 600)
+    long.renew(lease.uptime())
+    supervised = runner.start("sleep 3; echo done", term=long.term)
+    shell = psutil.Process(supervised.pid)
+
+    def watching() -> list[psutil.Process]:
+        children = [
+            each for each in shell.children() if any("supervisor.sh" in word for word in each.cmdline())
+        ]
+        return [each for each in children if [child.name() for child in each.children()] == ["sleep"]]
+
+    until(watching)
+    (found,) = watching()
+    found.suspend()
+    try:
+        result = asyncio.run(asyncio.wait_for(supervisor.wait(supervised), 30))
+    finally:
+        found.kill()
+    assert (result, (supervised.run / "log").read_bytes()) == (Exit(0), b"done\n")
