@@ -10,7 +10,7 @@ from reconciler.access import Caller
 from reconciler.installation import Installation
 from reconciler.queries.metrics import figures
 
-MEANING = {
+_MEANING = {
     "trials_running": "Trials at work in this process",
     "store_version": "Version of the store",
     "source_errors": "Errors in the specs",
@@ -40,5 +40,5 @@ async def metrics(installation: Installation, caller: Caller) -> Response[bytes]
     for (kind, state), count in found.workers.items():
         workers.labels(kind, state).set(count)
     for name, value in found.single.items():
-        Gauge(f"steersman_{name}", MEANING[name], registry=registry).set(value)
+        Gauge(f"steersman_{name}", _MEANING[name], registry=registry).set(value)
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")

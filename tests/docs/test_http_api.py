@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.cli.starter import write_starter
 from api.docs.contents import FOLDER
-from api.native.metrics import MEANING
+from tests import databases
 from tests.support import Process, SpecRepository, process
 
 BLOCK = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -81,18 +81,19 @@ def test_alerts_and_the_table_name_real_metrics(running: Process) -> None:
     (alerts,) = blocks("operations", "yaml alerts")
     rules = [rule for group in yaml.safe_load(alerts)["groups"] for rule in group["rules"]]
     named = {name for rule in rules for name in re.findall(r"steersman_\w+", rule["expr"])}
-    table = (FOLDER / "operations.md").read_text(encoding="utf-8")
-    told = set(
-        re.findall(r"`((?:steersman|process)_[a-z_]+)`", table.split("## Metrics")[1].split("## Alerts")[0])
+    page = (FOLDER / "operations.md").read_text(encoding="utf-8")
+    table = page.split("## Metrics")[1].split("## Alerts")[0].splitlines()
+    # what there is only with several processes is not served by a daemon on SQLite
+    lines = [line for line in table if databases.chosen_for(running.data) or "on PostgreSQL" not in line]
+    told, anywhere = (
+        set(re.findall(r"`((?:steersman|process)_[a-z_]+)`", "\n".join(part))) for part in (lines, table)
     )
 
     assert len(rules) >= 5
     assert all(rule["alert"] and rule["annotations"]["summary"] for rule in rules)
     assert named - served == set()
-    elsewhere = set(re.findall(r"^\| `(steersman_[a-z_]+)` \| on PostgreSQL,", table, re.MULTILINE))
-    assert elsewhere <= {f"steersman_{name}" for name in MEANING} | served
-    assert told - served - elsewhere == set()
-    assert {name for name in served if name.startswith("steersman_")} - told == set()
+    assert told - served == set()
+    assert {name for name in served if name.startswith("steersman_")} - anywhere == set()
 
 
 def test_the_table_names_real_paths(running: Process) -> None:

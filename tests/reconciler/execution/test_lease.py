@@ -42,7 +42,7 @@ def test_a_lease_that_is_renewed_ends_nothing(runner, held):
     assert asyncio.run(renew()) == Exit(0)
 
 
-def test_who_watches_the_lease_holds_up_no_end(runner, held, until):
+def test_who_watches_the_lease_has_no_part_in_the_log(runner, held, until):
     """It has nothing of the script's output, which is drained until nobody has, and it is gone when the script is."""
     supervised = runner.start("echo begun; sleep 2", term=held.term)
 
@@ -95,7 +95,7 @@ def test_uptime_is_that_of_the_machine():
     assert 0.05 < lease.uptime() - before < 30
 
 
-def test_who_watches_the_lease_holds_up_no_end(runner, tmp_path, until):
+def test_the_end_is_told_though_who_watches_the_lease_is_still_there(runner, tmp_path, until):
     """It has no part in the log: the end is told even where the signal that ends the watching process does nothing."""
     long = Lease(tmp_path / "lease", 600)
     long.renew(lease.uptime())
