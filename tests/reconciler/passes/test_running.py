@@ -362,7 +362,9 @@ def test_a_second_daemon_on_the_same_sqlite_refuses(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.sqlite("there is one daemon; on PostgreSQL the other one's scripts wait for it: tests/fleet/test_away.py")
+@pytest.mark.sqlite(
+    "there is one daemon; on PostgreSQL the other one's scripts wait for it: tests/fleet/test_away.py"
+)
 def test_a_claim_of_another_data_directory_is_lost_and_not_started_again(
     tmp_path: Path, new_database: NewDatabase
 ) -> None:
