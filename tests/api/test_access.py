@@ -10,6 +10,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -70,6 +71,7 @@ def every_route() -> list[tuple[str, str]]:
 
     class Nothing:
         settings = settings_for("/nowhere", Path("/nowhere"))
+        database = SimpleNamespace(sqlite=True)
 
     app = app_of(Nothing())  # type: ignore[arg-type]
     found = {
