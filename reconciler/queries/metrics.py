@@ -29,10 +29,6 @@ async def figures(installation: Installation, caller: Caller) -> Figures:
     require_level(caller, Level.READ, "reading metrics")
     view = installation.snapshot.current
     source = view.source
-    shared: dict[str, int] = {}
-    if not installation.database.sqlite:
-        shared["leads"] = int(installation.standing.leads and installation.database.leads)
-        shared["take_overs"] = await installation.database.read(ownership.take_overs)
     kinds = Counter((r.kind, r.sync.value, r.health.value) for r in view.resources.values())
     return Figures(
         resources=dict(kinds),
@@ -45,6 +41,7 @@ async def figures(installation: Installation, caller: Caller) -> Figures:
             "source_up": int(source is not None and source.trouble is None),
             "removals_held": len(source.held) if source else 0,
             "passes_failing": len(installation.troubles),
-            **shared,
+            "leads": int(installation.standing.leads and installation.database.leads),
+            "take_overs": await installation.database.read(ownership.take_overs),
         },
     )
