@@ -141,7 +141,7 @@ def test_nothing_is_lost(tmp_path: Path, seed: int) -> None:
             assert int(group.git("rev-list", "--count", "main")) == group.commits
             assert group.git("rev-list", "--merges", "--count", "main") == "0"
             for key, seconds in group.seconds.items():
-                shown = resources.get(running.installation, WENDY, key)
+                shown = await resources.get(running.installation, WENDY, key)
                 assert shown["spec"]["timeout_seconds"] == seconds
             texts = group.git("grep", "-h", "", "main", "--", "*.yaml")
             assert texts.count("# keep") == texts.count("# by hand") == len(KEYS)
@@ -159,7 +159,7 @@ def test_the_same_tag_wins_once(tmp_path: Path) -> None:
         bare, _ = team(tmp_path, random.Random(0))
         async with daemon(settings_for(str(bare), tmp_path / "data")) as running:
             installation, key = running.installation, KEYS[0]
-            tag = resources.get(installation, WENDY, key)["digest"]
+            tag = (await resources.get(installation, WENDY, key))["digest"]
 
             async def write(seconds: int) -> bool:
                 def intent(tree: Tree) -> list[Wish]:
