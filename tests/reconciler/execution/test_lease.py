@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -45,17 +46,25 @@ def test_a_lease_that_is_renewed_ends_nothing(runner, held):
 def test_who_watches_the_lease_has_no_part_in_the_log(runner, held, until):
     """It has nothing of the script's output, which is drained until nobody has, and it is gone when the script is."""
     supervised = runner.start("echo begun; sleep 2", term=held.term)
+    found: list[psutil.Process] = []
 
     def watching() -> list[psutil.Process]:
-        below = psutil.Process(supervised.pid).children()
-        return [each for each in below if "supervisor.sh" in " ".join(each.cmdline()) and each.children()]
+        with suppress(psutil.NoSuchProcess):  # its children come and go
+            below = psutil.Process(supervised.pid).children()
+            found[:] = [
+                each
+                for each in below
+                if "supervisor.sh" in " ".join(each.cmdline())
+                and [child.name() for child in each.children()] == ["sleep"]
+            ]
+        return found
 
-    until(lambda: any(each.children()[0].name() == "sleep" for each in watching()))
-    (watch,) = [each for each in watching() if each.children()[0].name() == "sleep"]
+    until(watching)
+    (watch,) = found
     opened = [os.readlink(path) for path in Path(f"/proc/{watch.pid}/fd").iterdir()]
     assert [place for place in opened if place.startswith("pipe:")] == []
     assert asyncio.run(supervisor.wait(supervised)) == Exit(0)
-    assert not watch.is_running() or watch.status() == psutil.STATUS_ZOMBIE
+    until(lambda: not watch.is_running() or watch.status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.parametrize(
