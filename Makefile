@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 # Tests wait more than they work. Who has nothing left takes from the others.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 STAMP := $(VENV)/.installed
 
 .PHONY: install run demo examples docs test test-postgresql lint bench soak screenshots sweep wheel clean

@@ -84,7 +84,7 @@ def test_an_outage_within_the_lease_is_not_noticed(crew, how):
         assert [line.split()[0] for line in _marks(crew)] == ["begin", "end"]
 
 
-@pytest.mark.parametrize("how", ["cut", "drop", "hold"])
+@pytest.mark.parametrize("how", ["cut", "drop"])
 def test_who_is_cut_off_for_long_ends_its_scripts_before_another_begins_them(crew, how):
     """The lease runs out on both sides of the network; afterwards the worker is as good as ever."""
     link, url = to_database(crew.database)

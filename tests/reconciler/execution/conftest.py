@@ -113,10 +113,10 @@ def boxed(tmp_path: Path) -> Iterator[Runner]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
-    """Waits for something that another process does; fails after ten seconds."""
+    """Waits for something that another process does; fails after thirty seconds."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while not condition():
             assert time.monotonic() < end, "it did not happen"
             time.sleep(0.01)

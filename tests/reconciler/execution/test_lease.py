@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +13,7 @@ import pytest
 
 from reconciler.execution import lease, supervisor
 from reconciler.execution.lease import Lease, Term
-from reconciler.execution.supervisor import Exit, Lost, NotStarted
+from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
 
 
 @pytest.fixture
@@ -46,21 +45,7 @@ def test_a_lease_that_is_renewed_ends_nothing(runner, held):
 def test_who_watches_the_lease_has_no_part_in_the_log(runner, held, until):
     """It has nothing of the script's output, which is drained until nobody has, and it is gone when the script is."""
     supervised = runner.start("echo begun; sleep 2", term=held.term)
-    found: list[psutil.Process] = []
-
-    def watching() -> list[psutil.Process]:
-        with suppress(psutil.NoSuchProcess):  # its children come and go
-            below = psutil.Process(supervised.pid).children()
-            found[:] = [
-                each
-                for each in below
-                if "supervisor.sh" in " ".join(each.cmdline())
-                and [child.name() for child in each.children()] == ["sleep"]
-            ]
-        return found
-
-    until(watching)
-    (watch,) = found
+    watch = _watch(supervised, until)
     opened = [os.readlink(path) for path in Path(f"/proc/{watch.pid}/fd").iterdir()]
     assert [place for place in opened if place.startswith("pipe:")] == []
     assert asyncio.run(supervisor.wait(supervised)) == Exit(0)
@@ -104,24 +89,32 @@ def test_uptime_is_that_of_the_machine():
     assert 0.05 < lease.uptime() - before < 30
 
 
-def test_the_end_is_told_though_who_watches_the_lease_is_still_there(runner, tmp_path, until):
-    """It has no part in the log: the end is told even where the signal that ends the watching process does nothing."""
+def test_the_end_is_told_though_who_watches_the_lease_stands_still(runner, tmp_path, until):
+    """It has no part in the log, and is ended by a signal that nothing keeps off."""
     long = Lease(tmp_path / "lease", 600)
     long.renew(lease.uptime())
     supervised = runner.start("sleep 3; echo done", term=long.term)
-    shell = psutil.Process(supervised.pid)
-
-    def watching() -> list[psutil.Process]:
-        children = [
-            each for each in shell.children() if any("supervisor.sh" in word for word in each.cmdline())
-        ]
-        return [each for each in children if [child.name() for child in each.children()] == ["sleep"]]
-
-    until(watching)
-    (found,) = watching()
-    found.suspend()
-    try:
-        result = asyncio.run(asyncio.wait_for(supervisor.wait(supervised), 30))
-    finally:
-        found.kill()
+    watch = _watch(supervised, until)
+    watch.suspend()
+    result = asyncio.run(asyncio.wait_for(supervisor.wait(supervised), 30))
     assert (result, (supervised.run / "log").read_bytes()) == (Exit(0), b"done\n")
+    until(lambda: not watch.is_running() or watch.status() == psutil.STATUS_ZOMBIE)
+
+
+def _watch(supervised: Supervised, until) -> psutil.Process:
+    found: list[psutil.Process] = []
+    until(lambda: found.extend(_watching(supervised)) or bool(found))
+    return found[0]
+
+
+def _watching(supervised: Supervised) -> list[psutil.Process]:
+    """The process that looks at the lease, between two looks."""
+    try:
+        return [
+            each
+            for each in psutil.Process(supervised.pid).children()
+            if "supervisor.sh" in " ".join(each.cmdline())
+            and [child.name() for child in each.children()] == ["sleep"]
+        ]
+    except psutil.NoSuchProcess:  # its children come and go
+        return []
