@@ -42,9 +42,11 @@ def test_a_lease_that_is_renewed_ends_nothing(runner, held):
     assert asyncio.run(renew()) == Exit(0)
 
 
-def test_who_watches_the_lease_has_no_part_in_the_log(runner, held, until):
+def test_who_watches_the_lease_has_no_part_in_the_log(runner, tmp_path, until):
     """It has nothing of the script's output, which is drained until nobody has, and it is gone when the script is."""
-    supervised = runner.start("echo begun; sleep 2", term=held.term)
+    long = Lease(tmp_path / "lease", 600)
+    long.renew(lease.uptime())
+    supervised = runner.start("echo begun; sleep 3", term=long.term)
     watch = _watch(supervised, until)
     opened = [os.readlink(path) for path in Path(f"/proc/{watch.pid}/fd").iterdir()]
     assert [place for place in opened if place.startswith("pipe:")] == []
