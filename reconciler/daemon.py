@@ -363,6 +363,7 @@ class Daemon:
             "dispatch",
             "deliveries",
             notifications.ALL,
+            gate.NAME,
             "pipelines",
             "requests",
             "retention",
