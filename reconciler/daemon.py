@@ -77,6 +77,7 @@ _SECRETS = frozenset({"Secret"})
 _SLOW = ("Build/", "Repository/")  # passes that may wait for another machine
 _FRESH = 5.0  # seconds for which the daemon that led last is taken for alive
 _TRIES, _AGAIN = 20, 0.1  # seconds in which the server notices that the one before is dead
+_SOON = 3.0  # seconds: by then the next heart-beat has told who is there
 _ADMINISTRATOR = "administrator"
 
 
@@ -471,8 +472,11 @@ class Daemon:
         if leader is None or leader.id != self._id:  # it was forgotten, or has just begun
             self._in_background("leader's row", self._tell_leader())
         gone = {worker.id for worker in before} - {worker.id for worker in crew}
-        if gone or workers.concerned(installation):  # something may have been claimed for it when it left
-            self._wake(workers.NAME)
+        due = (
+            0.0 if gone else workers.due(installation)
+        )  # something may have been claimed for it when it left
+        if due < _SOON:
+            self._wake(workers.NAME, installation.now() + timedelta(seconds=due))
         if dispatch.differs(before, crew):
             self._wake("dispatch")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -49,6 +51,7 @@ class Presence:
         self._lease = lease
         self._facts = facts
         self._heard = heard
+        self._sights = Sights()
         self._left = False
 
     async def enter(self) -> None:
@@ -116,4 +119,26 @@ class Presence:
         if self._lease is not None:
             await asyncio.to_thread(self._lease.renew, since)
         if self._heard is not None:
-            self._heard(found)
+            self._heard(self._sights.note(found, leases.uptime()))
+
+
+class Sights:
+    """When this process learned of the last beat of each, by its own clock: the database's may be set meanwhile, and
+    nobody is given up for that.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[datetime | None, float]] = {}
+
+    def note(self, found: Sequence[Worker], now: float) -> list[Worker]:
+        """The same, each with `heard_at`; `now` in seconds of `lease.uptime`."""
+        known = {worker.id: self._sight(worker, now) for worker in found}
+        self._known = known
+        return [replace(worker, heard_at=known[worker.id][1]) for worker in found]
+
+    def _sight(self, worker: Worker, now: float) -> tuple[datetime | None, float]:
+        before = self._known.get(worker.id)
+        if before is not None and before[0] == worker.seen_at:
+            return before
+        # it was that long ago, if the database's clock was not set since; more than a beat's time is not believed
+        return worker.seen_at, now - min(max(worker.age, 0.0), _EVERY)

@@ -5,10 +5,13 @@ Who is there is told by `installation.crew`, as the last heart-beat found it.
 
 from __future__ import annotations
 
+from math import inf
+
 import structlog
 
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Outcome
+from reconciler.execution import lease as leases
 from reconciler.installation import Installation
 from reconciler.model.job import Reason, State
 from reconciler.passes.jobs import is_away, settle
@@ -21,11 +24,19 @@ from reconciler.store.workers import GRACE, Worker
 log = structlog.get_logger(__name__)
 NAME = "workers"
 FORGOTTEN_DAYS = 7
+_ROUNDED = 0.02  # seconds by which clocks of the machine and of the loop may differ
+
+
+def remaining(worker: Worker) -> float:
+    """Seconds until all of its scripts will have ended, if nothing more is heard of it."""
+    if worker.lease_seconds is None:
+        return inf
+    return worker.heard_at + worker.lease_seconds + GRACE - leases.uptime()
 
 
 def is_lost(worker: Worker) -> bool:
     """Have its scripts ended by now, as nobody has heard of it for so long?"""
-    return worker.lease_seconds is not None and worker.age > worker.lease_seconds + GRACE
+    return remaining(worker) <= 0
 
 
 def state_of(worker: Worker) -> str:
@@ -37,11 +48,13 @@ def state_of(worker: Worker) -> str:
     return "closed" if worker.facts.get("closed") or worker.facts.get("unstored") else "open"
 
 
-def concerned(installation: Installation) -> bool:
-    """Is there anything for the pass to do, as far as heart-beats tell?"""
-    return any(
-        (is_lost(worker) and worker.lost_at is None) or is_silent(worker) for worker in installation.crew
-    )
+def due(installation: Installation) -> float:
+    """In how many seconds there is anything for the pass to do, as far as heart-beats tell."""
+    crew = installation.crew
+    if any(is_silent(worker) for worker in crew):
+        return 0.0
+    first = min((remaining(worker) for worker in crew if worker.lost_at is None), default=inf)
+    return max(0.0, first + _ROUNDED)
 
 
 def is_silent(worker: Worker) -> bool:
@@ -55,13 +68,13 @@ async def run(installation: Installation) -> None:
         return
     for worker in installation.crew:
         if is_lost(worker) and worker.lost_at is None:
-            await _give_up(installation, worker.id, worker.name, lost=True)
+            await _give_up(installation, worker.id, worker)
     for worker in installation.crew:
         if is_silent(worker):
             await _take_back(installation, worker)
     known = {worker.id for worker in installation.crew} | {installation.runs.instance}
     for instance in sorted(await installation.database.read(rows.claimers) - known):
-        await _give_up(installation, instance, instance, lost=False)
+        await _give_up(installation, instance, None)
 
 
 async def clear(installation: Installation) -> None:
@@ -88,11 +101,13 @@ async def _take_back(installation: Installation, worker: Worker) -> None:
     installation.wake("dispatch")
 
 
-async def _give_up(installation: Installation, instance: str, name: str, *, lost: bool) -> None:
+async def _give_up(installation: Installation, instance: str, worker: Worker | None) -> None:
+    """All that was claimed for it; without a worker, it was forgotten."""
+    name = instance if worker is None else worker.name
     told = f"nothing was heard of the worker {name} for too long"
 
     def give_up(write: Write) -> list[Outcome]:
-        if lost and not workers.lose(write.connection, instance):
+        if worker is not None and not workers.lose(write.connection, worker):
             return []  # it is back
         found: list[Outcome] = []
         for trial in rows.claimed_for(write.connection, instance):

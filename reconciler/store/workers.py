@@ -1,7 +1,8 @@
 """Rows of `workers`: the processes that can run trials, daemons and workers alike, as they tell of themselves.
 
 Every one registers at its start and is seen again every few seconds, outside of the versioned writes. All times are
-the database's, so that clocks of machines need not agree. On SQLite there is one daemon, which needs no row.
+the database's, so that clocks of machines need not agree. They only name a sight: what depends on how long ago it was
+counts by its own clock (`execution.presence`). On SQLite there is one daemon, which needs no row.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Worker:
 
     `recipient`: what is sealed for it is sealed to this public key; `address`: where other daemons reach it.
     `lease_seconds`: its scripts end when it was not seen for so long, and are given up soon after; None: they outlive
-    it, and wait for it. `age`: seconds since it was seen; `lost_at`: when its trials were given up, until it is back.
+    it, and wait for it. `age`: seconds since it was seen, by the database's clock; `heard_at`: when this process
+    learned of that, on the clock of `execution.lease`; `lost_at`: when its trials were given up, until it is back.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Worker:
     seen_at: datetime | None = None
     lost_at: datetime | None = None
     age: float = 0.0
+    heard_at: float = 0.0
 
     @property
     def is_daemon(self) -> bool:
@@ -123,13 +126,10 @@ def lead(connection: Connection, worker: str) -> None:
     connection.execute(update(workers).values(leads=workers.c.id == worker))
 
 
-def lose(connection: Connection, worker: str) -> bool:
-    """Its trials are given up, unless it was seen again meanwhile."""
+def lose(connection: Connection, worker: Worker) -> bool:
+    """Its trials are given up, unless it was seen again since this was read."""
     query = update(workers).where(
-        workers.c.id == worker,
-        workers.c.lost_at.is_(None),
-        workers.c.lease_seconds.is_not(None),
-        _AGE.element > workers.c.lease_seconds + literal_column(str(GRACE)),
+        workers.c.id == worker.id, workers.c.lost_at.is_(None), workers.c.seen_at == worker.seen_at
     )
     return connection.execute(query.values(lost_at=_NOW)).rowcount == 1
 
@@ -146,5 +146,5 @@ def forget(connection: Connection, days: int) -> list[str]:
 
 
 def _worker(row: Any) -> Worker:
-    known = {name: getattr(row, name) for name in Worker.__dataclass_fields__}
+    known = {name: getattr(row, name) for name in Worker.__dataclass_fields__ if name != "heard_at"}
     return Worker(**known | {"executors": tuple(row.executors), "age": float(row.age)})

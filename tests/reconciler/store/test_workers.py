@@ -1,4 +1,4 @@
-"""Rows of `workers`, on a real PostgreSQL: seen by its clock, given up only when they are not."""
+"""Rows of `workers`, on a real PostgreSQL: seen by its clock, given up only when not seen again."""
 
 from __future__ import annotations
 
@@ -56,24 +56,29 @@ def test_one_leads(connection: Connection) -> None:
         assert found is not None and found.id == each
 
 
-def test_it_is_lost_after_its_lease_and_not_before(connection: Connection) -> None:
-    """Lease and grace count from when it was seen; a daemon without a lease is never lost."""
+def _find(connection: Connection, worker: str) -> Worker:
+    found = workers.find(connection, worker)
+    assert found is not None
+    return found
+
+
+def test_it_is_given_up_once_and_only_as_it_was_read(connection: Connection) -> None:
+    """One that was seen meanwhile is there."""
     workers.register(connection, A)
-    workers.register(connection, B)
-    _age(connection, "aa", 14)
-    assert not workers.lose(connection, "aa")
-    _age(connection, "aa", 2)
-    assert workers.lose(connection, "aa")
-    assert not workers.lose(connection, "aa")  # it is already
-    _age(connection, "bb", 1000)
-    assert not workers.lose(connection, "bb")
+    before = _find(connection, "aa")
+    assert workers.beat(connection, "aa", {})
+    assert not workers.lose(connection, before)
+    now = _find(connection, "aa")
+    assert workers.lose(connection, now)
+    assert _find(connection, "aa").lost_at is not None
+    assert not workers.lose(connection, now)  # it is already
 
 
 def test_a_beat_brings_it_back(connection: Connection) -> None:
     """With what it tells of itself; one that is not known has to register."""
     workers.register(connection, A)
     _age(connection, "aa", 60)
-    assert workers.lose(connection, "aa")
+    assert workers.lose(connection, _find(connection, "aa"))
     assert workers.beat(connection, "aa", {"closed": ["DiskFull", "no room"]})
     (found,) = workers.find_all(connection)
     assert found.lost_at is None
