@@ -20,12 +20,14 @@ from litestar import Litestar
 from api.app import create
 from reconciler.daemon import Daemon
 from reconciler.errors import Stalled
+from reconciler.execution import processes
 from reconciler.settings import Settings, forget_environment
 
 
 def serve(settings: Settings) -> None:
     """Blocks. Raises `Stalled` with a sentence for people if it cannot start."""
     forget_environment()
+    processes.spare_children()
     configure_logging(settings.log_format)
     # Specs live long: looking through all of them for garbage every few hundred objects costs a fifth of a cold start.
     gc.set_threshold(50_000, 20, 100)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from api.serve import configure_logging
+from reconciler.execution import processes
 from reconciler.settings import Settings, forget_environment
 from reconciler.store.engine import shown
 from reconciler.worker import WorkerProcess
@@ -17,6 +18,7 @@ from reconciler.worker import WorkerProcess
 def work(settings: Settings, *, drain: bool) -> None:
     """Blocks. Raises `Stalled` with a sentence for people if it cannot start."""
     forget_environment()
+    processes.spare_children()
     configure_logging(settings.log_format)
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         # asyncio's own loop: uvloop starts processes several times slower

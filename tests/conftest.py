@@ -14,6 +14,7 @@ import httpx._transports.default as transports
 import pytest
 from hypothesis import settings
 
+from reconciler.execution import processes
 from reconciler.store import migrate
 from tests import databases
 
@@ -46,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before the first test is made."""
+    processes.spare_children()
     databases.choose(config.getoption("--database"))
 
 

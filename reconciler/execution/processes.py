@@ -43,6 +43,22 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def spare_children() -> None:
+    """Signals that this process was started to ignore (`nohup`, a shell's `&`) are ignored by it alone.
+
+    A program inherits what is ignored, and a shell cannot even undo it; what is handled it does not inherit.
+    """
+    for number in signal.valid_signals():
+        if (
+            number != signal.SIGPIPE and signal.getsignal(number) is signal.SIG_IGN
+        ):  # that one is Python's own
+            signal.signal(number, _nothing)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """What a process does that ignores a signal."""
+
+
 def age(started: int) -> float:
     """Seconds since a process started, of which this is the start time; no change of the clock moves it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")

@@ -351,7 +351,7 @@ def test_starts_of_one_executor_are_apart(tmp_path: Path, new_database: NewDatab
     """By the delay of who is to start, and what asks for none does not wait."""
 
     async def work(running: Daemon, repo: SpecRepository) -> None:
-        slow = "{body: 'true', dispatch_storm_delay_duration: 700 milliseconds}"
+        slow = "{body: 'true', dispatch_storm_delay_duration: 2 seconds}"
         job = await finished(
             running, await submit(running, repo, f"{{tasks: {{a: {slow}, b: {slow}, c: {slow}}}}}")
         )
@@ -360,7 +360,8 @@ def test_starts_of_one_executor_are_apart(tmp_path: Path, new_database: NewDatab
         found = [start for start in starts if start is not None]
         assert found == sorted(found)
         apart = [(after - before).total_seconds() for before, after in pairwise(found)]
-        assert all(seconds > 0.6 for seconds in apart), apart
+        # from one's dispatch to the next one's; under load, each may be late by itself
+        assert all(seconds > 1 for seconds in apart), apart
 
     run(tmp_path, new_database, work)
 
