@@ -29,6 +29,13 @@ settings.load_profile("ci" if os.environ.get("STEERSMAN_NO_SKIPS") else "by-hand
 _numbers = itertools.count(1)
 _DEMO = "test_the_demo_runs_whole"
 _DATABASES = ("sqlite", "postgresql")
+_WAITING = (
+    "tests/fleet/test_workers.py",
+    "tests/fleet/test_network.py",
+    "tests/daemons/",
+    "tests/fleet/",
+    "tests/end_to_end/test_trouble.py",
+)
 _ON_BOTH = ("tests/reconciler/store/", "test_convergence.py", "test_running.py")
 
 
@@ -64,6 +71,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=[item for item in items if item in left])
         items[:] = [item for item in items if item not in left]
+    items[:] = _spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _spread(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """Tests that mostly wait come first in half of the processes, beside others that work all the time.
+
+    Each process gets an equal part in this order to begin with (`worksteal`).
+    """
+    hands: list[list[pytest.Item]] = [[] for _ in range(max(1, processes // 2))]
+    for number, part in enumerate(_WAITING):
+        hands[number % len(hands)] += [item for item in items if _part_of(item) == part]
+    others = iter([item for item in items if _part_of(item) is None])
+    size = len(items) // processes
+    spread = [item for hand in hands for item in (*hand, *itertools.islice(others, size - len(hand)))]
+    return [*spread, *others]
+
+
+def _part_of(item: pytest.Item) -> str | None:
+    return next((part for part in _WAITING if item.nodeid.startswith(part)), None)
 
 
 def _elsewhere(item: pytest.Item, only: str | None) -> bool:

@@ -179,7 +179,7 @@ def start(repo: Path | str, data: Path, *, fresh: bool = False, **environment: s
     own |= database_for(data) | environment
     errors = data.parent / f"{data.name}.err"
     words = ["serve", "--repo", str(repo), "--data", str(data), "--port", "0"]
-    popen = _from_nothing(words, own, errors) if fresh else forked.daemon(words, own, errors)
+    popen = from_nothing(words, own, errors) if fresh else forked.daemon(words, own, errors)
     deadline = time.monotonic() + 60
     while not (ready.exists() and ready.read_text().endswith("\n")):
         if popen.poll() is not None or time.monotonic() > deadline:
@@ -198,7 +198,8 @@ def database_for(data: Path) -> dict[str, str]:
     return {} if database is None else {"STEERSMAN_DATABASE": database}
 
 
-def _from_nothing(words: list[str], environment: Mapping[str, str], errors: Path) -> subprocess.Popen[bytes]:
+def from_nothing(words: list[str], environment: Mapping[str, str], errors: Path) -> subprocess.Popen[bytes]:
+    """`steersman WORDS` as a user starts it, with exactly this environment."""
     command = [sys.executable, "-c", "from api.cli import main; main()", *words]
     with errors.open("ab") as file:
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)

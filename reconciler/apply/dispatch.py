@@ -13,7 +13,7 @@ from reconciler.installation import Installation
 from reconciler.model.job import Job
 from reconciler.model.queue import Changes
 from reconciler.store import jobs as rows
-from reconciler.store import orders
+from reconciler.store import orders, workers
 from reconciler.store import queue as queue_rows
 from reconciler.store.database import Connection, Write
 from reconciler.store.jobs import LiveTrial
@@ -36,9 +36,12 @@ async def start(
     def claim(write: Write) -> tuple[list[tuple[LiveTrial, Job]], Changes | None, int]:
         claimed: list[tuple[LiveTrial, Job]] = []
         sent: defaultdict[str, list[str]] = defaultdict(list)
+        lost = workers.lost(write.connection, {at for each in assignments if (at := _at(each)) in others})
         for chosen in assignments:
             executor, _, at = chosen.executor.partition("@")
             other = others.get(at)
+            if at in lost:  # since it was chosen: nobody would look at what is claimed for it
+                continue
             signature, ready = (worker, chosen.ready) if other is None else (other.signature, False)
             found = rows.start(write, chosen.trial, executor, signature, ready=ready)
             if found is None:
@@ -65,6 +68,11 @@ async def start(
     return len(claimed) + sent == len(assignments)
 
 
+def _at(chosen: Assignment) -> str:
+    """The id of the worker."""
+    return chosen.executor.partition("@")[2]
+
+
 def changes(installation: Installation, write: Write) -> Changes | None:
     """What the queue has not been told yet, at the end of a transaction: it spares dispatch one of its own."""
     since = installation.queue.version
@@ -78,7 +86,7 @@ async def _handed(
     wanted = {
         chosen.trial: others[at]
         for chosen in assignments
-        if (at := chosen.executor.partition("@")[2]) in others and not others[at].is_daemon
+        if (at := _at(chosen)) in others and not others[at].is_daemon
     }
     if not wanted:
         return {}

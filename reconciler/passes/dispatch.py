@@ -9,16 +9,17 @@ from typing import Any
 
 from reconciler.apply import dispatch as apply
 from reconciler.controllers.places import Place as Offer
+from reconciler.execution import lease
 from reconciler.execution.command import LOCAL, Place, builtin
 from reconciler.installation import Installation
 from reconciler.passes import gate
-from reconciler.passes.jobs import is_away
 from reconciler.store import queue as rows
 from reconciler.store.workers import Worker
 from specs.configuration_shape import LONGEST_STORM_DELAY
 
 EXECUTORS = frozenset({"Executor"})
 
+_HEARD = 6.0  # seconds: one of which three heart-beats did not come is given nothing more
 _NOT_BEFORE = timedelta(milliseconds=1)  # times are rounded
 
 
@@ -87,9 +88,14 @@ def _seen(worker: Worker) -> tuple[Any, ...]:
         worker.boot,
         worker.executors,
         worker.max_load,
-        is_away(worker),
+        _is_unheard(worker),
         _told(worker),
     )
+
+
+def _is_unheard(worker: Worker) -> bool:
+    """By the database's clock, which tells of what was before we looked, or by our own, which nobody sets."""
+    return max(worker.age, lease.uptime() - worker.heard_at) > _HEARD
 
 
 def _told(worker: Worker) -> Any:
@@ -108,7 +114,7 @@ def _offer_of(installation: Installation, place: Place, worker: Worker) -> Offer
 def _closed(installation: Installation, worker: Worker) -> tuple[str, str] | None:
     if worker.id == installation.runs.instance:
         return installation.runs.closed
-    if worker.lost_at is not None or is_away(worker):
+    if worker.lost_at is not None or _is_unheard(worker):
         return "WorkerAway", f"nothing was heard of it for {worker.age:.0f} s"
     told = _told(worker)
     return (str(told[0]), str(told[1])) if told else None

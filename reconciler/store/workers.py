@@ -7,7 +7,7 @@ counts by its own clock (`execution.presence`). On SQLite there is one daemon, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -132,6 +132,12 @@ def lose(connection: Connection, worker: Worker) -> bool:
         workers.c.id == worker.id, workers.c.lost_at.is_(None), workers.c.seen_at == worker.seen_at
     )
     return connection.execute(query.values(lost_at=_NOW)).rowcount == 1
+
+
+def lost(connection: Connection, some: Collection[str]) -> set[str]:
+    """Those of them that were given up, or are not there at all."""
+    query = select(workers.c.id).where(workers.c.id.in_(some), workers.c.lost_at.is_(None))
+    return set(some) - set(connection.execute(query).scalars()) if some else set()
 
 
 def leave(connection: Connection, worker: str) -> None:

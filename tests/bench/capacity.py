@@ -106,7 +106,7 @@ def measure_capacity(folder: Path) -> list[Row]:
         url = server.new()
         migrate.prepare(databases.internal(url), may_migrate=True)
         log = build("log", f"seq -f '{_LINE}' {_LINES}")
-        with fleet(folder, build("work", "true") + log, url) as crew:
+        with fleet(folder, build("work", "true") + log, url, fresh=True) as crew:
             daemon = crew.daemon()
             small = _memory(daemon.popen.pid)
             crew.worker()

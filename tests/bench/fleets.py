@@ -44,7 +44,7 @@ def _fleet(folder: Path, script: str, workers: int) -> Iterator[Fleet]:
     try:
         url = server.new()
         migrate.prepare(databases.internal(url), may_migrate=True)
-        with fleet(folder, build("work", script, traits=["go"]) + _executor([]), url) as crew:
+        with fleet(folder, build("work", script, traits=["go"]) + _executor([]), url, fresh=True) as crew:
             crew.daemon()
             for number in range(workers):
                 crew.worker(f"worker{number}")

@@ -1,4 +1,4 @@
-"""Daemons and workers on one real PostgreSQL, each a process of its own as a user runs it, and what became of jobs."""
+"""Daemons and workers on one real PostgreSQL, each a process of its own, and what became of jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,18 +18,27 @@ import psutil
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from tests import databases
-from tests.support import PROJECT, Process, SpecRepository, end_scripts, eventually_now, start, stop
+from tests import databases, forked
+from tests.forked import Forked
+from tests.support import (
+    PROJECT,
+    Process,
+    SpecRepository,
+    end_scripts,
+    eventually_now,
+    from_nothing,
+    start,
+    stop,
+)
 
 TOKEN = "stm_the_administrators_token_of_a_fleet"
-_WORDS = [sys.executable, "-c", "from api.cli import main; main()", "worker"]
 
 
 @dataclass
 class WorkerOf:
     """A `steersman worker` in a process of its own."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | Forked
     data: Path
 
     def kill(self) -> None:
@@ -53,11 +61,15 @@ class WorkerOf:
 
 @dataclass
 class Fleet:
-    """One installation: a repository of specifications, a database, and who runs on it."""
+    """One installation: a repository of specifications, a database, and who runs on it.
+
+    `fresh`: processes start from nothing, as a user's do; else they are forked.
+    """
 
     folder: Path
     database: str
     repo: SpecRepository
+    fresh: bool = False
     daemons: list[Process] = field(default_factory=list)
     workers: list[WorkerOf] = field(default_factory=list)
 
@@ -70,7 +82,7 @@ class Fleet:
             "STEERSMAN_EXECUTORS": "[]",
             "STEERSMAN_WORKER_NAME": name,
         }
-        made = start(self.repo.path, self.folder / name, fresh=True, **own | environment)
+        made = start(self.repo.path, self.folder / name, fresh=self.fresh, **own | environment)
         self.daemons.append(made)
         made.wait_for(lambda c: "Project/shop" in c.get("/reconciler/resources").text, 60)
         return made
@@ -90,14 +102,9 @@ class Fleet:
             "STEERSMAN_STOP_GRACE_SECONDS": "2",
         }
         own |= environment
-        with (self.folder / f"{name}.err").open("ab") as errors:
-            popen = subprocess.Popen(
-                [*_WORDS, "--data", str(data), *(["--drain"] if drain else [])],
-                env=own,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-            )
-        made = WorkerOf(popen, data)
+        words = ["worker", "--data", str(data), *(["--drain"] if drain else [])]
+        begin = from_nothing if self.fresh else forked.daemon
+        made = WorkerOf(begin(words, own, self.folder / f"{name}.err"), data)
         self.workers.append(made)
         if wait:
             eventually_now(lambda: ready.exists() or _dead(made), 60)
@@ -186,12 +193,12 @@ def build(name: str, *script: str, **task: Any) -> str:
 
 
 @contextmanager
-def fleet(folder: Path, specs: str, url: str | None = None) -> Iterator[Fleet]:
+def fleet(folder: Path, specs: str, url: str | None = None, *, fresh: bool = False) -> Iterator[Fleet]:
     """A repository with these specs and a new database; nobody runs yet. `url`: of another database."""
     folder.mkdir(parents=True, exist_ok=True)
     repo = SpecRepository(folder / "specs")
     repo.commit({"project.yaml": PROJECT, "work.yaml": specs})
-    made = Fleet(folder, url or databases.new_postgresql(), repo)
+    made = Fleet(folder, url or databases.new_postgresql(), repo, fresh)
     try:
         yield made
     finally:

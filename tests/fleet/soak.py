@@ -324,7 +324,13 @@ class Soak:
 
 
 def soak(
-    folder: Path, jobs: int, seconds: float, seed: int = 1, plan: Sequence[Blow] | None = None
+    folder: Path,
+    jobs: int,
+    seconds: float,
+    seed: int = 1,
+    plan: Sequence[Blow] | None = None,
+    *,
+    fresh: bool = True,
 ) -> Report:
     """On a PostgreSQL of its own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -335,7 +341,7 @@ def soak(
         out = folder / "out"
         out.mkdir()
         out.chmod(0o777)
-        with fleet(folder, _specs(out), url) as crew:
+        with fleet(folder, _specs(out), url, fresh=fresh) as crew:
             return Soak(crew, server, jobs, seconds, seed, plan).run()
     finally:
         server.close()

@@ -15,7 +15,7 @@ SCRIPT = (
     "while [ $i -lt COUNT ]; do i=$((i+1)); echo line $i; sleep 0.4; done; "
     'echo "end $STEERSMAN_TRIAL" >> OUT/marks'
 )
-COUNTS = {"work": 20, "long": 60}
+COUNTS = {"work": 14, "long": 45}
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ PLAN = (
 
 def test_jobs_survive_what_happens_to_their_daemons_and_workers(tmp_path, capsys):
     """As `make soak`, in a minute."""
-    report = soak(tmp_path / "soak", jobs=60, seconds=60, plan=PLAN)
+    report = soak(tmp_path / "soak", jobs=60, seconds=60, plan=PLAN, fresh=False)
     with capsys.disabled():
         sys.stdout.write(f"\n{report}\n")
     assert report.faults == []

@@ -106,7 +106,8 @@ def test_a_lost_worker_loses_no_job(tmp_path, how):
     """Killed or standing still: its script ends with the lease, then another worker has the trial that follows it."""
     out = tmp_path / "out"
     out.mkdir()
-    script = f"echo begin $STEERSMAN_TRIAL >> {out}/starts; sleep 40; echo end $STEERSMAN_TRIAL >> {out}/ends"
+    second = f"[ $(wc -l < {out}/starts) -gt 1 ]"
+    script = f"echo begin >> {out}/starts; {second} || sleep 60; sleep 1; echo end >> {out}/ends"
     writable = {"max_load": 1, "writable": [str(out)]}
     executor = {
         "apiVersion": "steersman/v1",

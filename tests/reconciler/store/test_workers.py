@@ -72,6 +72,9 @@ def test_it_is_given_up_once_and_only_as_it_was_read(connection: Connection) -> 
     assert workers.lose(connection, now)
     assert _find(connection, "aa").lost_at is not None
     assert not workers.lose(connection, now)  # it is already
+    workers.register(connection, B)
+    assert workers.lost(connection, {"aa", "bb", "unknown"}) == {"aa", "unknown"}
+    assert workers.lost(connection, ()) == set()
 
 
 def test_a_beat_brings_it_back(connection: Connection) -> None:
