@@ -50,7 +50,17 @@ from reconciler.model.event import Recorded
 from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
-from reconciler.passes import deployments, dispatch, following, gate, notifications, routes, wanted, workers
+from reconciler.passes import (
+    deployments,
+    dispatch,
+    executors,
+    following,
+    gate,
+    notifications,
+    routes,
+    wanted,
+    workers,
+)
 from reconciler.passes import jobs as job_passes
 from reconciler.passes.authority import refusal
 from reconciler.sealing import Keys, SealingError
@@ -363,6 +373,7 @@ class Daemon:
             job_passes.LIMITS,
             "dispatch",
             "deliveries",
+            executors.NAME,
             notifications.ALL,
             gate.NAME,
             "pipelines",
@@ -479,6 +490,7 @@ class Daemon:
             self._wake(workers.NAME, installation.now() + timedelta(seconds=due))
         if dispatch.differs(before, crew):
             self._wake("dispatch")
+            self._wake(executors.NAME)
 
     async def _tell_leader(self) -> None:
         await self.installation.database.lead(self._begin_leading)

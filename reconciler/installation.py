@@ -68,7 +68,7 @@ class Installation:
     `revoked`: called when a token was revoked, here or elsewhere;
     `standing`: whether this daemon leads; one that follows decides nothing, and asks the leader;
     `carrier`: brings trials to other processes, on PostgreSQL; `crew`: all that can run trials, as the last heart-beat
-    found them;
+    found them; `unserved`: since when nothing can start on which Executors;
     `dropping`: KEYs of Deployments whose state goes together with their declaration, and nothing is destroyed.
     """
 
@@ -115,6 +115,7 @@ class Installation:
     numbering: Sequence[tuple[str, str]] = ()
     carrier: Carrier | None = None
     crew: Sequence[Worker] = ()
+    unserved: dict[str, datetime] = field(default_factory=dict)
 
     @property
     def version(self) -> int:

@@ -28,7 +28,7 @@ from reconciler.execution.lease import Lease
 from reconciler.execution.presence import Presence
 from reconciler.execution.run import Runs
 from reconciler.execution.secrets import Handed
-from reconciler.execution.taking import Taking
+from reconciler.execution.taking import Taking, places_of
 from reconciler.model.job import Job, State
 from reconciler.sealing import Keys, SealingError
 from reconciler.settings import Settings
@@ -152,6 +152,7 @@ class WorkerProcess:
             self._database, self._me(keys, seconds), self._runs.lease, self._facts, silent=carrier.reconnect
         )
         await self._presence.enter()
+        await self._compare_executors()
         self._taking = Taking(self._database, self._runs, carrier, self._handed)
         await self._sweep()
         if taken := await self._taking.recover():
@@ -184,6 +185,13 @@ class WorkerProcess:
             lease_seconds=seconds,
             facts=self._facts(),
         )
+
+    async def _compare_executors(self) -> None:
+        """A name that nobody has declared may be a mistake, or come later."""
+        declared = {key.partition("/")[2] for key in await self._database.read(places_of)}
+        for name in self.settings.executors:
+            if name not in declared | {"*"}:
+                log.warning("executor-not-declared", name=name, declared=sorted(declared))
 
     def _facts(self) -> Mapping[str, Any]:
         """What the others are told of it."""

@@ -162,7 +162,7 @@ def _woken_by(kind: str, key: str) -> Iterator[str]:
     if kind in _LOOK_THEMSELVES:
         yield key
     if kind == "Executor":
-        yield "dispatch"
+        yield from ("dispatch", "executors")
     if kind == "Environment":
         yield f"environment/{key.partition('/')[2]}"
     if kind in gate.KINDS or kind in AUTHORITY:

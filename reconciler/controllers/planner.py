@@ -43,6 +43,8 @@ ORDER = (
 )
 # Kinds whose sync and health are the business of a controller of their own.
 CONTROLLED = frozenset({"Build", "Deployment", "Pipeline"})
+# Kinds whose health depends on who is there.
+OBSERVED = frozenset({"Executor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,6 @@ def _applied(declared: Declared, actual: Resource, revision: str, now: datetime)
     """The resource with the declared specification in force."""
     changed = declared.digest != actual.digest
     generation = actual.generation + 1 if changed else actual.generation
-    controlled = declared.kind in CONTROLLED
     conditions = without_condition(actual.conditions, *TRANSIENT)
     if declared.warnings:
         conditions = with_condition(
@@ -219,9 +220,16 @@ def _applied(declared: Declared, actual: Resource, revision: str, now: datetime)
         generation=generation,
         observed_generation=generation,
         sync=Sync.SYNCED,
-        health=(Health.UNKNOWN if changed else actual.health) if controlled else Health.HEALTHY,
+        health=_health(actual, changed=changed),
         conditions=conditions,
     )
+
+
+def _health(actual: Resource, *, changed: bool) -> Health:
+    """With the declared specification in force: passes say it of theirs, and only commits of the others."""
+    if actual.kind in CONTROLLED:
+        return Health.UNKNOWN if changed else actual.health
+    return actual.health if actual.kind in OBSERVED and actual.in_force else Health.HEALTHY
 
 
 def _invalid(declared: Declared, actual: Resource | None, revision: str, now: datetime) -> Resource | None:

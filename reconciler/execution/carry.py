@@ -65,7 +65,12 @@ class Carrier:
             raise Stalled("DatabaseRights", f"nothing can be carried to workers: {_told(error)}") from error
 
     async def check(self, worker: str) -> None:
-        """May the worker with this id take what comes for it? `Stalled` where the tables or the rights are missing."""
+        """May the worker with this id take what comes for it? `Stalled` where the tables or the rights are missing,
+        `Transient` where the database goes away meanwhile.
+        """
+        from psycopg import OperationalError
+        from psycopg_pool import PoolTimeout
+
         app = self._open(most=1)
         try:
             async with app.open_async():
@@ -73,6 +78,9 @@ class Carrier:
                 made = await app.job_manager.register_worker()
                 await app.job_manager.unregister_worker(made)
         except Exception as error:
+            if isinstance(_first(error), OperationalError | PoolTimeout):
+                told = f"the database does not answer: {_told(error)}"
+                raise Transient("DatabaseUnavailable", told) from error
             told = f"nothing can be carried to this worker by the tables of Procrastinate: {_told(error)}"
             raise Stalled("DatabaseRights", told) from error
 
@@ -149,11 +157,17 @@ def _task(app: App, name: str, work: Take) -> Any:
     return app.task(name=f"steersman.{name}")(carried)
 
 
-def _told(error: BaseException) -> str:
-    """On one line, by what is behind it where Procrastinate says only that there is something."""
+def _first(error: BaseException) -> BaseException:
+    """What is behind it, where Procrastinate says only that there is something."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return error
+
+
+def _told(error: BaseException) -> str:
+    """On one line."""
+    first = _first(error)
+    return " ".join(f"{type(first).__name__}: {first}".split())
 
 
 async def _nothing(_trial: str) -> None:

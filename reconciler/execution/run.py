@@ -146,7 +146,7 @@ class Runs:
         self.remote_logs = RemoteLogs(self._runs, database, store.contents, self.is_ours)
         self.caches = Caches(settings.data / "caches", settings.cache_bytes)
         self._disk = DiskGuard(
-            settings.data, settings.disk_reserve_bytes, self._end_greedy, lambda: wake("dispatch")
+            settings.data, settings.disk_reserve_bytes, self._end_greedy, partial(_disk_changed, wake)
         )
 
     def begin(self, trial: LiveTrial, job: Job, place: Place, term: Term | None = None) -> None:
@@ -911,3 +911,9 @@ def _cancelled() -> bool:
     """Is the current task being let go (the daemon stops), so that its script must keep its workspace?"""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _disk_changed(wake: Callable[[str], None]) -> None:
+    """Whether anything may start here."""
+    for name in ("dispatch", "executors"):
+        wake(name)

@@ -115,7 +115,8 @@ def _closed(installation: Installation, worker: Worker) -> tuple[str, str] | Non
     if worker.id == installation.runs.instance:
         return installation.runs.closed
     if worker.lost_at is not None or _is_unheard(worker):
-        return "WorkerAway", f"nothing was heard of it for {worker.age:.0f} s"
+        seen = "" if worker.seen_at is None else f" since {worker.seen_at:%H:%M:%S} UTC"
+        return "WorkerAway", f"nothing was heard of it{seen}"
     told = _told(worker)
     return (str(told[0]), str(told[1])) if told else None
 
