@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -73,7 +74,7 @@ class Carrier:
 
         app = self._open(most=1)
         try:
-            async with app.open_async():
+            async with _opened(app):
                 await app.job_manager.list_jobs_async(queue=worker)
                 made = await app.job_manager.register_worker()
                 await app.job_manager.unregister_worker(made)
@@ -113,7 +114,7 @@ class Carrier:
         if not workers:
             return
         app = self._open(most=1)
-        async with app.open_async():
+        async with _opened(app):
             for worker in workers:
                 await _clear(app, queue=worker)
 
@@ -123,9 +124,21 @@ class Carrier:
         return App(connector=PsycopgConnector(conninfo=conninfo(self._url), min_size=1, max_size=most))
 
 
+@asynccontextmanager
+async def _opened(app: App) -> AsyncIterator[None]:
+    """Closed whatever happens, also when it was cancelled before it was open: a task of its pool may take that for a
+    connection that failed, and live on.
+    """
+    try:
+        await app.open_async()
+        yield
+    finally:
+        await app.close_async()
+
+
 async def _listen(app: App, worker: str) -> None:
     """Until it is cancelled or fails."""
-    async with app.open_async():
+    async with _opened(app):
         # taken when this one was killed: `execution.taking` looks at all claims by itself
         await _clear(app, queue=worker, status="doing")
         await app.run_worker_async(
