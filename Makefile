@@ -6,6 +6,8 @@ PORT ?= 8080
 # Tests wait more than they work. Who has nothing left takes from the others.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 STAMP := $(VENV)/.installed
+# What Python compiles is kept, whatever the environment says: without it each process takes seconds longer to start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: install run demo examples docs test test-postgresql lint bench soak screenshots sweep wheel clean
 
@@ -15,9 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Steersman needs Python 3.11 or newer; name one with PYTHON=…"; exit 1; }
 	@echo "Setting up $(VENV) (once, about a minute)…"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@# Tests drive PDC's own client. What it needs for Kerberos would have to be compiled against the system's headers.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps pdc-client
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-deps pdc-client
+	@# On all cores; some packages carry files that are of no version of Python's.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 run: install
@@ -43,8 +47,11 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: install lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# The checks of `lint` run beside the tests; what they find is printed last.
+test: install
+	@$(MAKE) --no-print-directory lint >$(VENV)/lint.log 2>&1 & lint=$$!; \
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal; tests=$$?; \
+	  wait $$lint || { cat $(VENV)/lint.log; exit 1; }; exit $$tests
 
 # Every test that starts a daemon, on a real PostgreSQL.
 test-postgresql: install
