@@ -103,6 +103,7 @@ class Daemon:
         self._stop_leading = asyncio.Event()
         self._later: dict[str, asyncio.TimerHandle] = {}
         self._background: dict[str, asyncio.Task[None]] = {}
+        self._seen: list[tuple[Any, ...]] = []
         self.installation: Installation
         self.loop: Loop
 
@@ -488,7 +489,8 @@ class Daemon:
         )  # something may have been claimed for it when it left
         if due < _SOON:
             self._wake(workers.NAME, installation.now() + timedelta(seconds=due))
-        if dispatch.differs(before, crew):
+        seen, self._seen = self._seen, dispatch.seen(crew)
+        if seen != self._seen:
             self._wake("dispatch")
             self._wake(executors.NAME)
 

@@ -74,17 +74,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = _spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
-def _spread(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+def _spread(items: list[pytest.Item], count: int) -> list[pytest.Item]:
     """Tests that mostly wait come first in half of the processes, beside others that work all the time.
 
     Each process gets an equal part in this order to begin with (`worksteal`).
     """
-    hands: list[list[pytest.Item]] = [[] for _ in range(max(1, processes // 2))]
+    hands: list[list[pytest.Item]] = [[] for _ in range(max(1, count // 2))]
     for number, part in enumerate(_WAITING):
         hands[number % len(hands)] += [item for item in items if _part_of(item) == part]
     others = iter([item for item in items if _part_of(item) is None])
-    size = len(items) // processes
-    spread = [item for hand in hands for item in (*hand, *itertools.islice(others, size - len(hand)))]
+    size = len(items) // count
+    spread = [item for hand in hands for item in (*hand, *itertools.islice(others, max(0, size - len(hand))))]
     return [*spread, *others]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from reconciler.controllers.turns import Assignment
@@ -32,11 +33,14 @@ async def start(
     others = {worker.id: worker for worker in installation.crew if worker.id != runs.instance}
     handed = await _handed(installation, assignments, others)
     worker, term = runs.worker, runs.term
+    lost: set[str] = set()
 
     def claim(write: Write) -> tuple[list[tuple[LiveTrial, Job]], Changes | None, int]:
         claimed: list[tuple[LiveTrial, Job]] = []
         sent: defaultdict[str, list[str]] = defaultdict(list)
-        lost = workers.lost(write.connection, {at for each in assignments if (at := _at(each)) in others})
+        lost.update(
+            workers.lost(write.connection, {at for each in assignments if (at := _at(each)) in others})
+        )
         for chosen in assignments:
             executor, _, at = chosen.executor.partition("@")
             other = others.get(at)
@@ -63,9 +67,19 @@ async def start(
     claimed, seen, sent = await installation.database.write(claim, prompt=True)
     if seen is not None:
         installation.queue.take(seen)
+    _are_lost(installation, lost)
     for trial, job in claimed:
         runs.begin(trial, job, places[trial.executor or ""], term)
     return len(claimed) + sent == len(assignments)
+
+
+def _are_lost(installation: Installation, some: Collection[str]) -> None:
+    """Until the next heart-beat says so, nothing more is chosen for them."""
+    if some:
+        now = installation.now()
+        installation.crew = [
+            replace(each, lost_at=now) if each.id in some else each for each in installation.crew
+        ]
 
 
 def _at(chosen: Assignment) -> str:

@@ -70,7 +70,6 @@ class Carrier:
         `Transient` where the database goes away meanwhile.
         """
         from psycopg import OperationalError
-        from psycopg_pool import PoolTimeout
 
         app = self._open(most=1)
         try:
@@ -79,7 +78,7 @@ class Carrier:
                 made = await app.job_manager.register_worker()
                 await app.job_manager.unregister_worker(made)
         except Exception as error:
-            if isinstance(_first(error), OperationalError | PoolTimeout):
+            if isinstance(_first(error), OperationalError):
                 told = f"the database does not answer: {_told(error)}"
                 raise Transient("DatabaseUnavailable", told) from error
             told = f"nothing can be carried to this worker by the tables of Procrastinate: {_told(error)}"

@@ -119,7 +119,19 @@ class Presence:
         if self._lease is not None:
             await asyncio.to_thread(self._lease.renew, since)
         if self._heard is not None:
-            self._heard(self._sights.note(found, leases.uptime()))
+            self._heard(self._sights.note(found, clock()))
+
+
+def clock() -> float:
+    """Seconds that nobody sets, and which also pass while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def silence(worker: Worker) -> float:
+    """Seconds in which nothing was heard of one that `Presence` has told of: by the database's clock, which knows of
+    what was before we looked, or by our own, where that was set back.
+    """
+    return max(worker.age, clock() - worker.heard_at)
 
 
 class Sights:
@@ -131,7 +143,7 @@ class Sights:
         self._known: dict[str, tuple[datetime | None, float]] = {}
 
     def note(self, found: Sequence[Worker], now: float) -> list[Worker]:
-        """The same, each with `heard_at`; `now` in seconds of `lease.uptime`."""
+        """The same, each with `heard_at`; `now` in seconds of `clock`."""
         known = {worker.id: self._sight(worker, now) for worker in found}
         self._known = known
         return [replace(worker, heard_at=known[worker.id][1]) for worker in found]

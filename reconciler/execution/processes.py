@@ -48,10 +48,9 @@ def spare_children() -> None:
 
     A program inherits what is ignored, and a shell cannot even undo it; what is handled it does not inherit.
     """
-    for number in signal.valid_signals():
-        if (
-            number != signal.SIGPIPE and signal.getsignal(number) is signal.SIG_IGN
-        ):  # that one is Python's own
+    # two that Python itself ignores it gives back to its children
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, _nothing)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from reconciler.apply import dispatch as apply
 from reconciler.controllers.places import Place as Offer
-from reconciler.execution import lease
 from reconciler.execution.command import LOCAL, Place, builtin
+from reconciler.execution.presence import silence
 from reconciler.installation import Installation
 from reconciler.passes import gate
 from reconciler.store import queue as rows
@@ -67,9 +67,10 @@ def offers(installation: Installation) -> list[Offer]:
     if installation.carrier is None:
         return [_offer(installation, place, runs.instance, runs.closed) for place in places]
     found: list[Offer] = []
+    crew = [(worker, _closed(installation, worker)) for worker in installation.crew]
     for place in places:
-        serving = [worker for worker in installation.crew if worker.serves(place.key)]
-        found += [_offer_of(installation, place, worker) for worker in serving]
+        serving = [each for each in crew if each[0].serves(place.key)]
+        found += [_offer_of(installation, place, worker, closed) for worker, closed in serving]
         if not serving:
             name = place.key.partition("/")[2]
             told = f"nobody serves it; start `steersman worker --executor {name}` with this database"
@@ -77,25 +78,23 @@ def offers(installation: Installation) -> list[Offer]:
     return found
 
 
-def differs(before: Sequence[Worker], now: Sequence[Worker]) -> bool:
-    """Have others come or gone, or told that they are open or closed?"""
-    return [_seen(worker) for worker in before] != [_seen(worker) for worker in now]
-
-
-def _seen(worker: Worker) -> tuple[Any, ...]:
-    return (
-        worker.id,
-        worker.boot,
-        worker.executors,
-        worker.max_load,
-        _is_unheard(worker),
-        _told(worker),
-    )
+def seen(crew: Sequence[Worker]) -> list[tuple[Any, ...]]:
+    """What of them decides where something can start, by now: others may have come, gone, fallen silent, or closed."""
+    return [
+        (
+            worker.id,
+            worker.boot,
+            worker.executors,
+            worker.max_load,
+            worker.lost_at is None and not _is_unheard(worker),
+            str((_told(worker) or ("",))[0]),
+        )
+        for worker in crew
+    ]
 
 
 def _is_unheard(worker: Worker) -> bool:
-    """By the database's clock, which tells of what was before we looked, or by our own, which nobody sets."""
-    return max(worker.age, lease.uptime() - worker.heard_at) > _HEARD
+    return silence(worker) > _HEARD
 
 
 def _told(worker: Worker) -> Any:
@@ -103,9 +102,10 @@ def _told(worker: Worker) -> Any:
     return worker.facts.get("closed") or worker.facts.get("unstored")
 
 
-def _offer_of(installation: Installation, place: Place, worker: Worker) -> Offer:
+def _offer_of(
+    installation: Installation, place: Place, worker: Worker, closed: tuple[str, str] | None
+) -> Offer:
     """An executor on one of the crew."""
-    closed = _closed(installation, worker)
     alone = len(installation.crew) == 1
     offer = _offer(installation, place, worker.id, closed)
     return replace(offer, name="" if alone else worker.name, most=worker.max_load, daemon=worker.is_daemon)

@@ -69,5 +69,9 @@ def _changed(resource: Resource, trouble: tuple[str, str] | None, now: datetime)
     if trouble is None:
         conditions = without_condition(resource.conditions, UNSERVED)
         return replace(resource, health=Health.HEALTHY, conditions=conditions)
-    conditions = with_condition(resource.conditions, Condition(UNSERVED, True, *trouble, now))
+    conditions = resource.conditions
+    if not any(
+        each.type == UNSERVED and each.reason == trouble[0] for each in conditions
+    ):  # its figures may change
+        conditions = with_condition(conditions, Condition(UNSERVED, True, *trouble, now))
     return replace(resource, health=Health.DEGRADED, conditions=conditions)

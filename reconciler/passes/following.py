@@ -61,6 +61,7 @@ async def refresh(installation: Installation) -> None:
         installation.snapshot.swap(view.with_changes(found.version, found.upserts, found.removals, same))
         if found.upserts or found.removals:
             installation.followers = None
+    installation.unserved.clear()
 
 
 async def desired(installation: Installation) -> Desired | None:

@@ -9,6 +9,7 @@ from functools import partial
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Outcome
 from reconciler.controllers import jobs as controller
+from reconciler.execution.presence import silence
 from reconciler.installation import Installation
 from reconciler.model.job import Job
 from reconciler.passes import builds, pipelines
@@ -100,7 +101,7 @@ async def _stop(installation: Installation, trial: str) -> None:
 
 def is_away(worker: Worker) -> bool:
     """Was nothing heard of it for a while?"""
-    return worker.age > AWAY
+    return silence(worker) > AWAY
 
 
 async def run_all(installation: Installation) -> None:

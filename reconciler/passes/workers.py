@@ -11,7 +11,7 @@ import structlog
 
 from reconciler.apply import jobs as apply
 from reconciler.apply.jobs import Outcome
-from reconciler.execution import lease as leases
+from reconciler.execution.presence import clock
 from reconciler.installation import Installation
 from reconciler.model.job import Reason, State
 from reconciler.passes.jobs import is_away, settle
@@ -31,7 +31,7 @@ def remaining(worker: Worker) -> float:
     """Seconds until all of its scripts will have ended, if nothing more is heard of it."""
     if worker.lease_seconds is None:
         return inf
-    return worker.heard_at + worker.lease_seconds + GRACE - leases.uptime()
+    return worker.heard_at + worker.lease_seconds + GRACE - clock()
 
 
 def is_lost(worker: Worker) -> bool:
@@ -106,9 +106,9 @@ async def _give_up(installation: Installation, instance: str, worker: Worker | N
     name = instance if worker is None else worker.name
     told = f"nothing was heard of the worker {name} for too long"
 
-    def give_up(write: Write) -> list[Outcome]:
+    def give_up(write: Write) -> list[Outcome] | None:
         if worker is not None and not workers.lose(write.connection, worker):
-            return []  # it is back
+            return None  # it is back
         found: list[Outcome] = []
         for trial in rows.claimed_for(write.connection, instance):
             given = trial.state is State.DISPATCHING and rows.give_back(
@@ -123,6 +123,8 @@ async def _give_up(installation: Installation, instance: str, worker: Worker | N
         return found
 
     outcomes = await installation.database.write(give_up)
+    if outcomes is None:
+        return
     log.warning("worker-lost", worker=name, jobs=[outcome.job.number for outcome in outcomes])
     for outcome in outcomes:
         at = await settle(installation, outcome)

@@ -1,8 +1,8 @@
 """Rows of `workers`: the processes that can run trials, daemons and workers alike, as they tell of themselves.
 
 Every one registers at its start and is seen again every few seconds, outside of the versioned writes. All times are
-the database's, so that clocks of machines need not agree. They only name a sight: what depends on how long ago it was
-counts by its own clock (`execution.presence`). On SQLite there is one daemon, which needs no row.
+the database's, so that clocks of machines need not agree. Whether one
+is lost is counted by the clock of who looks (`execution.presence`). On SQLite there is one daemon, which needs no row.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Worker:
     `recipient`: what is sealed for it is sealed to this public key; `address`: where other daemons reach it.
     `lease_seconds`: its scripts end when it was not seen for so long, and are given up soon after; None: they outlive
     it, and wait for it. `age`: seconds since it was seen, by the database's clock; `heard_at`: when this process
-    learned of that, on the clock of `execution.lease`; `lost_at`: when its trials were given up, until it is back.
+    learned of that, by `presence.clock`, where it did; `lost_at`: when its trials were given up, until it is back.
     """
 
     id: str

@@ -9,7 +9,7 @@ from reconciler.execution.carry import Carrier
 from tests import databases
 
 
-def test_a_carrier_that_is_cancelled_at_any_moment_leaves_nothing() -> None:
+def test_a_carrier_that_is_cancelled_at_any_moment_leaves_nothing_that_goes_on() -> None:
     """A process waits at its end for all its tasks, and some of a pool's take a cancel for a failure to connect."""
     carrier = Carrier(databases.internal(databases.new_postgresql()))
 

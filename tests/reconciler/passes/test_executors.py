@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from reconciler.access import ROOT
+from reconciler.apply import dispatch
+from reconciler.commands.triggers import Order, trigger
 from reconciler.daemon import Daemon
+from reconciler.installation import Installation
+from reconciler.model.job import State
 from reconciler.model.resource import Resource
 from reconciler.model.status import Health
 from reconciler.passes import executors
+from reconciler.store import jobs, workers
 from reconciler.worker import WorkerProcess
 from tests import databases
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
 KEY = "Executor/linux"
 EXECUTOR = "apiVersion: steersman/v1\nkind: Executor\nmetadata: {name: linux}\nspec: {max_load: %s}\n"
+BUILD = """\
+apiVersion: steersman/v1
+kind: Build
+metadata: {name: work, project: shop}
+spec: {concurrency: allow, tasks: [{name: t, run: "true"}]}
+"""
 
 
 @pytest.fixture
@@ -70,6 +83,78 @@ def test_one_that_nobody_serves_is_degraded(tmp_path: Path, repo: SpecRepository
     asyncio.run(asyncio.wait_for(work(), 90))
 
 
+def _silent(worker: WorkerProcess) -> None:
+    """Nothing is heard of it any more."""
+    for task in worker._tasks:
+        if task.get_name() == "presence":
+            task.cancel()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_whose_worker_fell_silent_is_degraded(tmp_path: Path, repo: SpecRepository) -> None:
+    """Long before the worker is given up, and it stays so when it is."""
+    url = databases.new_postgresql()
+    of_worker = settings_for("", tmp_path / "worker", database=url, executors=("linux",))
+
+    async def work() -> None:
+        async with daemon(settings_for(repo, tmp_path / "data", database=url, executors=())) as running:
+            await has(running, Health.DEGRADED)
+            async with WorkerProcess(of_worker) as worker:
+                await has(running, Health.HEALTHY)
+                _silent(worker)
+                await has(running, Health.DEGRADED)
+                assert list(told(running)) == ["WorkerAway"]
+                crew = running.installation
+                await eventually(lambda: any(each.lost_at is not None for each in crew.crew), 30)
+                assert found(running).health is Health.DEGRADED
+
+    asyncio.run(asyncio.wait_for(work(), 90))
+
+
+def test_what_is_chosen_for_one_that_has_just_left_waits(
+    tmp_path: Path, repo: SpecRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim is refused, once, and not again and again until the next heart-beat."""
+    repo.commit({"work.yaml": BUILD})
+    url = databases.new_postgresql()
+    of_worker = settings_for("", tmp_path / "worker", database=url, executors=("linux",))
+    refused: list[Collection[str]] = []
+    are_lost = dispatch._are_lost
+
+    def count(installation: Installation, some: Collection[str]) -> None:
+        refused.extend([some] if some else [])
+        are_lost(installation, some)
+
+    monkeypatch.setattr(dispatch, "_are_lost", count)
+
+    async def left(running: Daemon, worker: WorkerProcess) -> None:
+        """It is shown as there, and is not."""
+        installation, me = running.installation, worker._presence._me
+        await installation.database.aside(lambda c: workers.register(c, me))
+        await eventually(lambda: any(each.id == me.id and each.age < 3 for each in installation.crew))
+        await installation.database.aside(lambda c: workers.leave(c, me.id))
+        await trigger(installation, ROOT, "Build/shop/_/work", Order())
+        before = installation.database.version
+        await asyncio.sleep(0.5)
+        assert installation.database.version < before + 20
+
+    async def work() -> None:
+        async with (
+            daemon(settings_for(repo, tmp_path / "data", database=url, executors=())) as running,
+            WorkerProcess(of_worker) as worker,
+        ):
+            _silent(worker)
+            for _ in range(10):  # a heart-beat may have come just then
+                await left(running, worker)
+                if refused:
+                    break
+            assert len(refused) == 1
+            found = await running.installation.database.read(jobs.live)
+            assert {job.state for job in found} == {State.PENDING}
+
+    asyncio.run(asyncio.wait_for(work(), 90))
+
+
 def test_a_worker_says_which_names_nobody_has_declared(tmp_path: Path, repo: SpecRepository, capsys) -> None:
     """It waits for them: they may come."""
     url = databases.new_postgresql()
@@ -87,7 +172,7 @@ def test_a_worker_says_which_names_nobody_has_declared(tmp_path: Path, repo: Spe
 
 @pytest.mark.usefixtures("impatient")
 def test_one_without_room_on_its_disk_is_degraded(tmp_path: Path, repo: SpecRepository) -> None:
-    """By the words of the daemon that serves it; also at the next start, until it is looked at."""
+    """By the words of the daemon that serves it; the next one, which has room, is looked at when it starts."""
 
     async def full() -> None:
         async with daemon(settings_for(repo, tmp_path / "data", disk_reserve_bytes=1 << 60)) as running:

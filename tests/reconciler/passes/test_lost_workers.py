@@ -20,7 +20,7 @@ A = Worker("aa", "worker", "build1", ("local",), "age1a", "boot1", "0.1", lease_
 def clock(monkeypatch):
     """The machine's, in seconds since its boot."""
     now = [1000.0]
-    monkeypatch.setattr(passes.leases, "uptime", lambda: now[0])
+    monkeypatch.setattr(passes, "clock", lambda: now[0])
     return now
 
 
