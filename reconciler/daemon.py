@@ -484,9 +484,8 @@ class Daemon:
         if leader is None or leader.id != self._id:  # it was forgotten, or has just begun
             self._in_background("leader's row", self._tell_leader())
         gone = {worker.id for worker in before} - {worker.id for worker in crew}
-        due = (
-            0.0 if gone else workers.due(installation)
-        )  # something may have been claimed for it when it left
+        # something may have been claimed for it when it left
+        due = 0.0 if gone else workers.due(installation)
         if due < _SOON:
             self._wake(workers.NAME, installation.now() + timedelta(seconds=due))
         seen, self._seen = self._seen, dispatch.seen(crew)
