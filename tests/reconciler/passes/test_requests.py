@@ -20,6 +20,7 @@ from reconciler.access import Caller
 from reconciler.commands import requests as door
 from reconciler.daemon import Daemon
 from reconciler.errors import Conflict, Forbidden, NotFound
+from reconciler.model.gate import NAME as GATE
 from reconciler.model.request import PREFIX, Copied, Mode, Outcome, Request, Verdict
 from reconciler.model.rights import INSTALLATION, Level, Rights, Scope
 from reconciler.passes import requests as passes
@@ -84,6 +85,7 @@ def run(tmp_path: Path, story: Any, files: dict[str, str] | None = None, **setti
     async def all_of_it() -> None:
         flags = {"private_addresses": True} | settings
         async with daemon(settings_for(repository, tmp_path / "data", **flags)) as it:
+            await it.installation.run_now(GATE)  # which ends what no deploy waits for, at a start too
             it.installation.describe_request = partial(whole_release, Shown(ZoneInfo("UTC"), "pending"))
             await story(it)
 
