@@ -69,9 +69,8 @@ def _changed(resource: Resource, trouble: tuple[str, str] | None, now: datetime)
     if trouble is None:
         conditions = without_condition(resource.conditions, UNSERVED)
         return replace(resource, health=Health.HEALTHY, conditions=conditions)
-    conditions = resource.conditions
-    if not any(
-        each.type == UNSERVED and each.reason == trouble[0] for each in conditions
-    ):  # its figures may change
-        conditions = with_condition(conditions, Condition(UNSERVED, True, *trouble, now))
+    conditions, (reason, message) = resource.conditions, trouble
+    # figures in the sentence change all the time: it is told anew with another reason only
+    if not any(each.type == UNSERVED and each.reason == reason for each in conditions):
+        conditions = with_condition(conditions, Condition(UNSERVED, True, reason, message, now))
     return replace(resource, health=Health.DEGRADED, conditions=conditions)

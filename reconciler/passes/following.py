@@ -61,7 +61,6 @@ async def refresh(installation: Installation) -> None:
         installation.snapshot.swap(view.with_changes(found.version, found.upserts, found.removals, same))
         if found.upserts or found.removals:
             installation.followers = None
-    installation.unserved.clear()
 
 
 async def desired(installation: Installation) -> Desired | None:
@@ -129,6 +128,7 @@ def forget(installation: Installation) -> None:
     installation.queue.dispatched = None
     installation.desired = None
     installation.followers = None
+    installation.unserved.clear()
     installation.catalogue = None
     installation.listed = None
     installation.numbering = ()
