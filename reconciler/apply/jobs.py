@@ -134,8 +134,9 @@ def _act(job: Job) -> dict[str, Any]:
 def _announce(write: Write, job: Job, state: State) -> None:
     """What was asked to be sent when it ends like this; once, also when somebody has it tried again."""
     asked = (job.specification.get("manifest") or {}).get("triggers") or ()
-    told = deliveries.of(write.connection, job.number)
-    due = [] if told else _due(asked, passed=state is State.PASSED)
+    due = _due(asked, passed=state is State.PASSED)
+    if due and deliveries.of(write.connection, job.number):
+        due = []
     if job.group is not None:
         due += _due_of_group(write, job.group)
     deliveries.add(write.connection, job.number, due)

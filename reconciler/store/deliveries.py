@@ -28,14 +28,15 @@ class Delivery:
 
 def add(connection: Connection, job: int, triggers: Sequence[Mapping[str, Any]]) -> None:
     """To be sent, in this order, after what there is of the job already."""
+    if not triggers:
+        return
     known = select(func.count()).select_from(deliveries).where(deliveries.c.job == job)
-    first = connection.execute(known).scalar_one() if triggers else 0
+    first = connection.execute(known).scalar_one()
     rows = [
         {"job": job, "position": position, "trigger": dict(trigger), "state": PENDING}
         for position, trigger in enumerate(triggers, first)
     ]
-    if rows:
-        connection.execute(insert(deliveries), rows)
+    connection.execute(insert(deliveries), rows)
 
 
 def pending(connection: Connection) -> list[Delivery]:

@@ -136,8 +136,10 @@ def lose(connection: Connection, worker: Worker) -> bool:
 
 def lost(connection: Connection, some: Collection[str]) -> set[str]:
     """Those of them that were given up, or are not there at all."""
+    if not some:
+        return set()
     query = select(workers.c.id).where(workers.c.id.in_(some), workers.c.lost_at.is_(None))
-    return set(some) - set(connection.execute(query).scalars()) if some else set()
+    return set(some) - set(connection.execute(query).scalars())
 
 
 def leave(connection: Connection, worker: str) -> None:
