@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import Stalled, SteersmanError
-from reconciler.execution import configured, containers, groups, objects, sandbox, secrets
+from reconciler.execution import configured, containers, groups, objects, processes, sandbox, secrets
 from reconciler.execution.containers import Container, Service
 from reconciler.execution.lease import Term
 from reconciler.execution.memory import Held, Memory
@@ -547,6 +547,8 @@ def _write(path: Path, content: bytes, mode: int) -> None:
             content = content[os.write(handle, content) :]
     finally:
         os.close(handle)
+    if mode & 0o100:
+        processes.await_copies(path)
 
 
 def _shown_script(order: Order) -> tuple[tuple[str, ...], list[tuple[Path, str]]]:

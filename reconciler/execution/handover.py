@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.execution import processes
 from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.masking import Masker
 from reconciler.model.job import Job, State, Task, Trial
@@ -125,6 +126,8 @@ def place(folder: Path, files: Iterable[Attachment], store: AttachmentStore, *, 
         if not (share and not item.executable and _linked(source, target)):
             shutil.copyfile(source, target)
             target.chmod(0o755 if item.executable else 0o644)
+            if item.executable:
+                processes.await_copies(target)
 
 
 def _linked(source: Path, target: Path) -> bool:

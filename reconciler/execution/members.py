@@ -12,6 +12,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from reconciler.execution import processes
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
@@ -48,3 +50,5 @@ def _make(parent: int, name: str, info: tarfile.TarInfo, archive: tarfile.TarFil
             while source is not None and (block := source.read(_BLOCK)):
                 target.write(block)
             os.utime(target.fileno(), (info.mtime, info.mtime))
+        if mode & 0o100:
+            processes.await_copies(name, parent)

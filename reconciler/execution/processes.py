@@ -1,6 +1,7 @@
 """Reads /proc: which processes there are, whose children, in whose session, with which cookie.
 
-Called by the supervisor module when it re-attaches, stops or sweeps; never needed for a run that simply ends.
+Called by the supervisor module when it re-attaches, stops or sweeps; never needed for a run that simply ends. Also what
+the processes that we start inherit of ours, where that does harm.
 Signals go through a pidfd after the start time was compared again, so that a reused pid is never hit. It
 decides nothing.
 """
@@ -8,6 +9,8 @@ decides nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import time
@@ -17,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 COOKIE = "STEERSMAN_RUN"
+_LONGEST_COPY = 5.0
 _DEAD = "ZXx"
 
 
@@ -56,6 +60,36 @@ def spare_children() -> None:
 
 def _nothing(_number: int, _frame: object) -> None:
     """What a process does that ignores a signal."""
+
+
+def await_copies(path: str | Path, directory: int | None = None) -> None:
+    """Waits until nobody has a file open for writing any more; until then it cannot be executed (ETXTBSY).
+
+    For one that was just written here: a process that another thread starts meanwhile has a copy of all descriptors
+    until it has become its program. Blocks, most often for no time. `directory`: what a relative path begins at.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return  # then nobody can execute it either
+    try:
+        # a lease to read is given only while nobody writes; who breaks it is told by a signal that ends nothing
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
+        until = time.monotonic() + _LONGEST_COPY
+        while _is_written(handle) and time.monotonic() < until:
+            time.sleep(0.001)
+    finally:
+        os.close(handle)
+
+
+def _is_written(handle: int) -> bool:
+    """Has somebody this file open for writing? Not known on file systems without leases."""
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
 
 
 def age(started: int) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reconciler.errors import SteersmanError
+from reconciler.execution import processes
 from reconciler.execution.packages import PackageError, Packed
 from reconciler.execution.stages import parts
 from reconciler.execution.stages.journal import Done, Failed, Found, Stopped
@@ -607,6 +608,8 @@ def _lay_out(needs: Path, workspace: Path) -> None:
                 )
             target.unlink(missing_ok=True)
             shutil.copy2(source, target)
+            if os.access(target, os.X_OK):
+                processes.await_copies(target)
 
 
 def _fixed(spec: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.controllers.deployments import failure
+from reconciler.execution import processes
 from reconciler.execution.packages import PackageError, Packed
 from reconciler.execution.stages import parts, values
 from reconciler.execution.stages.journal import Failed, Found, Stopped
@@ -341,3 +342,5 @@ def _lay_out(run: Run, files: Mapping[str, tuple[bytes, bool]]) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             os.fchmod(handle, 0o755 if executable else 0o644)
+        if executable:
+            processes.await_copies(target)
