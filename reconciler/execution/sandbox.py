@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reconciler.errors import Stalled
-from reconciler.execution import etc
+from reconciler.execution import etc, memory, seccomp
 
 WORKSPACE = "/workspace"
 HOME = "/home/steersman"
@@ -111,10 +111,19 @@ def _found() -> _Found:
             "--dev",
             "/dev",
         )
+        handle = memory.descriptor(seccomp.FILTER, "filter")
+        filtered = ("--seccomp", str(handle)) if seccomp.FILTER else ()
         try:
-            done = subprocess.run((*argv, "--", "/bin/sh", "-c", ":"), capture_output=True, timeout=20)
+            done = subprocess.run(
+                (*argv, *filtered, "--", "/bin/sh", "-c", ":"),
+                capture_output=True,
+                timeout=20,
+                pass_fds=(handle,),
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             return _Found(None, why=f"{path} cannot be run: {error}")
+        finally:
+            os.close(handle)
         if done.returncode == 0:
             return _Found(path, privileges)
         answer = done.stderr.decode(errors="replace").strip()

@@ -24,7 +24,7 @@ from functools import cache, lru_cache
 from math import inf
 from pathlib import Path
 
-from reconciler.execution import memory, processes
+from reconciler.execution import memory, processes, seccomp
 from reconciler.execution.lease import Term
 from reconciler.execution.memory import Held
 from reconciler.execution.processes import COOKIE, Process
@@ -156,29 +156,34 @@ def start(run: Path, command: Command, term: Term | None = None) -> Supervised:
         argv, own, words = command.argv, {**command.own_environment, **identity}, _assignments(full)
     elif command.sandboxed:
         # bubblewrap itself runs outside: an LD_PRELOAD or PATH of the script's must not reach it, nor the shell
-        at = command.argv.index("--json-status-fd")
-        argv = (*command.argv[:at], "--args", "4", *command.argv[at:])
-        own, words = {"PATH": os.defpath, **identity}, _settings(full)
+        argv, own, words = command.argv, {"PATH": os.defpath, **identity}, _settings(full)
     else:
         return _spawn(run, command, term, command.argv, full, subprocess.DEVNULL)
     handles = [_in_memory(words)]
     try:
-        handles.extend(memory.descriptor(held.content) for held in command.held)
-        return _spawn(run, command, term, _with_held(argv, command.held, handles[1:]), own, *handles)
+        if command.sandboxed:
+            argv = _handed(argv, command.held, handles)
+        return _spawn(run, command, term, argv, own, *handles)
     finally:
         for handle in handles:
             os.close(handle)
 
 
-def _with_held(argv: tuple[str, ...], files: tuple[Held, ...], handles: list[int]) -> tuple[str, ...]:
-    """bubblewrap's arguments with files that it copies from descriptors into memory; it closes those."""
-    if not files:
-        return argv
-    at = argv.index("--chdir")
-    words: list[str] = []
-    for file, handle in zip(files, handles, strict=True):
-        words += ("--perms", f"{file.mode:04o}", "--bind-data", str(handle), file.place)
-    return (*argv[:at], *words, *argv[at:])
+def _handed(argv: tuple[str, ...], files: tuple[Held, ...], handles: list[int]) -> tuple[str, ...]:
+    """bubblewrap's arguments with what it reads from descriptors, which are added to `handles`; it closes them.
+
+    The environment, the filter of system calls, and files that it copies into memory.
+    """
+    first = ["--args", "4"]
+    if seccomp.FILTER:
+        handles.append(memory.descriptor(seccomp.FILTER, "filter"))
+        first += ("--seccomp", str(handles[-1]))
+    last: list[str] = []
+    for file in files:
+        handles.append(memory.descriptor(file.content))
+        last += ("--perms", f"{file.mode:04o}", "--bind-data", str(handles[-1]), file.place)
+    begin, end = argv.index("--json-status-fd"), argv.index("--chdir")
+    return (*argv[:begin], *first, *argv[begin:end], *last, *argv[end:])
 
 
 def _settings(environment: Mapping[str, str]) -> bytes:

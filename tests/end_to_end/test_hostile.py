@@ -110,6 +110,46 @@ for number in range(3, 64):
         pass
 END
 """
+CALLS = r"""
+cat >call.py <<'END'
+import ctypes, mmap, os, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+NEWUSER, NEWNS, SIGCHLD = 0x10000000, 0x20000, 17
+machine = os.uname().machine
+clone, setns, add_key, keyctl = {"x86_64": (56, 308, 248, 250), "aarch64": (220, 268, 217, 219)}[machine]
+
+def refused(what, answer):
+    if answer == 0 and what.startswith("clone"):
+        os._exit(0)
+    if answer != -1:
+        print("leak", what, answer)
+
+def by_the_old_gate():
+    # push rbx; mov eax, 310 (unshare of i386); mov ebx, NEWUSER; int 0x80; pop rbx; ret
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(b"\x53\xb8\x36\x01\x00\x00\xbb\x00\x00\x00\x10\xcd\x80\x5b\xc3")
+    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    print("gate", ctypes.CFUNCTYPE(ctypes.c_int)(address)())
+
+if sys.argv[1:] == ["gate"]:
+    by_the_old_gate()
+    sys.exit()
+refused("unshare", libc.unshare(NEWUSER))
+refused("unshare of more", libc.unshare(NEWUSER | NEWNS))
+refused("clone", libc.syscall(clone, NEWUSER | SIGCHLD, 0, 0, 0, 0))
+refused("clone3", libc.syscall(435, 0, 0))
+refused("add_key", libc.syscall(add_key, b"user", b"mark", b"secret", 6, -4))
+refused("keyctl", libc.syscall(keyctl, 0, -4, 1))
+refused("setns", libc.syscall(setns, os.open("/proc/self/ns/user", os.O_RDONLY), 0))
+refused("x32", libc.syscall(0x40000000 | 272, NEWUSER))
+thread = threading.Thread(target=print, args=("a thread",))
+thread.start()
+thread.join()
+END
+python3 call.py
+if [ "$(uname -m)" = x86_64 ]; then python3 call.py gate | grep -x 'gate 0' | sed 's/^/leak /'; fi
+(exit 0) && echo "a child"
+"""
 # -- what it does to the machine
 
 FORKS = rf"trap '' TERM; (trap '' TERM; setsid sleep {MARK}01 &); while :; do sleep {MARK}01 & wait; done"
@@ -172,6 +212,7 @@ CASES = {
     "environment": Case(LOOK + ENVIRONMENT),
     "root": Case(LOOK + ROOT),
     "rights": Case(RIGHTS),
+    "calls": Case(CALLS, told="a thread\na child\n"),
     "forks": Case(FORKS, "defective", "timeout", task={"timeout_seconds": 1}),
     "ptrace": Case(PTRACE, "defective", "timeout", task={"timeout_seconds": 1}),
     "background": Case(LEFT, told="gone\n"),
