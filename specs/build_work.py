@@ -17,6 +17,9 @@ MOST_TASKS = 1000
 RELEASE = "release"
 """The name of the task that makes a release of what the others made."""
 
+NOTHING_FAILED = "nothing-failed"
+"""When that task starts: tasks that were left out, as their `when` or their branches say, do not keep it from starting."""
+
 RETRY_ON = ("failed", "timeout", "defective")
 
 
@@ -96,7 +99,7 @@ def _release(spec: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> dic
     branch = first_branch(spec)
     only = {"branches": [branch] if branch else [], "tags": list(spec.get("tags") or ()) if branch else []}
     needs = [task["name"] for task in tasks]
-    return {**_of_stages(spec, RELEASE, stages), **only, "needs": needs}
+    return {**_of_stages(spec, RELEASE, stages), **only, "needs": needs, "when": NOTHING_FAILED}
 
 
 def released(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.model.job import Job, Reason, State, Task, Trial
+from specs.build_work import NOTHING_FAILED
 from specs.globs import branch_matches
 
 _LONGEST_DELAY = timedelta(hours=1)
@@ -73,6 +74,8 @@ def decide(job: Job, now: datetime) -> JobDecision:
         if found.verdict != (task.state, task.reason):
             moves.append(Move("task", task.id, *found.verdict))
     state, reason = evaluate([found.counted for found in seen.values()], started=job.started_at is not None)
+    if state.finished and any(trial.state is not State.PENDING for trial in _live(job)):
+        state, reason = State.EXECUTING, None  # the rest of what ran side by side has yet to go
     if (state, reason) != (job.state, job.reason):
         moves.append(Move("job", job.id, state, reason))
     looks = [found.look_at for found in seen.values() if found.look_at]
@@ -112,10 +115,12 @@ def task_verdict(task: Task) -> Verdict:
     if task.policy.get("aggregate") == "satisfy-last" and trials and trials[-1].state.finished:
         return trials[-1].state, trials[-1].reason
     states = [trial.state for trial in trials]
-    if any(state in (State.EXECUTING, State.DISPATCHING, State.ABORTING) for state in states):
+    if State.EXECUTING in states or State.DISPATCHING in states:
         return State.EXECUTING, None
     if State.PASSED in states:
         return State.PASSED, None
+    if State.ABORTING in states:
+        return State.EXECUTING, None
     if not trials or State.PENDING in states:
         return (State.EXECUTING if any(state.finished for state in states) else State.PENDING), None
     newest = trials[-1]
@@ -206,8 +211,12 @@ def _unmet(when: str, needed: Sequence[_Seen]) -> Verdict | None:
     """What keeps a task from starting: it waits (pending), or never starts (skipped); None: it starts."""
     if when == "passed" and any(need.verdict[0].finished and not need.good for need in needed):
         return State.SKIPPED, Reason.NEEDS
+    if when == NOTHING_FAILED and any(need.failed for need in needed):
+        return State.SKIPPED, Reason.NEEDS
     if not all(need.verdict[0].finished for need in needed):
         return State.PENDING, None
+    if when == NOTHING_FAILED and needed and not any(need.good for need in needed):
+        return State.SKIPPED, Reason.NEEDS
     if when == "failed" and not any(need.failed for need in needed):
         return State.SKIPPED, Reason.WHEN
     return None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.controllers.jobs import JobDecision, decide, trials_wanted
 from reconciler.model.job import FINISHED, Checkout, Job, Reason, State, Task, Trial
+from specs.build_work import effective_tasks
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 S = State
@@ -81,6 +82,69 @@ def test_a_task_is_skipped_when_one_it_needs_did_not_pass() -> None:
         ("task", "b", S.SKIPPED, Reason.NEEDS),
         ("task", "c", S.SKIPPED, Reason.NEEDS),
         ("job", "job", S.FAILED, Reason.EXIT_STATUS),
+    ]
+
+
+def released(*tasks: Task, branch: str = "main") -> Job:
+    """With a release as a Build has it that makes one of its tasks."""
+    told: list[dict[str, Any]] = [{**each.policy, "run": "true"} for each in tasks]
+    spec = {"repo": "web", "branch": "main", "release": {"namespace": "shop"}, "tasks": told}
+    policies = {policy["name"]: policy for policy in effective_tasks(spec)}
+    known = {each.name: each for each in tasks}
+    made = [
+        replace(known[name], policy=policy) if name in known else task(**policy)
+        for name, policy in policies.items()
+    ]
+    return job(*made, state=S.EXECUTING, checkout=Checkout(branch=branch, commit="c"), started_at=NOW)
+
+
+def test_a_release_is_made_although_a_task_was_left_out() -> None:
+    """One that is for failures, one of another branch, and what needs that: unmet is left out (own-kinds)."""
+    test = task("test", trial(1, S.PASSED, task="test"))
+    tell = task("tell", needs=["test"], when="failed")
+    preview = task("preview", branches=["feature/*"])
+    show = task("show", needs=["preview"])
+    decision = decide(released(test, tell, preview, show), NOW)
+    assert moves(decision) == [
+        ("task", "test", S.PASSED, None),
+        ("task", "tell", S.SKIPPED, Reason.WHEN),
+        ("task", "preview", S.SKIPPED, Reason.OTHER_REF),
+        ("task", "show", S.SKIPPED, Reason.NEEDS),
+    ]
+    assert [new.task for new in decision.trials] == ["release"]
+
+
+def test_no_release_is_made_of_what_failed_or_of_nothing() -> None:
+    """Also where what failed only kept another task from starting, and before the rest has ended."""
+    failed = task("test", trial(1, S.FAILED, Reason.EXIT_STATUS, "test"))
+    slow = task("slow", trial(1, S.EXECUTING, task="slow"))
+    decision = decide(released(failed, task("pack", needs=["test"]), slow), NOW)
+    assert ("task", "release", S.SKIPPED, Reason.NEEDS) in moves(decision)
+    running = decide(released(task("test", trial(1, S.PASSED, task="test")), slow), NOW)
+    assert not running.trials
+    assert not any(move.id == "release" for move in running.moves)
+    nothing = decide(released(task("preview", branches=["feature/*"])), NOW)
+    assert ("task", "release", S.SKIPPED, Reason.NEEDS) in moves(nothing)
+
+
+def test_the_first_of_several_that_passes_counts_at_once() -> None:
+    """cider-ci 5.2: who is only ended still holds nobody up but the job."""
+    beside = (trial(1, S.PASSED, task="a"), trial(2, S.EXECUTING, task="a"))
+    first = task("a", *beside, state=S.EXECUTING, max_trials=2, eager_trials=2)
+    decision = decide(job(first, task("b", needs=["a"]), state=S.EXECUTING, started_at=NOW), NOW)
+    assert decision.stop == ("a-2",)
+    ended = (beside[0], replace(beside[1], state=S.ABORTING, reason=Reason.SUPERSEDED))
+    then = replace(first, trials=ended)
+    decision = decide(job(then, task("b", needs=["a"]), state=S.EXECUTING, started_at=NOW), NOW)
+    assert moves(decision) == [("task", "a", S.PASSED, None)]
+    assert [new.task for new in decision.trials] == ["b"]
+    assert decision.stop == ("a-2",)
+    last = replace(then, state=S.PASSED)
+    alone = job(last, state=S.EXECUTING, started_at=NOW)
+    assert moves(decide(alone, NOW)) == []
+    gone = (ended[0], replace(ended[1], state=S.ABORTED))
+    assert moves(decide(replace(alone, tasks=(replace(last, trials=gone),)), NOW)) == [
+        ("job", "job", S.PASSED, None)
     ]
 
 
