@@ -18,7 +18,7 @@ RELEASE = "release"
 """The name of the task that makes a release of what the others made."""
 
 NOTHING_FAILED = "nothing-failed"
-"""When that task starts: tasks that were left out, as their `when` or their branches say, do not keep it from starting."""
+"""When that task starts: what was left out, as its `when` or its branches say, does not keep it from starting."""
 
 RETRY_ON = ("failed", "timeout", "defective")
 
