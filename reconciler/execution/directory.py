@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import TextIO
 
 from reconciler.errors import Stalled
+from reconciler.execution import processes
 
+_HOLDER = "process "
+_LONGEST_COPY = 5.0
 _FOLDERS = ("runs", "workspaces", "mirrors", "attachments")
 
 
@@ -29,17 +33,35 @@ def _lock(data: Path) -> TextIO:
         raise Stalled(
             "DataDirectory", f"the data directory {data} cannot be used: {error.strerror}"
         ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    until = time.monotonic() + _LONGEST_COPY
+    while not _locked(file):
         file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise Stalled(
-            "DataDirectoryHeld",
-            f"the data directory {data} is in use by {holder}; stop it, or give another --data",
-        ) from error
+        holder = file.read().strip()
+        # a process that the holder was starting when it was killed has a copy of what was open, until it is its program
+        if _is_alive(holder) or time.monotonic() > until:
+            file.close()
+            raise Stalled(
+                "DataDirectoryHeld",
+                f"the data directory {data} is in use by {holder or 'another process'}; stop it, or give another "
+                "--data",
+            )
+        time.sleep(0.02)
     file.truncate(0)
-    file.write(f"process {os.getpid()}")
+    file.write(f"{_HOLDER}{os.getpid()}")
     file.flush()
     return file
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_alive(holder: str) -> bool:
+    """Does the process still run that a lock names? Not known of another machine's, or where none is named."""
+    number = holder.removeprefix(_HOLDER)
+    found = processes.look(int(number)) if number.isdigit() else None
+    return found is not None and found.alive
