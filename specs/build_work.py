@@ -6,6 +6,7 @@ Called by controllers, the cross-checks and the digest. Takes and returns plain 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,13 @@ RELEASE = "release"
 NOTHING_FAILED = "nothing-failed"
 """When that task starts: what was left out, as its `when` or its branches say, does not keep it from starting."""
 
+_NO_WORD = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
 RETRY_ON = ("failed", "timeout", "defective")
+
+
+def as_word(task: str) -> str:
+    """A task's name in OUTPUT_<TASK>_<NAME>: every character that no variable may have is `_` (own-kinds)."""
+    return _NO_WORD.sub("_", task)
 
 
 def built_in(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from specs.build_work import MOST_TASKS, RETRY_ON, built_in, topological
+from specs.build_work import MOST_TASKS, RETRY_ON, as_word, built_in, topological
 from specs.matrix import Row, faults, row_name, rows
 from specs.model import SpecFault, Steps
 from specs.nearest import did_you_mean
@@ -133,6 +133,10 @@ def _names(spec: Mapping[str, Any], expanded: list[list[Row]]) -> Iterator[SpecF
         for at, need in enumerate(task["needs"]):
             if need not in first:
                 yield ("tasks", index, "needs", at), _no_task(spec, expanded, need, sorted(first))
+            alike = next((n for n in task["needs"][:at] if n != need and as_word(n) == as_word(need)), None)
+            if alike is not None:
+                message = f'the outputs of "{alike}" and "{need}" would both be OUTPUT_{as_word(need)}_…; rename one'
+                yield ("tasks", index, "needs", at), message
 
 
 def _no_task(spec: Mapping[str, Any], expanded: list[list[Row]], need: str, known: list[str]) -> str:

@@ -215,10 +215,10 @@ def _boxed(
 ) -> Command:
     folder, run = order.folder, order.run
     argv, files = _shown_script(order)
+    _mask(order)
     if order.secrets:
         order.placing.prepare()
         order.placing.imports(order.secrets.pgp)
-        _mask(order)
     if order.secrets.ssh and not _installs(order):
         held = [*held, *passwd(Path(image["path"]) if image["type"] == "root" else Path("/"))]
     outputs = [(run / "outputs", f"{_INSIDE}/outputs")]
@@ -260,7 +260,7 @@ def _boxed(
         folder.workspace,
         sandboxed=True,
         log_limit=bounds.log_bytes,
-        masked=bool(order.secrets),
+        masked=True,
         groups=entrances,
         held=tuple(held),
         survivors=order.survivors,
@@ -272,10 +272,10 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
     argv, files = _shown_script(order)
     _steps(order, image)
     services = _container_services(order)
+    _mask(order)
     if order.secrets:
         order.placing.prepare()
         order.placing.imports(order.secrets.pgp)
-        _mask(order)
     mounts = [
         (folder.workspace, sandbox.WORKSPACE, True),
         (folder.tmp, "/tmp", True),  # noqa: S108  (the container's)
@@ -310,7 +310,7 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         folder.workspace,
         sandboxed=False,
         log_limit=bounds.log_bytes,
-        masked=bool(order.secrets),
+        masked=True,
         own_environment=containers.own_environment(),
     )
 

@@ -22,6 +22,12 @@ give_up() {
     exit 1
 }
 
+# Whole seconds since boot: no clock that is set moves them.
+moment() {
+    read -r seconds rest </proc/uptime
+    seconds=${seconds%.*}
+}
+
 for place in "$run"/containers/*/; do
     place=${place%/} container=$name-${place##*/}
     [ -f "$place/arguments" ] || continue
@@ -36,10 +42,12 @@ for place in "$run"/containers/*/; do
         [ -f "$place/ended" ] && give_up "$service" "ended before it was ready"
         sleep 0.1
     done
-    until=$(($(date +%s) + 60)) # not from before: its image may have had to come first
+    moment
+    until=$((seconds + 60)) # not from before: its image may have had to come first
     [ -f "$place/ready" ] || continue
     while :; do
-        left=$((until - $(date +%s)))
+        moment
+        left=$((until - seconds))
         [ $left -gt 0 ] || give_up "$service" "was not ready in 60 seconds"
         timeout $left xargs -0 -a "$place/ready" "$podman" exec "$container" >"$run/services/$service/pipe" 2>&1 </dev/null && break
         [ -f "$place/ended" ] && give_up "$service" "ended before it was ready"

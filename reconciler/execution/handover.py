@@ -18,11 +18,11 @@ from reconciler.execution.attachments import AttachmentStore
 from reconciler.execution.masking import Masker
 from reconciler.model.job import Job, State, Task, Trial
 from reconciler.store.attachments import Attachment
+from specs.build_work import as_word
 
 _LARGEST = 256 << 10  # all of them become variables of other scripts, which the kernel bounds
 _LARGEST_VALUE = 64 << 10
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_NO_WORD = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ def _counting(task: Task) -> Trial | None:
 
 
 def variables(trials: Mapping[str, Trial]) -> dict[str, str]:
-    """OUTPUT_<TASK>_<NAME> of the needed tasks; in TASK every character that no variable may have is `_`."""
+    """OUTPUT_<TASK>_<NAME> of the needed tasks."""
     return {
-        f"OUTPUT_{_NO_WORD.sub('_', task)}_{name}": value
+        f"OUTPUT_{as_word(task)}_{name}": value
         for task, trial in trials.items()
         for name, value in trial.outputs.items()
     }

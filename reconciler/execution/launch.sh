@@ -64,19 +64,28 @@ ended() {
     return 1
 }
 
+# Whole seconds since boot: no clock that is set moves them.
+moment() {
+    read -r seconds rest </proc/uptime
+    seconds=${seconds%.*}
+}
+
 # A service is ready when its command has passed, which is asked again and again for a minute in all.
 await() {
-    name=${1##*/} until=$(($(date +%s) + 60))
+    moment
+    name=${1##*/} until=$((seconds + 60))
     while :; do
         service "$1" ready >"$1/pipe" 2>&1 &
         asked=$!
         while alive $asked; do
-            [ "$(date +%s)" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
+            moment
+            [ "$seconds" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
             sleep 0.05
         done
         wait $asked && return
         ended "$name" && give_up "service $name" "the service $name ended before it was ready"
-        [ "$(date +%s)" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
+        moment
+        [ "$seconds" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
         sleep 0.1
     done
 }

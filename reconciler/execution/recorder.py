@@ -2,8 +2,8 @@
 
 `execution.run` has one `Recorder` for each script's folder, of which the supervisor's drain writes one file:
 
-    plain    FOLDER/log    the output as it is; nothing is copied
     masked   FOLDER/raw    the output with its secret values, only to be read here, removed at the end
+    plain    FOLDER/log    the output as it is; nothing is copied
 
 The log is only ever appended to, by at most one Recorder at a time. The masked log is a function of the raw output, so
 nothing else needs to be remembered: after a kill, or a full disk, it is made again from a border that the index names,
@@ -13,6 +13,7 @@ and what is in the log already is passed over. It knows no store and reads no lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -46,12 +47,13 @@ _LONGEST_RETRY = 5.0
 class Recorder:
     """The log of one script in `folder`; `masker`: what its output must not show, None when there is nothing.
 
-    After a restart it must be given the same values again, as a script keeps those that it was started with.
+    After a restart it must be given the same values again, as a script keeps those that it was started with. `lasting`:
+    what it leaves running may print on after its end, which is not kept.
     """
 
-    def __init__(self, folder: Path, masker: Masker | None) -> None:
+    def __init__(self, folder: Path, masker: Masker | None, *, lasting: bool = False) -> None:
         self._folder = folder
-        self._tail = _Tail(folder, masker)
+        self._tail = _Tail(folder, masker, lasting=lasting)
         self._masked = masker is not None
         self._source = folder / (RAW if self._masked else "log")
 
@@ -94,6 +96,14 @@ class Recorder:
         return self._tail.finish(notes)
 
 
+def spare(folder: Path) -> None:
+    """After the end of a script that printed nothing: its log is empty, and there is nothing to mask. Blocks."""
+    raw, log_file = f"{folder}/{RAW}", f"{folder}/log"
+    with contextlib.suppress(FileNotFoundError):
+        if not os.stat(raw).st_size and not os.path.exists(log_file):  # noqa: PTH110, PTH116  (a hot path)
+            os.rename(raw, log_file)  # noqa: PTH104
+
+
 async def to_the_end(work: Callable[[], T]) -> T:
     """In a thread; cancelled, it still waits for it: the log must not be written by two at a time."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
@@ -131,8 +141,9 @@ class _Walk:
 class _Tail:
     """What blocks. One thread at a time; after an error it begins anew from the files."""
 
-    def __init__(self, folder: Path, masker: Masker | None) -> None:
+    def __init__(self, folder: Path, masker: Masker | None, *, lasting: bool) -> None:
         self.seen = 0
+        self._lasting = lasting
         self._folder = folder
         self._log = folder / "log"
         self._raw = folder / RAW
@@ -167,7 +178,7 @@ class _Tail:
                 return size_of(self._folder)
             end = _end(self._folder)
             if end is None:
-                if self._masker is not None and self._raw.exists():
+                if self._masker is not None and self._raw.exists() and not self._is_spared(self._masker):
                     self._drain(self._masker)
                 end = self._note(notes) if notes else None
             if end is not None:
@@ -176,6 +187,19 @@ class _Tail:
                 _sync(self._log)
                 self._raw.unlink()
             return size_of(self._folder)
+
+    def _is_spared(self, masker: Masker) -> bool:
+        """Short output that shows nothing secret, and that nobody has begun to copy, becomes the log as it is.
+
+        What is masked is always shorter than it was. That spares the disk a copy, and waiting for it.
+        """
+        if self._lasting or self._log.exists() or self._raw.stat().st_size > _CHUNK:
+            return False
+        text, fresh = self._raw.read_bytes(), masker.again()
+        if len(fresh.feed(text)) + len(fresh.flush()) < len(text):
+            return False
+        self._raw.rename(self._log)
+        return True
 
     def _look(self) -> None:
         """Plain: note when the log began to grow again."""

@@ -45,7 +45,7 @@ from reconciler.execution.leavings import Left, Lot
 from reconciler.execution.leftovers import tidy
 from reconciler.execution.masking import Masker
 from reconciler.execution.memory import Memory
-from reconciler.execution.recorder import Recorder, to_the_end
+from reconciler.execution.recorder import Recorder, spare, to_the_end
 from reconciler.execution.remote_logs import RemoteLogs
 from reconciler.execution.secrets import SecretError, Secrets, uses
 from reconciler.execution.shipping import Shipping
@@ -566,10 +566,7 @@ class Runs:
         try:
             ended = await supervisor.ended(handle, stop.news, min(left, _SHORT))
             if not ended and not stop.asked and left > _SHORT:
-                slow = uses(trial.policy)  # opening secrets, and finding all their forms
-                recorders = (
-                    await asyncio.to_thread(self._recorders, trial) if slow else self._recorders(trial)
-                )
+                recorders = await asyncio.to_thread(self._recorders, trial)
                 recording += [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
                 for run in _logs_of(trial):
                     self.shipping.begin(run)
@@ -708,6 +705,8 @@ class Runs:
         run = self._run(trial)
         folder = self._folder(trial, trial.epoch)
         found = verdict.found if handle is None else supervisor.outcome(handle)
+        for each in () if recorders else _logs_of(trial):
+            spare(self.log_folder(each))
         recorders = recorders or self._recorders(trial)
         containers.remove(run)
         groups.end(supervisor.cookie(run))
@@ -719,7 +718,8 @@ class Runs:
         if trial.policy.get("attachments") and found is not None and folder.workspace.is_dir():
             kept, complaints = self._by_patterns(trial, folder.workspace)
         unshown = self._why_unshown(trial, run)
-        notes = (*verdict.notes, *outputs.complaints, *complaints, *unshown)
+        full = supervisor.overfull(run, service_names(trial.policy))
+        notes = (*verdict.notes, *outputs.complaints, *complaints, *unshown, *full)
         sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
         written = self.shipping.small(_logs_of(trial))
         # last, as it cannot be asked twice: what is above may fail on a full disk, and is done again

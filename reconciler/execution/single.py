@@ -130,7 +130,7 @@ class Single:
         masker = self._tools.masker(self._trial, order.run) if masked else None
         if masked and masker is None:
             (order.run / "raw").unlink()
-        return Recorder(order.run, masker)
+        return Recorder(order.run, masker, lasting=order.survivors)
 
     async def _conclude(
         self, order: Order, known: Verdict, recorder: Recorder | None, handle: Supervised | None

@@ -427,6 +427,15 @@ def _exit(run: Path) -> Exit | None:
     return Exit(status, full, limit, log_failed=over is not None and not full, sandbox_failed=failed)
 
 
+def overfull(run: Path, services: Iterable[str]) -> tuple[str, ...]:
+    """Sentences about services whose log grew beyond the limit, which ended them. Blocks briefly."""
+    return tuple(
+        f"the service {name} was ended: its log grew beyond the limit of log_bytes"
+        for name in services
+        if _number(run / "services" / name / "over") == _TOO_LARGE
+    )
+
+
 def _sandbox_failed(run: Path) -> bool:
     """bubblewrap reports the exit code of what it ran; it has not when its own setup failed."""
     return (run / "sandbox").exists() and '"exit-code"' not in _text(run / "sandbox")

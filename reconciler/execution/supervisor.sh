@@ -9,7 +9,7 @@
 #
 # Leaves in RUN: start (pid, start time, boot id, mode, leftovers, limit; made first, exclusively: whoever makes it owns the claim),
 # log, script (group of a bare script), sandbox (what bubblewrap reports), code (status, when the script ended),
-# over (status of a drain that could write no more: 153 at the limit), services/NAME/LOG (what came by the pipe there), expired (the lease was out before the end), exit (the same status, when all output is in the log; valid with its line end only,
+# over, services/NAME/over (status of a drain that could write no more: 153 at the limit), services/NAME/LOG (what came by the pipe there), expired (the lease was out before the end), exit (the same status, when all output is in the log; valid with its line end only,
 # which one write brings: as good as a rename and a process cheaper).
 
 run=$1 limit=$2 mode=$3 leftovers=$4 log=$5 groups=$6 lease=$7
@@ -130,6 +130,11 @@ if [ -n "$drains" ]; then
     for place in "$run"/services/*; do
         : <>"$place/pipe"
     done
-    wait $drains
+    set -- $drains
+    for place in "$run"/services/*; do
+        [ -p "$place/pipe" ] || continue
+        wait "$1" || echo $? >"$place/over"
+        shift
+    done
 fi
 echo $code >"$run/exit"

@@ -212,6 +212,8 @@ CASES = {
     "environment": Case(LOOK + ENVIRONMENT),
     "root": Case(LOOK + ROOT),
     "rights": Case(RIGHTS),
+    "token": Case("env", told="STEERSMAN_TOKEN=***\n"),
+    "token-later": Case('sleep 0.2; env; echo "$STEERSMAN_TOKEN" | base64', told="STEERSMAN_TOKEN=***\n"),
     "calls": Case(CALLS, told="a thread\na child\n"),
     "forks": Case(FORKS, "defective", "timeout", task={"timeout_seconds": 1}),
     "ptrace": Case(PTRACE, "defective", "timeout", task={"timeout_seconds": 1}),
@@ -418,6 +420,8 @@ def test_a_hostile_script_is_stopped_and_told_and_harms_nobody(place: Place, nam
         assert "steersman: the workspace could not be read" in log
     assert [line for line in log.splitlines() if line.startswith("leak ")] == []
     assert place.running.token not in log
+    assert "stm_run_" not in log
+    assert "c3RtX3J1bl" not in log  # the same in base64
     assert HOOK not in log.replace("leak", "")
     neighbour, said = place.ended(beside)
     assert (neighbour["state"], said) == ("passed", "own\n")

@@ -38,6 +38,10 @@ CASES: list[tuple[str, str]] = [
         '5:37: a task named "a" stands above; names are unique in a build',
     ),
     ("  tasks: [{name: a, run: x, needs: [b]}]\n", '5:37: no task is named "b"'),
+    (
+        "  tasks: [{name: a-b, run: x}, {name: a_b, run: x}, {name: c, run: x, needs: [a-b, a_b]}]\n",
+        '5:84: the outputs of "a-b" and "a_b" would both be OUTPUT_a_b_…; rename one',
+    ),
     ("  tasks: [{name: a, run: x, needs: [a]}]\n", "5:36: tasks need each other in a circle: a → a"),
     (f"{TASK}  repo: webb\n", "6:9: Repository/shop/webb is not declared"),
     (f"{TASK}  repo: 'ext::sh -c id'\n", "6:9: repo must not hold spaces or control characters"),

@@ -251,6 +251,9 @@ tasks:
   - name: broken
     services: [{name: gone, run: "echo bye; exit 3", ready: "false"}]
     run: echo never
+  - name: flooded
+    services: [{name: loud, run: "yes | head -c 3M; sleep 600"}]
+    run: sleep 1
 """
 
 
@@ -259,7 +262,7 @@ def test_services_run_beside_the_script(tmp_path: Path, new_database: NewDatabas
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         job = await finished(running)
-        web, broken = job.tasks
+        web, broken, flooded = job.tasks
         assert web.state is S.PASSED
         assert [(s.name, s.state) for s in web.trials[0].scripts] == [("web", S.PASSED), ("run", S.PASSED)]
         assert await text_of(running, task="t", script="run") == "200\n"
@@ -268,8 +271,11 @@ def test_services_run_beside_the_script(tmp_path: Path, new_database: NewDatabas
         assert broken.trials[0].error == "the service gone was not ready; its log says more"
         assert await text_of(running, task="broken", script="gone") == "bye\n"
         assert "never" not in await text_of(running, task="broken", script="run")
+        assert flooded.state is S.PASSED
+        told = "steersman: the service loud was ended: its log grew beyond the limit of log_bytes\n"
+        assert await text_of(running, task="flooded", script="run") == told
 
-    live(tmp_path, new_database, build(SERVICES), work)
+    live(tmp_path, new_database, build(SERVICES), work, log_bytes=1 << 20)
 
 
 def test_a_newer_job_ends_a_running_one(tmp_path: Path, new_database: NewDatabase) -> None:
