@@ -45,6 +45,8 @@ Who = tuple[str | None, str | None]
 """Address and, where one is given, name."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steersman"'}
 _BASIC = {"WWW-Authenticate": 'Basic realm="steersman", charset="UTF-8"'}
+_MISSING = "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
+_UNKNOWN = "this token is not known here: it was mistyped, has ended, or was revoked; ask for another, or sign in again"
 _STRANGE = (
     "insecure_no_auth lets in who asks for this server as localhost, by its address or by `external_url`, and not from "
     "a page of another server"
@@ -111,9 +113,7 @@ async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Authent
     if caller is None:
         if secret and below(connection.scope["path"], *SRHT) and credentials.is_shut_out(secret):
             raise PermissionDeniedException(detail="the account of this token is disabled, or gone")
-        detail = (
-            "give a token: `Authorization: Bearer TOKEN`; the first one is in the data directory, admin.token"
-        )
+        detail = _UNKNOWN if secret else _MISSING
         if installation.settings.insecure_no_auth:
             detail = _STRANGE
         raise NotAuthorizedException(detail=detail, headers=_CHALLENGE)

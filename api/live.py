@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Any
 
 from litestar.response import ServerSentEventMessage
 
@@ -29,23 +30,37 @@ _COMMENT = _Comment()
 async def kept_alive(
     messages: AsyncGenerator[ServerSentEventMessage, None],
     allowed: Callable[[], Awaitable[bool]],
+    leaving: asyncio.Event,
     *,
     every: float = EVERY,
 ) -> AsyncGenerator[ServerSentEventMessage, None]:
-    """The messages, and a comment after each time of so many seconds without one; no more when they are not allowed."""
-    async with aclosing(messages):
-        while True:
-            coming = asyncio.ensure_future(anext(messages, None))
-            try:
-                while not (await asyncio.wait({coming}, timeout=every))[0]:
-                    if not await allowed():
-                        return
-                    yield _COMMENT
-            finally:
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.wait({coming})
-            message = coming.result()
-            if message is None or not await allowed():
-                return
-            yield message
+    """The messages, and a comment after each time of so many seconds without one.
+
+    No more when they are not allowed, or when the server is `leaving`.
+    """
+    gone = asyncio.ensure_future(leaving.wait())
+    try:
+        async with aclosing(messages):
+            while True:
+                coming = asyncio.ensure_future(anext(messages, None))
+                try:
+                    while not await _first(coming, gone, every):
+                        if gone.done() or not await allowed():
+                            return
+                        yield _COMMENT
+                finally:
+                    if not coming.done():
+                        coming.cancel()
+                        await asyncio.wait({coming})
+                message = coming.result()
+                if message is None or not await allowed():
+                    return
+                yield message
+    finally:
+        gone.cancel()
+
+
+async def _first(coming: asyncio.Future[Any], gone: asyncio.Future[Any], seconds: float) -> bool:
+    """Has the message come, of what happens first?"""
+    await asyncio.wait({coming, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return coming.done()

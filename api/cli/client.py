@@ -37,6 +37,15 @@ class Client:
         """JSON of a GET."""
         return self._json("GET", path, params=_given(params))
 
+    def look(self, path: str) -> Any:
+        """The same, or None when there is no such answer to be had now."""
+        try:
+            with self._opened() as client:
+                response = client.get(path)
+        except httpx.TransportError:
+            return None
+        return response.json() if response.is_success else None
+
     def post(self, path: str, body: Any = None, *, timeout: float = 30, **params: Any) -> tuple[int, Any]:
         """(status, JSON) of a POST."""
         response = self._request("POST", path, json=body, params=_given(params), timeout=timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from api.cli import completion
 from api.cli.client import Client, connect
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
+from api.cli.overview import waits_for
 from api.cli.terminal import Harmless, shown
 
 Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
@@ -97,6 +99,7 @@ def cancel(number: Number, server: Server = None, token: Token = None, output: O
     show_json(body) if output is Format.JSON else console().print(f"job {number} is being ended")
 
 
+_PATIENCE = 1.0
 _OWN = "run"
 """The name of a task's only script."""
 
@@ -237,7 +240,10 @@ def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) ->
 
 def _follow(client: Client, number: int, *, reached: bool = False, **params: Any) -> None:
     harmless = Harmless() if sys.stdout.isatty() else None
+    begun = threading.Event()
+    threading.Thread(target=_tell_what_it_waits_for, args=(client, number, begun), daemon=True).start()
     for message in client.follow(f"/reconciler/jobs/{number}/log/stream", reached=reached, **params):
+        begun.set()
         body = json.loads(message.data)
         if message.event == "end":
             sys.stdout.flush()
@@ -249,6 +255,18 @@ def _follow(client: Client, number: int, *, reached: bool = False, **params: Any
             text if harmless is None else harmless.feed(text.encode()).decode("utf-8", "replace")
         )
         sys.stdout.flush()
+
+
+def _tell_what_it_waits_for(client: Client, number: int, begun: threading.Event) -> None:
+    """On standard error, while there is nothing to follow yet."""
+    told = ""
+    while not begun.wait(_PATIENCE):
+        job = client.look(f"/reconciler/jobs/{number}")
+        waits = "" if job is None else waits_for(job)
+        if waits and waits != told and not begun.is_set():
+            sys.stderr.write(f"job {number} waits: {waits}\n")
+            sys.stderr.flush()
+            told = waits
 
 
 def _search(client: Client, number: int, asked: dict[str, Any], offset: int | None, output: Format) -> None:

@@ -33,7 +33,9 @@ def show(client: Client, body: Mapping[str, Any]) -> None:
         for job in client.get("/reconciler/jobs", state=state, limit=_PAGE)["items"]
     ]
     _section("Wrong", ("WHERE", "WHAT", "KEY"), [*_wrong(body), *_faults(troubled)])
-    _section("Waits", ("KEY", "REASON", "FOR"), [*_held(body), *_waits(troubled, pending), *_asked(client)])
+    _section(
+        "Waits", ("KEY", "REASON", "FOR"), [*_held(body), *_waits(client, troubled, pending), *_asked(client)]
+    )
     _section("Runs", ("JOB", "KEY", "SINCE"), [_job(job) for job in running])
     _section("Next", ("KEY", "WHEN", "STARTS"), _next(client))
 
@@ -111,7 +113,9 @@ def _held(body: Mapping[str, Any]) -> Iterator[Row]:
         yield held["keys"][0] if held["keys"] else "source", held["reason"], held["message"]
 
 
-def _waits(troubled: Iterable[Mapping[str, Any]], pending: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+def _waits(
+    client: Client, troubled: Iterable[Mapping[str, Any]], pending: Iterable[Mapping[str, Any]]
+) -> Iterator[Row]:
     told = set()
     for item in troubled:
         for each in _conditions(item):
@@ -120,8 +124,15 @@ def _waits(troubled: Iterable[Mapping[str, Any]], pending: Iterable[Mapping[str,
                 yield item["key"], each["reason"], each["message"]
     for job in pending:
         if job["key"] not in told:
-            reason = job["reason"] or "pending"
-            yield job["key"], reason, f"job {job['number']} is pending (steersman why {job['key']})"
+            waits = waits_for(client.get(f"/reconciler/jobs/{job['number']}"))
+            why = waits or f"{job['reason'] or 'its turn'} (steersman why {job['key']})"
+            yield job["key"], job["reason"] or "pending", f"job {job['number']} waits: {why}"
+
+
+def waits_for(job: Mapping[str, Any]) -> str:
+    """What keeps a job's trials from starting, in a sentence; empty when nothing is known that does."""
+    trials = (trial for task in job["tasks"] for trial in task["trials"])
+    return "; ".join(dict.fromkeys(trial["waits_for"] for trial in trials if trial["waits_for"]))
 
 
 def _asked(client: Client) -> Iterator[Row]:

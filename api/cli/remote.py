@@ -14,9 +14,12 @@ from api.cli.client import connect
 from api.cli.local import named_files, read_files
 from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
+from api.differences import difference
 
 _MARKS = {"create": "[green]+[/green]", "update": "[yellow]~[/yellow]", "delete": "[red]-[/red]"}
 _ACTS = {"deploy": "[green]deploy[/green]", "destroy": "[red]destroy[/red]"}
+_COLOURS = {"minus": "red", "plus": "green"}
+_ONE_LINE = 80
 _LIMIT = 1 << 20
 
 
@@ -255,9 +258,8 @@ def show_plan(body: dict[str, Any]) -> None:
         out.print(f"{_MARKS[action['action']]} {action['key']}  [dim]{action['location']}[/dim]")
         if action["action"] == "update":
             for change in action["changes"]:
-                out.print(
-                    f"    {change['field']}: {_short(change['old'])} → {_short(change['new'])}", markup=False
-                )
+                for look, line in _changed(change):
+                    out.print(f"    {line}", style=look, markup=False)
     for deploy in body.get("deploys", []):
         out.print(f"{_ACTS[deploy['action']]} {deploy['key']}  ", end="")
         out.print(_deploy(deploy), markup=False)
@@ -287,10 +289,14 @@ def _deploy(body: dict[str, Any]) -> str:
     return f"{told}; runs {', '.join(runs) or 'no script'}"
 
 
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    text = text.replace("\n", "⏎")
-    return text if len(text) <= 60 else text[:57] + "…"
+def _changed(change: dict[str, Any]) -> list[tuple[str | None, str]]:
+    """What becomes of a field, as YAML: in one line where it is short, else the lines that differ, with colours."""
+    lines = difference(change)
+    both = [line.partition(": ")[2] for _, line in lines]
+    name, old, new = change["field"], change["old"], change["new"]
+    if len(lines) == 2 and None not in (old, new) and sum(map(len, both)) <= _ONE_LINE:
+        return [(None, f"{name}: {both[0]} → {both[1]}")]
+    return [(_COLOURS.get(mark), line) for mark, line in lines]
 
 
 def _resource(body: dict[str, Any], output: Format) -> None:

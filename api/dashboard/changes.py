@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from litestar import Request, Response, get
 from litestar.params import Parameter
 
-from api.dashboard import differences, forges
+from api import differences
+from api.dashboard import forges
 from api.dashboard.shell import PAGE, page
 from reconciler.access import Caller
 from reconciler.errors import SteersmanError

@@ -24,7 +24,9 @@ async def live(
     installation: Installation, caller: Caller, request: Request[Caller, Any, Any]
 ) -> ServerSentEvent:
     """A number that grows with each change; at once the one of now."""
-    return ServerSentEvent(kept_alive(_messages(installation), partial(still, request)))
+    return ServerSentEvent(
+        kept_alive(_messages(installation), partial(still, request), request.app.state.leaving)
+    )
 
 
 async def _messages(installation: Installation) -> AsyncGenerator[ServerSentEventMessage, None]:

@@ -11,8 +11,8 @@ import yaml
 from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
-from api import problems
-from api.dashboard import differences, forges, forms
+from api import differences, problems
+from api.dashboard import forges, forms
 from api.dashboard.shell import FORM, PAGE, away, page, path_of
 from reconciler.access import Caller
 from reconciler.commands import triggers

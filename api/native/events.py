@@ -46,7 +46,9 @@ async def event_stream(
     """Each message's id is the event's number."""
     resumed = request.headers.get("last-event-id", "")
     start = int(resumed) if resumed.isdecimal() and len(resumed) < 19 else after
-    return ServerSentEvent(kept_alive(_messages(installation, caller, start), partial(still, request)))
+    return ServerSentEvent(
+        kept_alive(_messages(installation, caller, start), partial(still, request), request.app.state.leaving)
+    )
 
 
 async def _messages(

@@ -9,10 +9,12 @@ from litestar import get, post
 from litestar.params import Parameter
 from litestar.response import File
 
+from api.native.filters import one_of
 from api.unchanged import STEADY
 from reconciler.access import Caller
 from reconciler.commands import jobs as commands
 from reconciler.installation import Installation
+from reconciler.model.job import State
 from reconciler.queries import jobs
 
 Limit = Annotated[int, Parameter(ge=1, le=500)]
@@ -29,6 +31,7 @@ async def job_list(
     after: Annotated[int | None, Parameter(ge=0, le=2**62)] = None,
 ) -> dict[str, Any]:
     """`next` is the number to give as `after`."""
+    one_of("state of a job", job_state, State)
     return await jobs.page(installation, caller, key=key, state=job_state, limit=limit, after=after)
 
 

@@ -77,7 +77,7 @@ async def log_stream(
     known = resumed.isdecimal() and len(resumed) < 19
     start = int(resumed) if known else await _start(text, offset, since)
     messages = _messages(installation, number, selection, start)
-    return ServerSentEvent(kept_alive(messages, partial(still, request)))
+    return ServerSentEvent(kept_alive(messages, partial(still, request), request.app.state.leaving))
 
 
 @get("/reconciler/jobs/{number:int}/log/search", summary="Lines of the log that have a text")

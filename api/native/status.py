@@ -7,9 +7,12 @@ from typing import Annotated, Any
 from litestar import Response, get
 from litestar.params import Parameter
 
+from api.native.filters import one_of
 from reconciler.access import Caller
 from reconciler.installation import Installation
+from reconciler.model.status import Health, Sync
 from reconciler.queries import executors, resources, rights, schedules, standing, status, why
+from specs.kinds import KINDS
 from specs.schema import file_schema
 
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
@@ -44,6 +47,9 @@ async def resource_list(
     after: str | None = None,
 ) -> dict[str, Any]:
     """A page of what is declared, narrowed by any of the filters; Deployments alone with what stands of them."""
+    one_of("kind", kind, KINDS)
+    one_of("state of sync", sync, Sync)
+    one_of("health", health, Health)
     wanted = resources.Filter(kind, project, environment, sync, health, prefix)
     found = resources.find(installation, caller, wanted, limit, after)
     return await standing.of_deployments(installation, found) if kind == "Deployment" else found

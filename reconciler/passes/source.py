@@ -32,6 +32,7 @@ from specs.tree import Tree
 
 log = structlog.get_logger(__name__)
 _MUCH = 200
+_SOME = 5
 _NOTED = products.KINDS | {"Application", "ApprovalRuleset"}
 """Kinds of which a history is kept that says who changed them, and what they were called before."""
 
@@ -49,11 +50,7 @@ async def run(installation: Installation, actor: Actor = SYSTEM) -> datetime | N
         await _note(installation, (error.reason, error.message))
         raise
     if head is None:
-        trouble = (
-            "BranchMissing",
-            f"{settings.repo} has no branch {settings.branch}; what was applied stays in force",
-        )
-        await _note(installation, trouble)
+        await _note(installation, await _no_branch(installation))
     elif settings.path not in (".", "") and await installation.source.tree_of(head, settings.path) is None:
         trouble = (
             "PathMissing",
@@ -210,6 +207,16 @@ def _fact(error: Exception) -> tuple[str, str]:
     return "InternalError", f"the revision cannot be applied: {type(error).__name__}, see the daemon's log"
 
 
+async def _no_branch(installation: Installation) -> tuple[str, str]:
+    """With the branches there are, as that is most often a matter of main and master."""
+    settings = installation.settings
+    there = sorted(await installation.source.heads())
+    names = ", ".join(there[:_SOME]) + (", …" if len(there) > _SOME else "")
+    has = f"it has {names}: name one by --branch" if there else "it has none yet: commit something"
+    missing = f"{settings.repo} has no branch {settings.branch}; what was applied stays in force"
+    return "BranchMissing", f"{missing}; {has}"
+
+
 async def _note(
     installation: Installation, trouble: tuple[str, str] | None, *, attempted: str | None = None
 ) -> None:
@@ -219,6 +226,8 @@ async def _note(
         source = replace(source, attempted=attempted)
     if (source.trouble if source else None) == trouble:
         return
+    if trouble is not None:
+        log.warning("source-trouble", reason=trouble[0], message=trouble[1])
     settings = installation.settings
     new = (
         replace(source, trouble=trouble)

@@ -123,7 +123,7 @@ def summary(job: Job) -> dict[str, Any]:
         "key": job.key,
         "state": job.state.value,
         "reason": job.reason,
-        "held": job.held,
+        "held": job.held and not job.state.finished,
         "created_at": _time(job.created_at),
         "started_at": _time(job.started_at),
         "finished_at": _time(job.finished_at),

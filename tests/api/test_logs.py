@@ -330,7 +330,9 @@ def test_a_stream_ends_with_the_right_to_it() -> None:
         return next(answers)
 
     async def work(pause: float) -> list[bytes]:
-        return [m.encode() async for m in kept_alive(source(pause), until_it_is_over, every=0.1)]
+        return [
+            m.encode() async for m in kept_alive(source(pause), until_it_is_over, asyncio.Event(), every=0.1)
+        ]
 
     assert asyncio.run(work(0)) == [b"data: 0\r\n\r\n", b"data: 1\r\n\r\n"]
     answers = iter([True, True, False])
@@ -353,7 +355,7 @@ def test_a_quiet_stream_is_kept_alive() -> None:
 
     async def work() -> list[bytes]:
         seen: list[bytes] = []
-        async with aclosing(kept_alive(source(), allowed, every=0.1)) as live:
+        async with aclosing(kept_alive(source(), allowed, asyncio.Event(), every=0.1)) as live:
             async for message in live:
                 seen.append(message.encode())
                 if len(seen) >= 5:
@@ -371,7 +373,7 @@ def test_a_stream_that_breaks_says_so() -> None:
         raise RuntimeError("broken")
 
     async def work() -> None:
-        async for _ in kept_alive(source(), allowed):
+        async for _ in kept_alive(source(), allowed, asyncio.Event()):
             pass
 
     with pytest.raises(RuntimeError, match="broken"):

@@ -1,4 +1,4 @@
-"""Actions of plans as pages show them: of each field the lines that differ, within a weight that a page can bear."""
+"""Actions of plans as people see them: of each field the lines that differ, within a weight that a page can bear."""
 
 from __future__ import annotations
 
