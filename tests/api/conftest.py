@@ -38,6 +38,7 @@ FILES = {
     "ok.yaml": build("ok", "[{name: main, run: 'echo hello; echo wörld'}]"),
     "fails.yaml": build("fails", "[{name: main, run: 'echo bad; exit 3'}]"),
     "sleeps.yaml": build("sleeps", "[{name: main, run: 'echo up; sleep 600'}]", "  concurrency: allow\n"),
+    "waiting.yaml": build("waiting", "[{name: main, traits: [gpu], run: echo}]"),
     "off.yaml": build("off", "[{name: main, run: echo}]", "  disabled: true\n"),
     "two.yaml": build(
         "two", "[{name: first, run: 'echo one'}, {name: second, needs: [first], run: 'echo two'}]"

@@ -512,7 +512,7 @@ def test_filters_and_pages_of_resources(api: Api) -> None:
     assert keys(project="tools") == ["Project/tools"]
     assert keys(health="Missing") == ["Build/shop/_/never"]
     assert set(keys(sync="Synced")) == set(keys()) - {"Build/shop/_/never"}
-    assert keys(kind="Nothing") == []
+    assert api.client.get("/reconciler/resources", params={"kind": "Nothing"}).status_code == 400
     found: list[str] = []
     after = None
     while True:
@@ -580,3 +580,49 @@ def test_status_tells_what_people_are_asked_for(tmp_path: Path) -> None:
     assert re.search(r"RemovalBrake +.*`steersman sync --confirm [0-9a-f]{16}`", waits)
     assert re.search(r"Pipeline/shop/ask +AwaitsConfirmation +run 1, step ask/confirmation", waits)
     assert "\nWrong\n" not in shown
+
+
+def test_words_that_nothing_is_called_by_are_mistakes(api: Api) -> None:
+    """And not an empty list, which a program would take for good news; the nearest word is named."""
+    for arguments, told in (
+        (("jobs", "--state", "failing"), "there is no state of a job 'failing'"),
+        (("get", "builds"), "there is no kind 'builds'; did you mean \"Build\"?"),
+        (("get", "Build", "--health", "Sick"), "there is no health 'Sick'"),
+        (("get", "Build", "--sync", "Nope"), "there is no state of sync 'Nope'"),
+    ):
+        assert told in sentence(api.cli(*arguments)), arguments
+
+
+def test_a_token_that_is_not_known_is_told_apart_from_none(api: Api) -> None:
+    assert "this token is not known here" in sentence(api.cli("jobs", STEERSMAN_TOKEN="mistyped"))
+    assert "this token" not in api.client.get("/reconciler/jobs", headers={"Authorization": ""}).text
+
+
+def test_a_plan_shows_the_lines_that_differ(api: Api) -> None:
+    """Of a long script; what is short stays in one line."""
+    api.repo.git("checkout", "-q", "-b", "other-lines")
+    text = (api.repo.path / "slow.yaml").read_text()
+    api.repo.commit({"slow.yaml": text.replace("seq 1 40", "seq 1 41").replace("allow", "replace")})
+    api.repo.git("checkout", "-q", "main")
+    shown = api.cli("plan", "--ref", "other-lines").stdout
+    assert "concurrency: allow → replace" in shown
+    assert [line.strip()[:2] for line in shown.splitlines() if "seq 1 4" in line] == ["- ", "+ "]
+
+
+def test_who_follows_a_job_that_waits_is_told_for_what(api: Api) -> None:
+    """So it is in the table of what waits."""
+    number = api.trigger("waiting")
+    command = [sys.executable, "-c", "from api.cli import main; main()", "logs", str(number), "-f"]
+    environment = {**os.environ, "STEERSMAN_SERVER": api.url, "STEERSMAN_TOKEN": api.running.token}
+    following = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert following.stderr is not None
+        line = following.stderr.readline()
+        assert line.startswith(f"job {number} waits: ")
+        assert "gpu" in line
+        assert f"job {number} waits: " in api.cli("status").stdout
+    finally:
+        api.client.post(f"/reconciler/jobs/{number}/cancel")
+        following.wait(20)
+        assert following.stderr is not None
+        following.stderr.close()
