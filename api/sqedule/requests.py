@@ -14,6 +14,7 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 
 from api.auth import ANYBODY, PUBLIC
+from api.json_bodies import Unreadable, decode
 from api.paths import plain
 from api.sqedule.errors import JSON, VARY, BadRequest, bad_input
 from reconciler.access import Caller
@@ -106,9 +107,9 @@ async def body(request: Asked) -> dict[str, Any]:
     if not raw.strip():
         raise bad_input("the body is empty; send at least {}")
     try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_input(f"the body is no JSON: {error}") from error
+        value = decode(raw)
+    except Unreadable as error:
+        raise bad_input(f"the body {error}") from error
     if value is None:
         return {}
     if not isinstance(value, dict):
