@@ -10,7 +10,6 @@ import asyncio
 import base64
 import math
 import time
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -100,7 +99,8 @@ async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Authent
     stand_in = _stand_in(connection, installation) if bare else None
     if stand_in is not None:
         return AuthenticationResult(stand_in, None)
-    if _for_anybody(connection, installation.settings.anonymous_read) or _for_trials(connection):
+    without = "authorization" not in connection.headers and is_public(connection)
+    if without or _for_trials(connection):
         return AuthenticationResult(Caller(ANYBODY, Rights(), address=address), None)
     if below(connection.scope["path"], CIDER):
         return await _of_cider(connection, credentials, installation.url)
@@ -203,7 +203,7 @@ async def _of_pdc(
         return AuthenticationResult(caller, secret)
     bare = own and not scheme and COOKIE not in connection.cookies
     stand_in = _stand_in(connection, installation) if bare else None
-    if stand_in is None and connection.route_handler.opt.get(PUBLIC) in installation.settings.anonymous_read:
+    if stand_in is None and is_public(connection):
         stand_in = Caller(ANYBODY, Rights(), address=address)
     if stand_in is None:
         raise NotAuthorizedException(detail="Authentication credentials were not provided.")
@@ -263,9 +263,13 @@ def _two_words(header: str) -> str | None:
     return rest[0] if scheme in ("token", "Bearer") and len(rest) == 1 and rest[0] else None
 
 
-def _for_anybody(connection: ASGIConnection[Any, Any, Any, Any], dialects: Collection[str]) -> bool:
-    """No token, on a page that its served API shows to anybody, where the operator has opened that (design 9)."""
-    return "authorization" not in connection.headers and connection.route_handler.opt.get(PUBLIC) in dialects
+def is_public(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """A page that its served API shows to anybody, where the operator has opened that (design 9).
+
+    Who is known reads there at least what they would read without a token.
+    """
+    opened = connection.app.state.installation.settings.anonymous_read
+    return connection.route_handler.opt.get(PUBLIC) in opened
 
 
 def _escape_token(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> str | None:
