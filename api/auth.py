@@ -62,6 +62,9 @@ OPEN_IF = "open_if"
 BY_TRIAL = {"by_trial": True}
 """Routes that also take the token of a trial, in the header `trial-token`, and judge it themselves."""
 
+AFTERWARDS = {"afterwards": True}
+"""Routes that also know the token of a script that has ended, if only to say so."""
+
 ANYBODY = "Anybody"
 """The subject of who shows no token there."""
 
@@ -105,7 +108,8 @@ async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Authent
     if below(connection.scope["path"], CIDER):
         return await _of_cider(connection, credentials, installation.url)
     name, secret = _given(connection, installation.url)
-    caller = await credentials.caller(secret, address, name) if secret else None
+    over = bool(connection.route_handler.opt.get("afterwards"))
+    caller = await credentials.caller(secret, address, name, over=over) if secret else None
     if caller is None and _is_open(connection, installation):
         caller = Caller(ANYBODY, Rights(), address=address)
     if caller is None:
@@ -356,14 +360,21 @@ class Credentials:
         self._noted: dict[str, datetime] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def caller(self, secret: str, address: str | None, name: str | None) -> Caller | None:
-        """Whoever shows this secret, with the rights of this moment; a script, only while it runs."""
+    async def caller(
+        self, secret: str, address: str | None, name: str | None, *, over: bool = False
+    ) -> Caller | None:
+        """Whoever shows this secret, with the rights of this moment; a script only while it runs, or if it may be
+        `over`.
+        """
         installation = self._installation
         token = await self._find(secret, (address, name))
         if token is None:
             return None
         if isinstance(token, Execution):
-            return Caller(f"Job/{token.job}", Rights(), token.trial, address, job=token.job)
+            live = await token_queries.is_live(installation, token)
+            if not live and not over:  # of no use when its trial is over, but nobody guessed it
+                return None
+            return Caller(f"Job/{token.job}", Rights(), token.trial, address, job=token.job, over=not live)
         if not is_active(installation, token.subject):
             return None
         rights = rights_of(installation, token.subject).narrowed(token.level, token.scope)
@@ -376,8 +387,8 @@ class Credentials:
         forgotten = self._forgotten
         if token is None:
             execution = execution_of(self._installation.keys, secret)
-            if execution is not None:  # of no use when its trial is over, but nobody guessed it
-                return execution if await token_queries.is_live(self._installation, execution) else None
+            if execution is not None:
+                return execution
             self.attempts.check(who)
             token = await token_queries.find(self._installation, secret)
         if token is None:
