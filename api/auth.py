@@ -10,7 +10,6 @@ import asyncio
 import base64
 import math
 import time
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -65,6 +64,9 @@ OPEN_IF = "open_if"
 BY_TRIAL = {"by_trial": True}
 """Routes that also take the token of a trial, in the header `trial-token`, and judge it themselves."""
 
+AFTERWARDS = {"afterwards": True}
+"""Routes that also know the token of a script that has ended, if only to say so."""
+
 ANYBODY = "Anybody"
 """The subject of who shows no token there."""
 
@@ -102,12 +104,14 @@ async def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Authent
     stand_in = _stand_in(connection, installation) if bare else None
     if stand_in is not None:
         return AuthenticationResult(stand_in, None)
-    if _for_anybody(connection, installation.settings.anonymous_read) or _for_trials(connection):
+    without = "authorization" not in connection.headers and is_public(connection)
+    if without or _for_trials(connection):
         return AuthenticationResult(Caller(ANYBODY, Rights(), address=address), None)
     if below(connection.scope["path"], CIDER):
         return await _of_cider(connection, credentials, installation.url)
     name, secret = _given(connection, installation.url)
-    caller = await credentials.caller(secret, address, name) if secret else None
+    over = bool(connection.route_handler.opt.get("afterwards"))
+    caller = await credentials.caller(secret, address, name, over=over) if secret else None
     if caller is None and _is_open(connection, installation):
         caller = Caller(ANYBODY, Rights(), address=address)
     if caller is None:
@@ -203,7 +207,7 @@ async def _of_pdc(
         return AuthenticationResult(caller, secret)
     bare = own and not scheme and COOKIE not in connection.cookies
     stand_in = _stand_in(connection, installation) if bare else None
-    if stand_in is None and connection.route_handler.opt.get(PUBLIC) in installation.settings.anonymous_read:
+    if stand_in is None and is_public(connection):
         stand_in = Caller(ANYBODY, Rights(), address=address)
     if stand_in is None:
         raise NotAuthorizedException(detail="Authentication credentials were not provided.")
@@ -263,9 +267,13 @@ def _two_words(header: str) -> str | None:
     return rest[0] if scheme in ("token", "Bearer") and len(rest) == 1 and rest[0] else None
 
 
-def _for_anybody(connection: ASGIConnection[Any, Any, Any, Any], dialects: Collection[str]) -> bool:
-    """No token, on a page that its served API shows to anybody, where the operator has opened that (design 9)."""
-    return "authorization" not in connection.headers and connection.route_handler.opt.get(PUBLIC) in dialects
+def is_public(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """A page that its served API shows to anybody, where the operator has opened that (design 9).
+
+    Who is known reads there at least what they would read without a token.
+    """
+    opened = connection.app.state.installation.settings.anonymous_read
+    return connection.route_handler.opt.get(PUBLIC) in opened
 
 
 def _escape_token(connection: ASGIConnection[Any, Any, Any, Any], url: str) -> str | None:
@@ -352,14 +360,21 @@ class Credentials:
         self._noted: dict[str, datetime] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def caller(self, secret: str, address: str | None, name: str | None) -> Caller | None:
-        """Whoever shows this secret, with the rights of this moment; a script, only while it runs."""
+    async def caller(
+        self, secret: str, address: str | None, name: str | None, *, over: bool = False
+    ) -> Caller | None:
+        """Whoever shows this secret, with the rights of this moment; a script only while it runs, or if it may be
+        `over`.
+        """
         installation = self._installation
         token = await self._find(secret, (address, name))
         if token is None:
             return None
         if isinstance(token, Execution):
-            return Caller(f"Job/{token.job}", Rights(), token.trial, address, job=token.job)
+            live = await token_queries.is_live(installation, token)
+            if not live and not over:  # of no use when its trial is over, but nobody guessed it
+                return None
+            return Caller(f"Job/{token.job}", Rights(), token.trial, address, job=token.job, over=not live)
         if not is_active(installation, token.subject):
             return None
         rights = rights_of(installation, token.subject).narrowed(token.level, token.scope)
@@ -372,8 +387,8 @@ class Credentials:
         forgotten = self._forgotten
         if token is None:
             execution = execution_of(self._installation.keys, secret)
-            if execution is not None:  # of no use when its trial is over, but nobody guessed it
-                return execution if await token_queries.is_live(self._installation, execution) else None
+            if execution is not None:
+                return execution
             self.attempts.check(who)
             token = await token_queries.find(self._installation, secret)
         if token is None:

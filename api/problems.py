@@ -97,10 +97,6 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     if isinstance(error, HTTPException):
         headers = dict(error.headers or {})
         return problem(error.status_code, _title(error.status_code), error.detail or "", headers)
-    if isinstance(error, RecursionError):
-        return problem(400, "BadRequest", "the body is nested too deeply")
-    if isinstance(error, UnicodeDecodeError):
-        return problem(400, "BadRequest", "the body is not UTF-8")
     log.error("request-crashed", path=request.url.path, exc_info=error)
     return problem(500, "InternalError", "this is a fault of the server; its log has the details")
 

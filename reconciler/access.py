@@ -32,6 +32,7 @@ from specs.meta import Key
 class Caller:
     """Whoever makes a request: subject, rights, id of the token, address; `job`: the one that a script speaks for.
 
+    `over`: that script has ended.
     `most` and `within` are what the token leaves of its subject's rights; `rights` are narrowed by them already.
     """
 
@@ -42,6 +43,7 @@ class Caller:
     job: int | None = None
     most: Level = Level.OWNER
     within: Scope = INSTALLATION
+    over: bool = False
 
     @property
     def actor(self) -> Actor:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from reconciler.controllers.dispatch import Queue
 from reconciler.controllers.gate import Rules
@@ -55,6 +56,7 @@ class Installation:
     `shown`: when a Build was last woken to show a job's end, by the monotonic clock;
     `followers`: KEY → Builds that start after it (None: to be found); `troubles`: names whose last pass failed, why;
     `writing`: held by whoever commits to the spec repository;
+    `adjusting`: by kind and number, held by whoever takes a proposal a step further;
     `describe_job`, `describe_group`, `describe_request`: how a served API shows those that are sent to somebody;
     `authority`: who may do what, and the resources it was made of;
     `configurations`: project configurations by tree, those read last;
@@ -99,6 +101,7 @@ class Installation:
     shown: dict[str, float] = field(default_factory=dict)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    adjusting: WeakValueDictionary[tuple[str, int], asyncio.Lock] = field(default_factory=WeakValueDictionary)
     describe_job: Callable[[Job], Mapping[str, Any]] | None = None
     describe_group: Callable[[JobGroup], Mapping[str, Any]] | None = None
     describe_request: Callable[[Request], Mapping[str, Any]] | None = None

@@ -69,8 +69,6 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         return _answer(request, 422, error.detail)
     if isinstance(error, HTTPException):
         return _answer(request, error.status_code, _told(error), error.headers)
-    if isinstance(error, RecursionError):
-        return _answer(request, 422, "the body is nested too deeply")
     log.error("request-crashed", path=request.url.path, exc_info=error)
     return _answer(request, 500, "this is a fault of the server; its log has the details")
 

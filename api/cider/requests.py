@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-import msgspec
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
@@ -17,6 +16,7 @@ from api.cider.answers import Asked
 from api.cider.errors import Unusable
 from api.cider.relations import Endpoint, address
 from api.cider.roa import Collection, Links, Relation
+from api.json_bodies import Unreadable, decode
 from reconciler.access import Caller
 from reconciler.model.rights import Level
 from reconciler.queries.by_id import is_uuid
@@ -47,9 +47,9 @@ async def body(request: Asked) -> Any:
     if kind != "application/json":
         raise HTTPException(status_code=415, detail="send the body as application/json")
     try:
-        return msgspec.json.decode(await request.body())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unusable(detail=f"the body is no JSON: {error}") from error
+        return decode(await request.body())
+    except Unreadable as error:
+        raise Unusable(detail=f"the body {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

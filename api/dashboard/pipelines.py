@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
@@ -17,6 +16,7 @@ from api import problems
 from api.dashboard import forms, run_view
 from api.dashboard.run_view import path_of_pipeline, path_of_run
 from api.dashboard.shell import FORM, PAGE, away, page
+from api.json_bodies import Unreadable, decode
 from reconciler.access import Caller, missing
 from reconciler.commands import pipelines as commands
 from reconciler.errors import NotFound, Refused, SteersmanError
@@ -220,9 +220,9 @@ def _payload(text: str) -> Any:
     if not text.strip():
         return None
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Refused("InvalidPayload", f"The payload is no JSON: {error}.") from error
+        return decode(text)
+    except Unreadable as error:
+        raise Refused("InvalidPayload", f"The payload {error}.") from error
 
 
 def _seen(installation: Installation, caller: Caller, key: Key) -> Resource | None:

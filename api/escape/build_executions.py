@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import MediaType, Response, get, post, put
 
+from api.auth import AFTERWARDS
 from api.escape import execution_bodies
 from api.escape.execution_bodies import PageFrom, PageSize, key_of
 from api.escape.log_bodies import commit_of
@@ -112,7 +113,7 @@ async def build_execution_cancel(
     return Response(b"", media_type=MediaType.TEXT)
 
 
-@put(f"{ONE}/commit", media_type=MediaType.TEXT, summary="Tell which commit is being built")
+@put(f"{ONE}/commit", opt=AFTERWARDS, media_type=MediaType.TEXT, summary="Tell which commit is being built")
 async def build_execution_commit(
     installation: Installation,
     caller: Caller,

@@ -22,7 +22,7 @@ def shown(found: Deployed, *, whole: bool) -> dict[str, Any]:
     resource = found.resource
     spec = (resource.spec if resource else None) or {}
     state = found.state
-    if state is None or not state["stages"]:
+    if state is None or _is_unsaid(state):
         state = _never_run(found.place.name, spec)
     if DEPLOY not in state["stages"]:
         state = deployment.with_stage(state, DEPLOY, {})
@@ -47,6 +47,11 @@ def wanted(resource: Resource) -> dict[str, Any]:
         "inputs": spec["inputs"],
         "providers": spec["providers"],
     }
+
+
+def _is_unsaid(state: State) -> bool:
+    """As a state is made where an execution takes a deployment that nobody has said anything of; also in short."""
+    return {"inputs": {}, **state} == deployment.empty(state["name"])
 
 
 def _never_run(name: str, spec: Mapping[str, Any]) -> State:

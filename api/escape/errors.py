@@ -128,8 +128,6 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     if isinstance(error, HTTPException):
         code = _BY_STATUS.get(error.status_code, "invalid-field")
         return _answer(request, error.status_code, code, error.detail, dict(error.headers or {}))
-    if isinstance(error, RecursionError):
-        return _answer(request, 400, "invalid-json", "The body is nested too deeply.")
     mark = secrets.token_hex(8)
     path = _CODE.sub(r"/\1/***", request.url.path)
     log.error("request-crashed", path=path, request=mark, exc_info=error)

@@ -8,6 +8,7 @@ from litestar import MediaType, Response, WebSocket, get, post, websocket
 from litestar.exceptions import HTTPException
 from litestar.params import Parameter
 
+from api.auth import AFTERWARDS
 from api.escape import live_logs
 from api.escape.execution_bodies import key_of
 from api.escape.log_bodies import LARGEST_PUSH, push_of
@@ -98,6 +99,7 @@ async def deployment_logs(
 
 @post(
     f"{BUILD}/logs",
+    opt=AFTERWARDS,
     status_code=200,
     request_max_body_size=LARGEST_PUSH,
     summary="Append to the log of an execution of a build, and say how it goes",
@@ -118,6 +120,7 @@ async def build_logs_push(
 
 @post(
     f"{JOB}/logs",
+    opt=AFTERWARDS,
     status_code=200,
     request_max_body_size=LARGEST_PUSH,
     summary="Append to the log of an execution of a deployment job, and say how it goes",

@@ -17,6 +17,7 @@ from litestar import WebSocket
 from litestar.exceptions import HTTPException, WebSocketDisconnect
 
 from api.auth import COOKIE, Credentials, credential
+from api.json_bodies import Unreadable, decode
 from reconciler.access import ROOT, Caller
 from reconciler.commands import execution_logs as commands
 from reconciler.errors import NotFound, SteersmanError
@@ -127,8 +128,8 @@ async def _answer(socket: Socket) -> int:
         if message["type"] != "websocket.receive":
             return _ENDED
         said: Any = None
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
-            said = msgspec.json.decode(message.get("text") or message.get("bytes") or b"null")
+        with suppress(Unreadable):
+            said = decode(message.get("text") or message.get("bytes") or b"null")
         if isinstance(said, dict) and said.get("type") == "ping":
             await socket.send_text('{"type":"pong"}')
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from litestar.exceptions import HTTPException
 
 from api.escape.errors import BadRequest
-from api.escape.requests import Asked, wrong
+from api.escape.requests import Asked, decoded, wrong
 from reconciler.commands.execution_logs import Push
 from reconciler.queries.log_entries import LEVELS, STREAMS
 from specs.versions import split
@@ -45,9 +44,9 @@ def _said(raw: bytes, request: Asked) -> Push:
         return Push([_entry({"message": line}, f"line {n}") for n, line in enumerate(lines, 1)])
     if kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
         return Push(
-            [_entry(_json(line), f"line {n}") for n, line in enumerate(_lines(raw), 1) if line.strip()]
+            [_entry(decoded(line), f"line {n}") for n, line in enumerate(_lines(raw), 1) if line.strip()]
         )
-    value = _json(raw)
+    value = decoded(raw)
     if isinstance(value, list):
         return Push(_entries(value, {}))
     if not isinstance(value, dict):
@@ -175,10 +174,3 @@ def _lines(raw: bytes) -> list[str]:
     if lines and not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
-
-
-def _json(raw: bytes | str) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("invalid-json", f"The body is no JSON: {error}.") from error

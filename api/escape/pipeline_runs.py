@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
-import msgspec
 from litestar import MediaType, Response, get, post
 from litestar.params import Parameter
 
@@ -13,7 +12,7 @@ from api import pages
 from api.escape import pipeline_bodies
 from api.escape.errors import BadRequest
 from api.escape.pipelines import level_of, pipeline_of
-from api.escape.requests import Asked, body, flag, text
+from api.escape.requests import Asked, body, decoded, flag, text
 from api.paths import asked_for_head, plain
 from reconciler.access import Caller, is_asked
 from reconciler.commands import pipelines as commands
@@ -299,10 +298,7 @@ async def _comment(request: Asked) -> str:
         return (fields.get("comment") or [""])[0][:2000]
     if not raw:
         return ""
-    try:
-        data = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("invalid-json", f"The body is no JSON: {error}.") from error
+    data = decoded(raw)
     return text(data, "comment")[:2000] if isinstance(data, dict) else ""
 
 

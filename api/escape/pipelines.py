@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from litestar import MediaType, Request, Response, delete, get, post, put
 from litestar.exceptions import NotFoundException
 
 from api.escape import pipeline_bodies
 from api.escape.build_executions import why_of
-from api.escape.errors import BadRequest
-from api.escape.requests import Asked, Force, Wait, body, new_name, same_name, terms
+from api.escape.requests import Asked, Force, Wait, body, decoded, new_name, same_name, terms
 from api.escape.writing import absent, answer, before, commit, there, unused
 from api.paths import plain
 from reconciler.access import Caller, require
@@ -174,10 +172,7 @@ async def pipeline_webhook(
     attempts = request.app.state.credentials.attempts
     attempts.check((address, None))
     raw = await request.body()
-    try:
-        payload = msgspec.json.decode(raw) if raw else None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("invalid-json", f"The body is no JSON: {error}.") from error
+    payload = decoded(raw) if raw else None
     run = await commands.by_code(installation, project, plain(code), payload, address)
     if run is None:
         attempts.wrong((address, None))

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
 
 from api.escape.errors import BadRequest, Starting
+from api.json_bodies import Unreadable, decode
 from reconciler.access import Caller
 from reconciler.commands.declare import Terms
 from reconciler.installation import Installation
@@ -43,11 +43,15 @@ async def started(connection: ASGIConnection[Any, Any, Any, Any], _handler: Base
 
 async def any_body(request: Asked) -> Any:
     """The JSON value of a body."""
-    raw = await request.body()
+    return decoded(await request.body())
+
+
+def decoded(raw: bytes | str) -> Any:
+    """JSON of a body, or of a line of it."""
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("invalid-json", f"The body is no JSON: {error}.") from error
+        return decode(raw)
+    except Unreadable as error:
+        raise BadRequest("invalid-json", f"The body {error}.") from error
 
 
 async def body(request: Asked, *, optional: bool = False) -> dict[str, Any]:

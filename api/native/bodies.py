@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from api.json_bodies import Unreadable, decode
+
 
 async def json_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard: a body is JSON and says so, which no form of another site can (Litestar reads any type)."""
+    """A guard: a body is JSON and says so, which no form of another site can (Litestar reads any type, and depth)."""
     headers = connection.headers
     if "data" not in handler.parsed_fn_signature.parameters:
         return
@@ -22,6 +25,11 @@ async def json_only(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
         raise HTTPException(
             status_code=415, detail=f"send the body as application/json, not {kind or 'without a type'}"
         )
+    if isinstance(connection, Request) and (raw := await connection.body()):
+        try:
+            decode(raw)
+        except Unreadable as error:
+            raise HTTPException(status_code=400, detail=f"the body {error}") from error
 
 
 class Body(BaseModel):

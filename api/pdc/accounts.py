@@ -69,7 +69,7 @@ async def current_user(request: Request[Any, Any, Any]) -> Response[Any]:
         "is_staff": caller.administrator,
         "groups": list(found.groups),
         "permissions": [],
-        "resource_permissions": [each for each in _permissions() if _has(caller, each)],
+        "resource_permissions": [each for each in _permissions() if _has(request, each)],
     }
     return answer(asked, body)
 
@@ -104,9 +104,9 @@ def _permissions() -> list[dict[str, str]]:
     ]
 
 
-def _has(caller: Caller, permission: dict[str, str]) -> bool:
+def _has(request: Request[Any, Any, Any], permission: dict[str, str]) -> bool:
     verbs = {right: method for method, right in RIGHTS.items()}
-    return may(caller, verbs[permission["permission"]])
+    return may(request, request.user, verbs[permission["permission"]])
 
 
 def _told(asked: Asked, secret: str) -> Response[Any]:

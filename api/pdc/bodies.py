@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException
 
+from api.json_bodies import Unreadable, decode
 from api.pdc.errors import detail
 
 PARSED = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
@@ -37,9 +37,9 @@ async def body(request: Request[Any, Any, Any]) -> Any:
 
 def _json(raw: bytes) -> Any:
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise detail(400, f"JSON parse error - {error}") from None
+        return decode(raw)
+    except Unreadable as error:
+        raise detail(400, f"JSON parse error - the body {error}") from None
 
 
 async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:

@@ -120,8 +120,6 @@ def failure_of(request: Request[Any, Any, Any], error: Exception) -> Failure:
             headers = {"WWW-Authenticate": "Token"} if asked else {}
         body = NOT_FOUND if error.status_code == 404 else {"detail": error.detail}
         return Failure(error.status_code, body, headers)
-    if isinstance(error, RecursionError):
-        return detail(400, "the body is nested too deeply")
     log.error("request-crashed", path=request.url.path, exc_info=error)
     return detail(500, "this is a fault of the server; its log has the details")
 

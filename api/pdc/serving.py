@@ -11,7 +11,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import NotAuthorizedException
 
-from api.auth import ANYBODY, whoever
+from api.auth import ANYBODY, is_public, whoever
 from api.paths import plain
 from api.pdc import negotiation, reading, writing
 from api.pdc.addresses import Place, place
@@ -29,10 +29,10 @@ RIGHTS = {"POST": "create", "GET": "read", "PUT": "update", "PATCH": "update", "
 _WHOLE_LIST = PAGING | SHAPING | {"ordering"}
 
 
-def may(caller: Caller, method: str) -> bool:
+def may(request: Request[Any, Any, Any], caller: Caller, method: str) -> bool:
     """Has somebody the right that a method takes?"""
     if method == "GET":
-        return caller.subject == ANYBODY or caller.rights.within(INSTALLATION) is not None
+        return is_public(request) or caller.rights.within(INSTALLATION) is not None
     held = caller.rights.at(INSTALLATION)
     return held is not None and held >= Level.WRITE
 
@@ -49,11 +49,10 @@ def admitted(
     caller: Caller = request.user
     if caller.subject == ANYBODY and request.method != "GET":
         raise NotAuthorizedException(detail="Authentication credentials were not provided.")
-    if not open and not may(caller, request.method):
+    if not open and not may(request, caller, request.method):
         right = RIGHTS.get(request.method, request.method)
-        raise detail(
-            403, f"You do not have the right to {right} {found.name}: it takes a role on the installation."
-        )
+        role = "a role on something" if request.method == "GET" else "the role write on the installation"
+        raise detail(403, f"You do not have the right to {right} {found.name}: it takes {role}.")
     if request.method not in found.methods:
         allowed = {"Allow": ", ".join(found.methods)}
         raise detail(405, f'Method "{request.method}" not allowed.', allowed)
@@ -95,7 +94,7 @@ async def _options(request: Request[Any, Any, Any], noun: Noun, ident: str | Non
     installation: Installation = request.app.state.installation
     name = None if ident is None else plain(ident)
     there = name is None or noun.find((await products.catalogue(installation)), name) is not None
-    allowed = caller is not None and may(caller, "POST") and there and noun.writes is not None
+    allowed = caller is not None and may(request, caller, "POST") and there and noun.writes is not None
     verbs = (("POST", "PUT") if name is None else ("PUT",)) if allowed else ()
     found = place(request.scope["path"])
     methods = found.methods if found is not None else ()

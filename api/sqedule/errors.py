@@ -108,8 +108,6 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         status = 401 if error.status_code == 403 else error.status_code
         own = {} if error.status_code == 401 else error.headers or {}
         return _answer(status, error.detail, own)
-    if isinstance(error, RecursionError):
-        return _answer(400, "Invalid input: it is nested too deeply", {})
     log.error("request-crashed", path=request.url.path, exc_info=error)
     return _answer(500, "this is a fault of the server; its log has the details", {})
 

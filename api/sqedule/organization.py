@@ -34,7 +34,7 @@ async def about() -> Response[bytes]:
 @get("/v1/organization", opt=OPEN, summary="The caller's organization")
 async def organization_get(request: Asked) -> Response[bytes]:
     """There is one."""
-    reviews.require_reader(reader(request.user))
+    reviews.require_reader(reader(request))
     return answer({"id": _ID, "display_name": _NAME})
 
 
@@ -47,7 +47,7 @@ async def organization_change(request: Asked) -> Response[bytes]:
 @get("/v1/organizations/{id:str}", opt=OPEN, summary="An organization")
 async def one_organization(request: Asked) -> Response[bytes]:
     """The caller's own."""
-    reviews.require_reader(reader(request.user))
+    reviews.require_reader(reader(request))
     _is_ours(request)
     return answer({"id": _ID, "display_name": _NAME})
 

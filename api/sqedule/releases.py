@@ -22,7 +22,7 @@ _ONE = _ALL + "/{id:str}"
 @get("/v1/releases", opt=OPEN, summary="Releases of all applications, newest first")
 async def release_list(installation: Installation, request: Asked) -> Response[bytes]:
     """Each with its application, without its bindings."""
-    shown, caller = answers.shown_to(installation, request), reader(request.user)
+    shown, caller = answers.shown_to(installation, request), reader(request)
     limit, offset = page(request)
     reviews.require_reader(caller)
     found = await queries.of_application(installation, caller, None, limit, offset)
@@ -35,7 +35,7 @@ async def releases_of(installation: Installation, request: Asked) -> Response[by
     """Without their bindings."""
     shown, caller, name = (
         answers.shown_to(installation, request),
-        reader(request.user),
+        reader(request),
         text(request, "application"),
     )
     limit, offset = page(request)
@@ -56,7 +56,7 @@ async def release_add(installation: Installation, request: Asked) -> Response[by
 @get(_ONE, opt=OPEN, summary="A release")
 async def release_get(installation: Installation, request: Asked) -> Response[bytes]:
     """With the bindings that it was made with, and the versions of that moment."""
-    number, caller = release_id(request), reader(request.user)
+    number, caller = release_id(request), reader(request)
     reviews.require_reader(caller)
     found = await queries.get(installation, caller, number, text(request, "application"))
     return answer(answers.whole_release(answers.shown_to(installation, request), found))
@@ -76,7 +76,7 @@ async def release_change(installation: Installation, request: Asked) -> Response
 @get(_ONE + "/events", opt=OPEN, summary="What has happened to a release")
 async def event_list(installation: Installation, request: Asked) -> Response[bytes]:
     """All there is."""
-    number, caller = release_id(request), reader(request.user)
+    number, caller = release_id(request), reader(request)
     reviews.require_reader(caller)
     await queries.get(installation, caller, number, text(request, "application"))
     found, outcomes = await queries.events(installation, caller, number)
@@ -87,7 +87,7 @@ async def event_list(installation: Installation, request: Asked) -> Response[byt
 @get(_ONE + "/manual-approvals", opt=OPEN, summary="What people have said of a release")
 async def approval_list(installation: Installation, request: Asked) -> Response[bytes]:
     """In order of time."""
-    number, caller = release_id(request), reader(request.user)
+    number, caller = release_id(request), reader(request)
     reviews.require_reader(caller)
     await queries.get(installation, caller, number, text(request, "application"))
     found = await queries.decisions(installation, caller, number)

@@ -13,7 +13,8 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 
-from api.auth import ANYBODY, PUBLIC
+from api.auth import PUBLIC, is_public
+from api.json_bodies import Unreadable, decode
 from api.paths import plain
 from api.sqedule.errors import JSON, VARY, BadRequest, bad_input
 from reconciler.access import Caller
@@ -45,9 +46,12 @@ def from_here(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRout
         )
 
 
-def reader(caller: Caller) -> Caller:
-    """Who asks; whoever was let in without credentials reads everything."""
-    return replace(caller, rights=Rights({INSTALLATION: Level.READ})) if caller.subject == ANYBODY else caller
+def reader(request: Asked) -> Caller:
+    """Who asks; where anybody is let in without credentials, everybody reads everything."""
+    caller = request.user
+    if not is_public(request):
+        return caller
+    return replace(caller, rights=Rights({INSTALLATION: Level.READ, **caller.rights.roles}))
 
 
 def writing(request: Asked) -> Writing:
@@ -106,9 +110,9 @@ async def body(request: Asked) -> dict[str, Any]:
     if not raw.strip():
         raise bad_input("the body is empty; send at least {}")
     try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_input(f"the body is no JSON: {error}") from error
+        value = decode(raw)
+    except Unreadable as error:
+        raise bad_input(f"the body {error}") from error
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -50,12 +50,12 @@ def _looking(kind: Kind) -> list[Any]:
          name=f"{named}-list", operation_id=f"{named}-list")  # fmt: skip
     async def all_of(installation: Installation, request: Asked) -> Response[bytes]:
         """A page of them."""
-        return answer({"items": await _LISTS[kind](installation, request, reader(request.user))})
+        return answer({"items": await _LISTS[kind](installation, request, reader(request))})
 
     @get(one, opt=OPEN, summary=f"One {words}", name=f"{named}-get", operation_id=f"{named}-get")
     async def read(installation: Installation, request: Asked) -> Response[bytes]:
         """With the version that is in force."""
-        found = await queries.get(installation, reader(request.user), _ref(kind, request))
+        found = await queries.get(installation, reader(request), _ref(kind, request))
         return answer(answers.form_b(answers.shown_to(installation, request), found))
 
     @get(f"{one}/versions", opt=OPEN, summary=f"Approved versions of one {words}",
@@ -69,7 +69,7 @@ def _looking(kind: Kind) -> list[Any]:
     async def version_get(installation: Installation, request: Asked) -> Response[bytes]:
         """By its number."""
         number = version_number(request, _NUMBER)
-        found = await queries.version(installation, reader(request.user), _ref(kind, request), number)
+        found = await queries.version(installation, reader(request), _ref(kind, request), number)
         return answer(answers.form_a(answers.shown_to(installation, request), found))
 
     @get(f"{one}/proposals", opt=OPEN, summary=f"Proposals for one {words}",
@@ -83,7 +83,7 @@ def _looking(kind: Kind) -> list[Any]:
     async def proposal_get(installation: Installation, request: Asked) -> Response[bytes]:
         """By the id of the version that it would be."""
         id = version_number(request, _ID)
-        found = await queries.proposed(installation, reader(request.user), _ref(kind, request), id)
+        found = await queries.proposed(installation, reader(request), _ref(kind, request), id)
         return answer(answers.form_a(answers.shown_to(installation, request), found))
 
     return [all_of, read, version_list, version_get, proposal_list, proposal_get]
@@ -166,7 +166,7 @@ async def bindings_of(installation: Installation, request: Asked) -> Response[by
     """Each without the application."""
     limit, offset = page(request)
     name = text(request, "application")
-    found = await queries.bindings(installation, reader(request.user), name, limit, offset)
+    found = await queries.bindings(installation, reader(request), name, limit, offset)
     shown = answers.shown_to(installation, request)
     return answer({"items": [answers.binding(shown, each, "application") for each in found]})
 
@@ -181,7 +181,7 @@ def _new(kind: Kind, data: dict[str, Any]) -> Ref:
 async def _listed(installation: Installation, request: Asked, ref: Ref, *, approved: bool) -> Response[bytes]:
     limit, offset = page(request)
     found, copied = await queries.versions(
-        installation, reader(request.user), ref, approved=approved, limit=limit, offset=offset
+        installation, reader(request), ref, approved=approved, limit=limit, offset=offset
     )
     shown = answers.shown_to(installation, request)
     return answer({"items": [answers.listed_version(shown, each, copied) for each in found]})

@@ -85,8 +85,6 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         return _answer(400, _parameters(error))
     if isinstance(error, HTTPException):
         return _answer(error.status_code, ((None, error.detail),), error.headers)
-    if isinstance(error, RecursionError):
-        return _answer(400, ((None, "the body is nested too deeply"),))
     log.error("request-crashed", path=request.url.path, exc_info=error)
     return _answer(500, ((None, "this is a fault of the server; its log has the details"),))
 

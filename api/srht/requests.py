@@ -6,12 +6,12 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 
+from api.json_bodies import Unreadable, decode
 from api.srht.errors import BadRequest
 from reconciler.access import Caller
 from reconciler.errors import NotFound
@@ -68,9 +68,9 @@ async def body(request: Asked) -> dict[str, Any]:
     if kind != "application/json":
         raise BadRequest([(None, "send a JSON object with Content-Type: application/json")])
     try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest([(None, f"the body is no JSON: {error}")]) from error
+        value = decode(raw)
+    except Unreadable as error:
+        raise BadRequest([(None, f"the body {error}")]) from error
     if not isinstance(value, dict):
         raise BadRequest([(None, "the body must be a JSON object")])
     return value

@@ -47,13 +47,18 @@ class Push:
 
 
 async def writable(installation: Installation, caller: Caller, key: str, execution: str) -> Execution:
-    """The execution, for those who may write to it: its own token, or the role. NotFound, Forbidden."""
+    """The execution, for those who may write to it: its own token, or the role. NotFound, Forbidden.
+
+    Conflict for its own token where that is of no use any more: it may be that nobody heard that all was taken.
+    """
     missing = NotFound("NoSuchExecution", f"there is no execution {execution[:64]!r} of {key}")
     job = from_ulid(execution)
     number = None if job is None else await installation.database.read(lambda c: jobs.by_id(c, job))
     found = None if number is None else await installation.database.read(lambda c: executions.load(c, number))
     if found is None or found.job.key != key:
         raise missing
+    if caller.over:
+        raise _finished() if caller.job == found.job.number else missing
     if caller.running:
         if caller.job != found.job.number:
             raise Forbidden("Forbidden", "an execution's token is good for that execution only")
@@ -114,8 +119,12 @@ def _unfinished(write: Write, number: int) -> Execution:
     """As it is now, unless it has ended or is about to."""
     current = executions.load(write.connection, number)
     if current is None or current.job.state.finished or current.record.get(FINAL):
-        raise Conflict("AlreadyFinished", "the execution has ended, and its log is closed")
+        raise _finished()
     return current
+
+
+def _finished() -> Conflict:
+    return Conflict("AlreadyFinished", "the execution has ended, and its log is closed")
 
 
 def _store(write: Write, number: int, said: Push, masker: Masker, most: int) -> tuple[int, int, bool]:
@@ -162,6 +171,8 @@ def _parts(entry: Mapping[str, Any], masker: Masker, write: Write) -> list[dict[
         "utf-8", "replace"
     )
     at = entry.get("timestamp") or write.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if text.endswith("\n"):  # the end of a line, and not the beginning of another
+        text = text[:-1].removesuffix("\r")
     pieces = [part for line in text.split("\n") for part in _cut(line)]
     return [{**entry, "timestamp": at, "message": piece} for piece in pieces]
 

@@ -6,6 +6,7 @@ API writes go to branches, it waits in review until somebody approves it here, o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -161,25 +162,27 @@ async def adjust(installation: Installation, asked: Asked, ref: Ref, id: int, gi
     """One more step of a proposal. NotFound; Conflict where it cannot be final now."""
     require_writer(asked.caller)
 
-    def read(connection: Connection) -> tuple[Ref, Version, list[Version]]:
-        version = proposal(connection, ref, id)
-        _changeable(connection, ref)
-        return _as_written(connection, ref), version, _earlier(connection, ref, given)
+    async with _turn(installation, ref, id):
 
-    ref, before, earlier = await installation.database.read(read)
-    if given.step == "final" and before.stage is Stage.REVIEWING:
-        raise Conflict("InReview", "the proposal is in review already; approve or reject it")
-    base = {GIVEN: everything(ref.kind), **before.content}
-    content = _content(installation, ref, base, given, earlier)
-    if given.step == "final":
-        return await finish(installation, asked, ref, Final(content, before))
+        def read(connection: Connection) -> tuple[Ref, Version, list[Version]]:
+            version = proposal(connection, ref, id)
+            _changeable(connection, ref)
+            return _as_written(connection, ref), version, _earlier(connection, ref, given)
 
-    def work(write: Write) -> Whole:
-        version = reviews.adjust(write, proposal(write.connection, ref, id), content, _STAGES[given.step])
-        record(write, ref, version)
-        return whole(write.connection, ref, version)
+        ref, before, earlier = await installation.database.read(read)
+        if given.step == "final" and before.stage is Stage.REVIEWING:
+            raise Conflict("InReview", "the proposal is in review already; approve or reject it")
+        base = {GIVEN: everything(ref.kind), **before.content}
+        content = _content(installation, ref, base, given, earlier)
+        if given.step == "final":
+            return await finish(installation, asked, ref, Final(content, before))
 
-    return await installation.database.write(work, asked.caller.actor)
+        def work(write: Write) -> Whole:
+            version = reviews.adjust(write, proposal(write.connection, ref, id), content, _STAGES[given.step])
+            record(write, ref, version)
+            return whole(write.connection, ref, version)
+
+        return await installation.database.write(work, asked.caller.actor)
 
 
 async def review(
@@ -188,23 +191,25 @@ async def review(
     """Approve a proposal that is in review, which commits it to the branch itself; or reject it. NotFound, Conflict."""
     require_level(asked.caller, Level.OWNER, "to review a proposal")
 
-    def read(connection: Connection) -> tuple[Ref, Version]:
-        version = proposal(connection, ref, id)
-        if version.stage is not Stage.REVIEWING:
-            raise Conflict("NotInReview", f"the proposal is in the state {version.stage}, not in review")
-        return _as_written(connection, ref), version
+    async with _turn(installation, ref, id):
 
-    ref, before = await installation.database.read(read)
-    if verdict == "approved":
-        await require_untouched(installation, before)
-        return await finish(installation, asked, ref, Final(before.content, before, reviewed=True))
+        def read(connection: Connection) -> tuple[Ref, Version]:
+            version = proposal(connection, ref, id)
+            if version.stage is not Stage.REVIEWING:
+                raise Conflict("NotInReview", f"the proposal is in the state {version.stage}, not in review")
+            return _as_written(connection, ref), version
 
-    def work(write: Write) -> Whole:
-        version = reviews.adjust(write, read(write.connection)[1], _plain(before), Stage.REJECTED)
-        record(write, ref, version)
-        return whole(write.connection, ref, version)
+        ref, before = await installation.database.read(read)
+        if verdict == "approved":
+            await require_untouched(installation, before)
+            return await finish(installation, asked, ref, Final(before.content, before, reviewed=True))
 
-    return await installation.database.write(work, asked.caller.actor)
+        def work(write: Write) -> Whole:
+            version = reviews.adjust(write, read(write.connection)[1], _plain(before), Stage.REJECTED)
+            record(write, ref, version)
+            return whole(write.connection, ref, version)
+
+        return await installation.database.write(work, asked.caller.actor)
 
 
 async def delete(installation: Installation, asked: Asked, ref: Ref, id: int) -> None:
@@ -216,7 +221,13 @@ async def delete(installation: Installation, asked: Asked, ref: Ref, id: int) ->
         reviews.remove(write, version)
         record(write, ref, version, "proposal-deleted")
 
-    await installation.database.write(work, asked.caller.actor)
+    async with _turn(installation, ref, id):
+        await installation.database.write(work, asked.caller.actor)
+
+
+def _turn(installation: Installation, ref: Ref, id: int) -> asyncio.Lock:
+    """To be held from the look at a proposal until the step is done: a commit of it takes its time."""
+    return installation.adjusting.setdefault((ref.kind, id), asyncio.Lock())
 
 
 def _there(connection: Connection, ref: Ref, id: int | None) -> None:

@@ -32,6 +32,8 @@ BODIES: dict[str, bytes] = {
     "a word": b'"x"',
     "deep lists": b'{"manifest":' + b"[" * DEEP + b"]" * DEEP + b"}",
     "deep mappings": b'{"manifest":' * DEEP + b"1" + b"}" * DEEP,
+    "lists too deep to be shown": b'{"manifest":' + b"[" * 955 + b"]" * 955 + b"}",
+    "just too deep": b'{"manifest":' + b"[" * 100 + b"]" * 100 + b"}",
     "a number of ten thousand digits": b'{"manifest": ' + b"9" * 10_000 + b"}",
     "a huge exponent": b'{"manifest": 1e999}',
     "NaN": b'{"manifest": NaN}',
@@ -106,14 +108,20 @@ def test_a_body_that_is_none(cases: Configured, name: str) -> None:
     assert cases["jo"].get("/api/jobs").json()["total"] == before
 
 
-@pytest.mark.parametrize("name", ["broken", "a list", "not UTF-8", "deep lists", "a word", "two values"])
+@pytest.mark.parametrize("name", ["broken", "a list", "not UTF-8", "a word", "two values"])
 def test_the_fault_of_a_body_is_nobodys_field(cases: Configured, name: str) -> None:
     """It is no JSON, or no object."""
-    if name == "deep lists":
-        (reason,) = refused(cases["jo"].post("/api/jobs", content=BODIES[name], headers=JSON), 400)
-        assert "nested" in reason
-        return
     assert refused(cases["jo"].post("/api/jobs", content=BODIES[name], headers=JSON), 400)
+
+
+@pytest.mark.parametrize(
+    "name", ["deep lists", "deep mappings", "lists too deep to be shown", "just too deep"]
+)
+def test_a_body_that_is_nested_too_deeply(cases: Configured, name: str) -> None:
+    """It is told as the fault of the body, by both."""
+    (reason,) = refused(cases["jo"].post("/api/jobs", content=BODIES[name], headers=JSON), 400)
+    assert "nested" in reason
+    assert "nested" in told(cases["bob"].post(f"{A}/jobs/create", content=BODIES[name], headers=JSON), 422)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-yaml", "multipart/form-data; boundary=x", "x"])

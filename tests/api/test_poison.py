@@ -56,6 +56,8 @@ BODIES: dict[str, bytes] = {
     "null": b"null",
     "a word": b'"x"',
     "deep": DEEP,
+    "too deep to be shown": b'{"key":' + b"[" * 955 + b"]" * 955 + b"}",
+    "just too deep": b'{"key":' + b"[" * 100 + b"]" * 100 + b"}",
     "deep mappings": b'{"a":' * 30_000 + b"1" + b"}" * 30_000,
     "a number of thirty digits": b'{"key": 1, "days": ' + b"9" * 30 + b', "name": "x"}',
     "a number of ten thousand digits": b'{"name": "x", "days": ' + b"9" * 10_000 + b"}",
@@ -88,6 +90,15 @@ def test_a_body_that_is_no_object_of_ours_is_400(api: Api, path: str, name: str)
     answer = api.client.post(path, content=BODIES[name], headers={"Content-Type": "application/json"})
     assert answer.status_code == 400, answer.text
     assert is_problem(answer)["detail"]
+
+
+@pytest.mark.parametrize("path", JSON_POSTS)
+@pytest.mark.parametrize("name", ["deep", "deep mappings", "too deep to be shown", "just too deep"])
+def test_a_body_that_is_nested_too_deeply_is_400(api: Api, path: str, name: str) -> None:
+    """By whatever opens the levels."""
+    answer = api.client.post(path, content=BODIES[name], headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert "nested" in is_problem(answer)["detail"]
 
 
 @pytest.mark.parametrize("path", JSON_POSTS)

@@ -186,6 +186,8 @@ def test_a_run_starts_by_hand(pages: Runs) -> None:
     assert "The payload is no JSON" in answer.text
     assert ">{no <json></textarea>" in unescape(answer.text)
     assert 'value="a reason"' in answer.text
+    answer = pages.post("/ui/pipelines/shop/own/start", payload="[" * 955 + "]" * 955)
+    assert (answer.status_code, "nested deeper than" in answer.text) == (422, True)
     off = pages.post("/ui/pipelines/shop/off/start")
     assert (off.status_code, "says `disabled: true`" in off.text) == (409, True)
     assert "/start" not in pages.page("/ui/pipelines/shop/off")

@@ -160,6 +160,46 @@ def test_case_70_the_last_word_closes_the_log(shop: Works) -> None:
         assert (found["status"], found["status_reason"]) == ("failed", "missing-input")
 
 
+def test_a_worker_whose_last_word_was_not_answered_is_told_that_it_was_heard(shop: Works) -> None:
+    """409 by the token of the execution, where it tells how that goes; and that token opens nothing else any more."""
+    with handed(shop, "again") as (build, found), handed(shop, "again-other") as (other, _):
+        execution, elsewhere = build.trigger(), other.trigger()
+        eventually_now(lambda: found.told)
+        told = Handed(found.told[0])
+        with told.client as client:
+            assert client.get(f"{told.told['callback']}/").status_code == 200
+            assert told.push("done", offset=0, status="ok").status_code == 200
+            for _ in range(2):
+                refused(told.push("done", offset=0, status="ok"), 409, "already-finished")
+                refused(told.commit("a" * 40), 409, "already-finished")
+            for path in ("/", "/logs", "/logs_ws"):
+                assert client.get(f"{told.told['callback']}{path}").status_code == 401
+            assert client.post(f"{told.told['callback']}/cancel").status_code == 401
+            there = f"{shop.url}{other.path}/executions/{elsewhere}"
+            refused(client.post(f"{there}/logs", json={"entries": []}), 404, "not-found")
+            refused(client.put(f"{there}/commit", json={"git_revision": "a" * 40}), 404, "not-found")
+            for path in ("/api/v1/state/", "/reconciler/jobs", "/api/jobs", "/cider-ci/api/jobs/"):
+                assert client.get(f"{shop.url}{path}").status_code == 401, path
+        assert build.messages(execution) == ["done"]
+        other.post(elsewhere, "logs", json={"entries": [], "status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [("lines-lf", ["a\n", "b\n"]), ("lines-bare", ["a", "b"]), ("lines-crlf", ["a\r\n", "b"])],
+)
+def test_an_entry_with_the_end_of_its_line_is_one_line(shop: Works, name: str, sent: list[str]) -> None:
+    """As one without it; of several lines in an entry each is one, also those that are empty."""
+    with handed(shop, name) as (build, _):
+        execution = build.trigger()
+        body = {"entries": [{"message": message} for message in sent]}
+        assert build.post(execution, "logs", json=body).json() == {"accepted": 2, "last_seq": 2}
+        more = {"entries": [{"message": "c\n\nd\n"}, {"message": "\n"}, {"message": ""}]}
+        assert build.post(execution, "logs", json=more).json() == {"accepted": 3, "last_seq": 7}
+        assert build.messages(execution) == ["a", "b", "c", "", "d", "", ""]
+        build.post(execution, "logs", json={"entries": [], "status": "ok"})
+
+
 def test_case_71_lines_of_the_client_s_logger(shop: Works) -> None:
     """Levels are kept, sections become a prefix; the other forms of a body are taken as well."""
     lines = [
@@ -238,7 +278,7 @@ def test_case_72_a_token_is_good_for_its_own_execution(shop: Works) -> None:
             client.post(f"{own}/logs", json={"entries": [{"message": f"it is {token}!"}]})
             assert build.messages(execution) == ["mine", "it is ***!"]
             client.post(f"{own}/logs", json={"entries": [], "status": "ok"})
-            assert client.post(f"{own}/logs", json={"entries": []}).status_code == 401
+            assert client.get(f"{own}/").status_code == 401
         other.post(elsewhere, "logs", json={"entries": [], "status": "ok"})
 
 

@@ -607,6 +607,36 @@ def test_poisoned_bodies(world: World, name: str, kind: str) -> None:
         assert answer.status_code in (200, 400), answer.text
 
 
+def nested(levels: int) -> str:
+    """So many lists in each other, in JSON."""
+    return "[" * levels + "]" * levels
+
+
+def test_a_payload_that_is_taken_can_be_shown(world: World, name: str) -> None:
+    """What is nested too deeply to be shown again is refused, by a trigger and by a webhook's code."""
+    made = add(world, name, [ASK], triggers=[{"type": "webhook"}])
+    body = {**made, "service_account_name": "deployer", "service_account_team": "platform"}
+    assert world["alice"].put(f"{of(name)}/", json=body).status_code == 200
+    hook = f"{PIPELINES}/pipelines/webhook/{made['triggers'][0]['webhooktoken']}"
+    wendy, by_hand = world["wendy"], f"{of(name)}/trigger"
+    for levels in (100, 955, 20_000):
+        refused(wendy.post(by_hand, content=f'{{"payload": {nested(levels)}}}'), 400, "invalid-json")
+        refused(wendy.post(hook, content=nested(levels + 1)), 400, "invalid-json")
+    taken = {}
+    for path, payload, content in (
+        (by_hand, nested(99), f'{{"payload": {nested(99)}}}'),
+        (hook, nested(100), nested(100)),
+    ):
+        taken[wendy.post(path, content=content).raise_for_status().json()["id"]] = json.loads(payload)
+    for id, payload in taken.items():
+        assert run_of(world, name, id)["payload"] == payload
+    listed = world["rita"].get(f"{PIPELINES}/executions/", params={"name": name})
+    assert listed.status_code == 200, listed.text
+    assert {each["id"] for each in listed.json()} == taken.keys()
+    here = asking(world, name, next(iter(taken)))
+    refused(world["rita"].post(f"{here}/approve", content=nested(101)), 400, "invalid-json")
+
+
 def test_odd_parameters(world: World, name: str) -> None:
     """400 or nothing found, never a fault of ours."""
     add(world, name, [ASK])

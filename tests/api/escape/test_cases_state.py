@@ -94,6 +94,33 @@ def client(world: World, who: str = "wendy") -> StateClient:
 # -- the numbered cases
 
 
+@pytest.mark.parametrize("name", ["told/anew", "shop/kept"])
+def test_a_state_without_stages_is_what_was_put(states: World, name: str) -> None:
+    """Its release and its inputs, whether the deployment is declared or not; the stage is empty."""
+    body = {"path": name, "state": {"name": name, "release": "x/z", "inputs": {"a": 2}}}
+    assert put(states, name, body).status_code == 200
+    for found in (shown(states, name), shown(states, name, path=name)):
+        assert (found["name"], found["release"], found["inputs"]) == (name, "x/z", {"a": 2})
+    assert shown(states, name)["stages"]["deploy"]["status"] == {"status": "empty"}
+    around = states["wendy"].get(STATES).json()[name]
+    assert (around["release"], around["stages"]["deploy"]["status"]) == ("x/z", {"status": "empty"})
+
+
+def test_a_state_that_is_taken_can_be_shown(states: World) -> None:
+    """What is nested too deeply to be shown again is refused, and no list that would hold it is lost."""
+    for levels in (100, 955, 100_000):
+        deep = b'{"a":' * levels + b"1" + b"}" * levels
+        body = json.dumps(update("deep", deploy=stage("ok", inputs=None))).encode().replace(b"null", deep)
+        refused(states["wendy"].put(STATES, params={"deployment": "deep"}, content=body), 400, "invalid-json")
+    assert (
+        put(states, "shallow", update("shallow", deploy=stage("ok", inputs={"a": [[[1]]]}))).status_code
+        == 200
+    )
+    answer = states["wendy"].get(STATES)
+    assert answer.status_code == 200, answer.text
+    assert "shallow" in answer.json()
+
+
 def test_case_15_a_state_that_is_too_large(states: World) -> None:
     """1 MiB + 1 byte: 413; to the byte: 200."""
     body = json.dumps(update("limits", deploy=stage("ok"))).encode()

@@ -94,6 +94,8 @@ def test_bodies_of_wrong_shapes(world: World, method: str) -> None:
         b'{"a":1,}',
         b"[" * 50_000,
         b'{"a":' * 20_000,
+        b"[" * 955 + b"]" * 955,
+        b'{"name":' * 101 + b"1" + b"}" * 101,
         b"NaN",
         b"1e999",
         b'"\\ud800"',

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import httpx
 
-from tests.api.pdc.conftest import BASE, S, World
+from tests.api.pdc.conftest import BASE, S, World, person
+from tests.support import SpecRepository, process
 
 RELEASE = {
     "name": "Fedora",
@@ -132,7 +136,38 @@ def test_who_may_what(world: World) -> None:
     )
     found = world.nobody.get("auth/resource-permissions/?resource=release-schedules").json()
     assert [each["permission"] for each in found["results"]] == ["create", "delete", "read", "update"]
-    assert world.clients["stranger"].get(S).status_code == 403
+
+
+def test_who_is_known_reads_what_anybody_reads(world: World) -> None:
+    """With no role at all; to write takes the role write on the installation."""
+    stranger = world.clients["stranger"]
+    for address in (S, "", "releases/", "changesets/"):
+        assert world.nobody.get(address).status_code == stranger.get(address).status_code == 200
+    told = stranger.post(S, json={})
+    assert (told.status_code, "the role write on the installation" in told.json()["detail"]) == (403, True)
+    rights = stranger.get("auth/current-user/").json()["resource_permissions"]
+    assert {each["permission"] for each in rights} == {"read"}
+
+
+def test_where_nobody_reads_without_a_token_a_role_on_anything_lets_in(tmp_path: Path) -> None:
+    """And who has none is told so."""
+    repo = SpecRepository(tmp_path / "specs")
+    in_project = (
+        "---\napiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\nspec: {}\n"
+        "---\napiVersion: steersman/v1\nkind: RoleBinding\nmetadata: {name: kim, project: shop}\n"
+        "spec: {role: read, subjects: [{kind: User, name: kim}]}\n"
+    )
+    repo.commit({"people.yaml": person("kim", None) + in_project + "---\n" + person("stranger", None)})
+    with process(repo.path, tmp_path / "data") as running:
+        running.wait_for(lambda c: c.get("/reconciler/status").json()["source"]["last_applied_revision"])
+        here = World(running, repo, tmp_path / "clock")
+        with contextlib.closing(here):
+            assert here.nobody.get(S).status_code == 401
+            with here.client(here.token("kim")) as kim, here.client(here.token("stranger")) as stranger:
+                assert kim.get(S).status_code == 200
+                told = stranger.get(S)
+                assert told.status_code == 403
+                assert told.json()["detail"].endswith("it takes a role on something.")
 
 
 def test_pages_of_other_origins(world: World) -> None:

@@ -48,6 +48,7 @@ FILES = {
             roles("ana", "write"),
             roles("lee", "read", "shop"),
             roles("max", "write", "shop"),
+            document("User", "name: kim"),
         )
     ),
     "project.yaml": document("Project", "name: shop"),

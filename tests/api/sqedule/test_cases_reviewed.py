@@ -254,3 +254,22 @@ def test_case_38_credentials(world: World, reviewing: World) -> None:
     refused(world["max"].post("/v1/applications", json={"id": "x", "version": {}}), 401)
     application = world.application()
     assert world["max"].post(f"/v1/applications/{application}/releases", json={}).status_code == 201
+
+
+def test_who_is_known_reads_what_anybody_reads(reviewing: World) -> None:
+    """With no role, or with one on another project: as much as without credentials, and to write as little as ever."""
+    application = reviewing.name()
+    given = {"id": application, "version": {"proposal_state": "final"}}
+    reviewing.ask("POST", "/applications", given, expect=201, by="jo")
+    for secret in (reviewing.token("kim"), reviewing.secrets["lee"]):
+        with reviewing.client(secret) as client:
+            for path in (
+                "/v1/applications",
+                "/v1/organization",
+                "/v1/releases",
+                f"/v1/applications/{application}",
+            ):
+                without = reviewing.nobody.get(path)
+                answer = client.get(path)
+                assert (answer.status_code, answer.json()) == (without.status_code, without.json()), path
+            refused(client.post("/v1/applications", json=given), 401)

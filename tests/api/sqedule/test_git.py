@@ -286,6 +286,33 @@ def test_two_who_are_final_at_once(world: World) -> None:
     assert numbers(world, f"/applications/{body['id']}") == [1]
 
 
+def test_two_who_are_final_at_once_with_different_words(world: World) -> None:
+    """One of them is committed; whoever is refused has changed nothing, neither here nor in Git."""
+    ruleset = world.ruleset(SCHEDULE)
+    at = f"/approval-rulesets/{ruleset}"
+    for turn in range(4):
+        draft = world.ask("PATCH", at, {"version": {"display_name": "draft"}}, expect=200)
+        path = f"/v1{at}/proposals/{draft['version']['id']}"
+        names = {who: f"{who} {turn}" for who in ("jo", "ana")}
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(
+                pool.map(
+                    lambda who, path=path, names=names: world[who].patch(
+                        path, json={"proposal_state": "final", "display_name": names[who]}
+                    ),
+                    names,
+                )
+            )
+        assert sorted(each.status_code for each in answers) == [200, 404], [each.text for each in answers]
+        (done,) = (each.json()["version"] for each in answers if each.is_success)
+        assert (done["version_number"], done["display_name"] in names.values()) == (turn + 2, True)
+        latest = world.get(at)["latest_approved_version"]
+        assert (latest["version_number"], latest["display_name"]) == (turn + 2, done["display_name"])
+        assert numbers(world, at) == list(range(turn + 2, 0, -1))
+        (lost,) = set(names.values()) - {done["display_name"]}
+        assert lost not in world.repo.git("log", "-p", "main")
+
+
 def test_times_are_those_of_the_server(reviewing: World) -> None:
     """In its time zone, with six digits; also where they were copied to a release."""
     world, ruleset = reviewing, reviewing.name("rules")
