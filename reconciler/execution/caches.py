@@ -16,7 +16,7 @@ import stat
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -33,6 +33,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SUFFIX = ".tar.zst"
 _STALE = 86_400.0
 _DEPTH = 100
+_Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
 
 
 class CacheError(Exception):
@@ -148,21 +149,18 @@ def _pack(file: IO[bytes], workspace: Path, paths: Sequence[str], limit: int) ->
         tarfile.open(fileobj=compressed, mode="w|") as archive,
     ):
         for path in paths:
-            for info, handle in _entries(workspace, path):
-                found = True
-                size += info.size
-                if size > limit:
-                    raise OSError(f"it is larger than {limit:,} bytes (cache_bytes)")
-                if handle is None:
-                    archive.addfile(info)
-                else:
-                    with os.fdopen(handle, "rb") as source:
-                        archive.addfile(info, source)
+            with contextlib.closing(_entries(workspace, path)) as entries:
+                for info, source in entries:
+                    found = True
+                    size += info.size
+                    if size > limit:
+                        raise OSError(f"it is larger than {limit:,} bytes (cache_bytes)")
+                    archive.addfile(info, source)
     return found
 
 
-def _entries(workspace: Path, path: str) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
-    """Everything at and below a path of the workspace, with a descriptor for each regular file."""
+def _entries(workspace: Path, path: str) -> Generator[_Entry]:
+    """Everything at and below a path of the workspace; a regular file is open until the next entry."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     root = os.open(workspace, _DIRECTORY)
     try:
@@ -177,7 +175,7 @@ def _entries(workspace: Path, path: str) -> Iterator[tuple[tarfile.TarInfo, int 
         os.close(root)
 
 
-def _entry(parent: int, above: str, name: str) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
+def _entry(parent: int, above: str, name: str) -> Generator[_Entry]:
     path = f"{above}/{name}" if above else name
     if above.count("/") > _DEPTH:
         raise OSError(f"{path[:80]}… lies too deep")
@@ -200,10 +198,13 @@ def _entry(parent: int, above: str, name: str) -> Iterator[tuple[tarfile.TarInfo
         info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=parent)
         yield info, None
     elif stat.S_ISREG(found.st_mode):
-        with contextlib.suppress(OSError):
+        try:
             handle = os.open(name, _FILE, dir_fd=parent)
+        except OSError:
+            return
+        with os.fdopen(handle, "rb") as source:
             info.size = os.fstat(handle).st_size
-            yield info, handle
+            yield info, source
 
 
 def _unpack(file: IO[bytes], workspace: Path, paths: Sequence[str]) -> None:

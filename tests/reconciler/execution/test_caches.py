@@ -100,3 +100,19 @@ def test_a_key_follows_the_content_of_files(tmp_path: Path) -> None:
     assert resolve("v1-{files:*.lock}", workspace) == first
     (workspace / "a.lock").write_text("2")
     assert resolve("v1-{files:*.lock}", workspace) != first
+
+
+def test_what_is_too_large_to_be_kept_is_not_held_open(tmp_path: Path) -> None:
+    """Else its space is lost until the daemon ends."""
+    caches, workspace = Caches(tmp_path / "caches", 1 << 20), _fresh(tmp_path)
+    (workspace / "d").mkdir()
+    with (workspace / "d/large").open("wb") as file:
+        file.truncate(2 << 20)
+    with pytest.raises(CacheError, match="larger than 1,048,576 bytes"):
+        caches.keep(workspace, Cache(("main",), "k", ("d",)))
+    assert [place for place in _open_files() if place.startswith(str(tmp_path))] == []
+
+
+def _open_files() -> list[str]:
+    handles = Path("/proc/self/fd").iterdir()
+    return [os.readlink(handle) for handle in handles if handle.exists()]
