@@ -358,7 +358,7 @@ class Runs:
             workspace.make_empty(order.folder)
         share = order.place.spec.get("sandbox", "required") == "required"
         handover.place(order.folder.needs, files, self._store, share=share)
-        return self._restore(order.job, order.trial, order.folder)
+        return self._restore(order)
 
     def _started(self, order: Order, files: Sequence[Attachment]) -> tuple[Supervised, tuple[str, ...]]:
         """Prepared and started, in one go. Blocks."""
@@ -447,7 +447,7 @@ class Runs:
     async def _several(self, order: Order) -> None:
         """Run the scripts of a trial one after the other, or beside each other, and store its end."""
         trial, stop = order.trial, self._stops[order.trial.id]
-        disk_bytes = (order.place.spec.get("limits") or {}).get("disk_bytes")
+        disk_bytes = _disk_bytes(order.place)
         fillable = (order.folder.path,)
         tools = Tools(
             settings=self._settings,
@@ -555,7 +555,7 @@ class Runs:
         left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
         stop = self._stops[trial.id]
         recorders: dict[str, Recorder] = {}
-        disk_bytes = (place.spec.get("limits") or {}).get("disk_bytes")
+        disk_bytes = _disk_bytes(place)
         fillable = (
             self._folder(trial, trial.epoch).path,
             command.outputs_path(handle.run),
@@ -810,8 +810,10 @@ class Runs:
 
     # -- caches
 
-    def _restore(self, job: Job, trial: LiveTrial, folder: Folder) -> tuple[str, ...]:
+    def _restore(self, order: Order) -> tuple[str, ...]:
         """Put caches back into the workspace; sentences about those that could not be. Blocks."""
+        job, trial, folder = order.job, order.trial, order.folder
+        disk_bytes = _disk_bytes(order.place)
         notes, caches = [], []
         for entry in trial.policy.get("cache") or ():
             scopes = [job.ref or "", str(job.specification.get("branch") or job.ref or "")]
@@ -820,10 +822,13 @@ class Runs:
                 resolve(entry["key"], folder.workspace),
                 tuple(entry["paths"]),
             )
-            caches.append(cache)
+            room = None if disk_bytes is None else max(0, disk_bytes - workspace.usage(folder.path))
             try:
-                self.caches.restore(folder.workspace, cache)
-            except CacheError as error:
+                self.caches.restore(folder.workspace, cache, room)
+                caches.append(cache)
+            except (
+                CacheError
+            ) as error:  # what its script makes without it may be another thing, and is not kept
                 notes.append(str(error))
         if caches:
             self._cached[trial.id] = caches
@@ -861,6 +866,12 @@ def _own_token(order: Order) -> dict[str, str]:
     """The token of the execution, unless the Build has one of its own for its tools."""
     given = (order.policy.get("environment_variables") or {}).get("ESCAPE_AUTH_TOKEN")
     return {} if given else {"ESCAPE_AUTH_TOKEN": order.token}
+
+
+def _disk_bytes(place: Place) -> int | None:
+    """That a trial may take of the disk; None: as much as there is."""
+    limit: int | None = (place.spec.get("limits") or {}).get("disk_bytes")
+    return limit
 
 
 def _logs_of(trial: LiveTrial) -> list[str]:
