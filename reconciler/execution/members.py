@@ -12,12 +12,10 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
-from reconciler.execution import leftovers, processes
+from reconciler.execution import holes, leftovers, processes
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_BLOCK = 1 << 16
-_ZEROS = bytes(_BLOCK)
 
 
 class Members:
@@ -77,13 +75,8 @@ class Members:
                 processes.await_copies(name, parent)
 
     def _fill(self, target: IO[bytes], source: IO[bytes] | None) -> None:
-        """Blocks of zeros are left out as holes: a file that was one takes no more of the disk than it did."""
-        while source is not None and (block := source.read(_BLOCK)):
-            if block == _ZEROS[: len(block)]:
-                target.seek(len(block), os.SEEK_CUR)
-                continue
-            self._taken += len(block)
+        while source is not None and (block := source.read(holes.BLOCK)):
+            self._taken += holes.write(target, block)
             if self._room is not None and self._taken > self._room:
                 raise OSError(f"there is no room for it: {self._room:,} bytes are left of limits.disk_bytes")
-            target.write(block)
         target.truncate()

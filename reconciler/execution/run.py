@@ -532,7 +532,7 @@ class Runs:
         if not start.is_dir():
             return Left()
         lots, complaints = self._by_patterns(trial, start)
-        by_rules = leavings.by_rules(self._store, start, order.job, trial)
+        by_rules = leavings.by_rules(self._store, start, order.job, trial, self._stopped(trial))
         found: Any = None
         told: tuple[str, ...] = ()
         if name := policy.get("result"):
@@ -542,8 +542,14 @@ class Runs:
     def _by_patterns(self, trial: LiveTrial, start: Path) -> tuple[tuple[Lot, ...], list[str]]:
         """Its `attachments`, and what is wrong with them. Blocks."""
         patterns = list(trial.policy.get("attachments") or ())
-        kept, complaints = self._store.keep(start, patterns) if patterns else ([], [])
+        stopped = self._stopped(trial)
+        kept, complaints = self._store.keep(start, patterns, stopped) if patterns else ([], [])
         return (leavings.lot_of(trial.id, kept, self._settings.retention_days),), complaints
+
+    def _stopped(self, trial: LiveTrial) -> Callable[[], bool]:
+        """Says whether anybody has asked for its end; one that has been asked for already changes nothing."""
+        stop = self._stops[trial.id]
+        return (lambda: False) if stop.asked else (lambda: stop.asked)
 
     # -- while it runs
 
