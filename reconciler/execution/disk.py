@@ -1,8 +1,8 @@
 """Watches over the disk: what one trial may take of it, and what must stay free for all.
 
 `execution.run` names the trials at work; one task looks at them, often at the disk as a whole (which costs nothing) and
-at a single trial as often as its size allows: its folders, and files that it has unlinked but keeps open. It ends
-trials through a function that it is given and knows no store.
+at a single trial as often as its size allows: its folders, what its containers hold, and files that it has unlinked but
+keeps open. It ends trials through a function that it is given and knows no store.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from reconciler.execution import processes
+from reconciler.execution import containers, processes
+from reconciler.execution.containers import Layer
+from reconciler.execution.processes import Process
+from reconciler.execution.supervisor import Supervised
 from reconciler.execution.workspace import usage
 from reconciler.model.job import Reason
 
@@ -33,9 +36,10 @@ StopTrial = Callable[[str, Reason, str], object]
 
 @dataclass
 class _Watched:
-    paths: Sequence[Path]
     limit: int | None
-    supervisor: int | None = None
+    paths: tuple[Path, ...] = ()
+    scripts: tuple[Supervised, ...] = ()
+    layers: dict[Path, dict[str, Layer]] = field(default_factory=dict)
     look_at: float = 0.0
     asked: bool = False
 
@@ -52,13 +56,16 @@ class DiskGuard:
         self.closed: tuple[str, str] | None = None
 
     def watch(
-        self, trial: str, paths: Sequence[Path], limit: int | None, supervisor: int | None = None
+        self, trial: str, paths: Sequence[Path], limit: int | None, script: Supervised | None = None
     ) -> None:
-        """Mind what a trial can fill: folders and files, and what the processes below `supervisor` keep open.
+        """Mind what a trial can fill, beside what is minded already: folders and files, and what `script` holds.
 
         `limit` in bytes, None: only the disk's end.
         """
-        self._watched[trial] = _Watched(paths, limit, supervisor)
+        watched = self._watched.setdefault(trial, _Watched(limit))
+        watched.paths = tuple(dict.fromkeys((*watched.paths, *paths)))
+        if script is not None:
+            watched.scripts = (*(each for each in watched.scripts if _is_alive(each)), script)
 
     def forget(self, trial: str) -> None:
         """It has ended."""
@@ -98,8 +105,9 @@ class DiskGuard:
 
     async def _end_largest(self, free: int) -> None:
         """Whoever takes most of a disk that is nearly full is ended, one at a look."""
+        device = await asyncio.to_thread(_device, self._data)
         sizes = {
-            trial: await asyncio.to_thread(_taken, watched)
+            trial: await asyncio.to_thread(_taken, watched, device)
             for trial, watched in list(self._watched.items())
             if not watched.asked
         }
@@ -117,22 +125,41 @@ class DiskGuard:
         watched.look_at = time.monotonic() + max(_LOOK_SECONDS, (time.monotonic() - began) * _COST)
         if size > limit and not watched.asked:
             watched.asked = True
-            told = (
-                f"its workspace, home and /tmp grew to {size:,} bytes, beyond limits.disk_bytes ({limit:,})"
-            )
+            what = "its workspace, home, /tmp and containers"
+            told = f"{what} grew to {size:,} bytes, beyond limits.disk_bytes ({limit:,})"
             self._stop(trial, Reason.DISK_LIMIT, told)
 
 
-def _taken(watched: _Watched) -> int:
-    """Bytes of a trial, by name and without one. Blocks."""
-    named = sum(usage(path) for path in watched.paths)
-    return named if watched.supervisor is None else named + _unlinked(watched.supervisor)
+def _taken(watched: _Watched, device: int | None = None) -> int:
+    """Bytes of a trial, by name and without one; `device`: only what lies there. Blocks."""
+    folders, holders = list(watched.paths), []
+    for script in watched.scripts:
+        found = containers.layers(script.run, watched.layers.get(script.run, {}))
+        watched.layers[script.run] = found
+        folders += (folder for layer in found.values() for folder in layer.folders)
+        holders += [script.pid] if _is_alive(script) else []
+        holders += (layer.conmon.pid for layer in found.values() if layer.conmon and _is_alive(layer.conmon))
+    named = sum(usage(folder) for folder in folders if device is None or _device(folder) == device)
+    sizes = {place: size for holder in holders for place, size in _unlinked(holder)}
+    return named + sum(size for (on, _), size in sizes.items() if device is None or on == device)
 
 
-def _unlinked(supervisor: int) -> int:
-    """Bytes of files on a disk that have no name any more, but are held open below a supervisor."""
-    found: dict[tuple[int, int], int] = {}
-    for pid in processes.descendants(processes.everything(), supervisor):
+def _is_alive(script: Supervised | Process) -> bool:
+    """Is it still the process that it was?"""
+    found = processes.look(script.pid)
+    return found is not None and found.started == script.started
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.lstat().st_dev
+    except OSError:
+        return None
+
+
+def _unlinked(holder: int) -> Iterator[tuple[tuple[int, int], int]]:
+    """Files on a disk that have no name any more, but are held open below a process: (device, number), bytes."""
+    for pid in processes.descendants(processes.everything(), holder):
         try:
             handles = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208  (a hot path)
         except OSError:
@@ -143,8 +170,7 @@ def _unlinked(supervisor: int) -> int:
             except OSError:
                 continue
             if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 0:
-                found[seen.st_dev, seen.st_ino] = seen.st_blocks * 512
-    return sum(found.values())
+                yield (seen.st_dev, seen.st_ino), seen.st_blocks * 512
 
 
 def _free(path: Path, reserve: int) -> tuple[int, int]:

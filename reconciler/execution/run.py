@@ -287,12 +287,13 @@ class Runs:
 
     async def _fresh(self, trial: LiveTrial, job: Job, place: Place, term: Term | None = None) -> None:
         folder, epoch, started = self._folder(trial, trial.epoch), trial.epoch, False
+        self._disk.watch(trial.id, (folder.path,), _disk_bytes(place))
         try:
             if trial.state is State.DISPATCHING:
                 ready = await self._checked_out(trial, folder, job.checkout)
                 term = self.term
                 if not (ready and await self._begin(trial)):
-                    await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
+                    await self._finish(trial, epoch, Ending(*ended_by(self._stops[trial.id])), ())
                     return
             self._progress.begun(job)
             order, files = await self._order(job, trial, place, folder)
@@ -386,6 +387,7 @@ class Runs:
     async def _again(self, trial: LiveTrial, place: Place) -> None:
         """From wherever the last daemon left it."""
         run = self._run(trial)
+        self._disk.watch(trial.id, (self._folder(trial, trial.epoch).path,), _disk_bytes(place))
         known = await self._scripts_of(trial)
         if several.begun(known) and self.is_ours(trial.worker):
             if trial.state is State.ABORTING:
@@ -448,14 +450,15 @@ class Runs:
         """Run the scripts of a trial one after the other, or beside each other, and store its end."""
         trial, stop = order.trial, self._stops[order.trial.id]
         disk_bytes = _disk_bytes(order.place)
-        fillable = (order.folder.path,)
         tools = Tools(
             settings=self._settings,
             path=self.log_folder,
             with_secrets=self._with_secrets,
             masker=self._masker,
             unshown=self._why_unshown,
-            watch_disk=lambda trial, handle: self._disk.watch(trial.id, fillable, disk_bytes, handle.pid),
+            watch_disk=lambda trial, handle: self._disk.watch(
+                trial.id, _written_by(handle.run), disk_bytes, handle
+            ),
             lock=partial(self._lock, trial),
             term=lambda: self.term,
             end=self._end,
@@ -561,13 +564,7 @@ class Runs:
         left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
         stop = self._stops[trial.id]
         recorders: dict[str, Recorder] = {}
-        disk_bytes = _disk_bytes(place)
-        fillable = (
-            self._folder(trial, trial.epoch).path,
-            command.outputs_path(handle.run),
-            handle.run / "status",
-        )
-        self._disk.watch(trial.id, fillable, disk_bytes, handle.pid)
+        self._disk.watch(trial.id, _written_by(handle.run), _disk_bytes(place), handle)
         recording: list[asyncio.Future[None]] = []
         try:
             ended = await supervisor.ended(handle, stop.news, min(left, _SHORT))
@@ -878,6 +875,11 @@ def _disk_bytes(place: Place) -> int | None:
     """That a trial may take of the disk; None: as much as there is."""
     limit: int | None = (place.spec.get("limits") or {}).get("disk_bytes")
     return limit
+
+
+def _written_by(run: Path) -> tuple[Path, ...]:
+    """Files of a run folder that its script writes."""
+    return command.outputs_path(run), run / "status"
 
 
 def _logs_of(trial: LiveTrial) -> list[str]:
