@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 0.25
 _IDLE_SECONDS = 2.0
 _COST = 20  # a look at a folder that took a second is repeated after twenty
+_ENDING_SECONDS = 5.0
 _SMALL = 16 << 20  # what takes less is not the cause of a full disk
 _SHARE = 10  # of the whole disk no more than a tenth is kept free
 _LAST_FILES = 200  # half a hundredth of all files that the disk can have
@@ -53,6 +54,8 @@ class DiskGuard:
         self._stop = stop
         self._changed = changed
         self._watched: dict[str, _Watched] = {}
+        # until when bytes are counted as coming back, as who took them was ended
+        self._returning: list[tuple[float, int]] = []
         self.closed: tuple[str, str] | None = None
 
     def watch(
@@ -85,9 +88,10 @@ class DiskGuard:
         low = free < reserve
         if low:
             self._close(free, reserve)
-            await self._end_largest(free)
+            await self._end_largest(free, reserve)
         elif self.closed:
             self.closed = None
+            self._returning = []
             log.info("disk-has-room-again", free=free)
             self._changed()
         for trial, watched in list(self._watched.items()):
@@ -103,8 +107,12 @@ class DiskGuard:
             self._changed()
         self.closed = ("DiskFull", message)
 
-    async def _end_largest(self, free: int) -> None:
-        """Whoever takes most of a disk that is nearly full is ended, one at a look."""
+    async def _end_largest(self, free: int, reserve: int) -> None:
+        """Whoever takes most of a disk that is nearly full is ended, one at a look, until enough is on its way back."""
+        self._returning = [each for each in self._returning if time.monotonic() < each[0]]
+        # who fills it meanwhile finds half of the reserve
+        if free + min(reserve // 2, sum(size for _, size in self._returning)) >= reserve:
+            return
         device = await asyncio.to_thread(_device, self._data)
         sizes = {
             trial: await asyncio.to_thread(_taken, watched, device)
@@ -115,6 +123,7 @@ class DiskGuard:
         if largest is None or sizes[largest] < _SMALL or largest not in self._watched:
             return
         self._watched[largest].asked = True
+        self._returning.append((time.monotonic() + _ENDING_SECONDS, sizes[largest]))
         taken = f"this trial took most of it: {sizes[largest]:,} bytes"
         told = f"the disk was nearly full ({free:,} bytes left), and {taken}"
         self._stop(largest, Reason.DISK_LIMIT, told)

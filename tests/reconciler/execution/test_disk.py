@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from reconciler.execution import processes
 from reconciler.execution.disk import DiskGuard
 from reconciler.execution.supervisor import Supervised
@@ -135,3 +137,27 @@ def test_on_a_full_disk_the_largest_is_ended_and_nothing_starts(tmp_path: Path) 
     ended, guard = watched(tmp_path, arrange, reserve=1 << 62)
     assert [trial for trial, _, _ in ended] == (["large"] if nearly else [])
     assert (guard.closed is not None) == nearly
+
+
+def test_nobody_is_ended_for_what_is_on_its_way_back(tmp_path: Path) -> None:
+    """While the largest ends, the next waits; where that is not enough, it does not."""
+    for name, size in (("large", 1024), ("small", 100)):
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "file").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size * MIB)
+    found = os.statvfs(tmp_path)
+    free = found.f_bavail * found.f_frsize
+    if free + 2048 * MIB > found.f_blocks * found.f_frsize // 10:
+        pytest.skip("too much of the disk is free: a guard keeps no more than a tenth of it free")
+
+    def ended_in_two_looks(reserve: int) -> list[str]:
+        ended: list[str] = []
+        guard = DiskGuard(tmp_path, reserve, lambda trial, *_: ended.append(trial), lambda: None)
+        guard.watch("small", [tmp_path / "small"], None)
+        guard.watch("large", [tmp_path / "large"], None)
+        for _ in range(2):
+            asyncio.run(guard._look())
+        return ended
+
+    assert ended_in_two_looks(free + 512 * MIB) == ["large"]
+    assert ended_in_two_looks(free + 2048 * MIB) == ["large", "small"]
