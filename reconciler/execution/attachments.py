@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import NotFound, Transient
+from reconciler.execution import holes
 from reconciler.execution.contents import Contents
 from reconciler.execution.incoming import Incoming
 from specs.globs import matches
 
 SHELVES = tuple(f"{number:02x}" for number in range(256))
-_BLOCK = 1 << 20
 _DEPTH = 50
 _ENTRIES = 200_000
 MOST_FILES = 10_000
@@ -71,6 +71,10 @@ class _TooLarge(Exception):
     """The file has more bytes than may be kept."""
 
 
+class _Stopped(Exception):
+    """Nobody waits for the files any more."""
+
+
 class AttachmentStore:
     """Files by digest below one directory, as ab/cdef…; the same content is kept once.
 
@@ -88,11 +92,13 @@ class AttachmentStore:
         self._unfinished = directory / "unfinished"
         self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def keep(self, workspace: Path, patterns: Sequence[str]) -> tuple[list[Kept], list[str]]:
+    def keep(
+        self, workspace: Path, patterns: Sequence[str], stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[list[Kept], list[str]]:
         """Keeps every regular file that a pattern matches: (kept, sentences about what was not). Blocks.
 
         Files of a trial may together be as large as the largest one may be. OSError when the store itself cannot be
-        written, a full disk for one.
+        written, a full disk for one. Once it is `stopped` the rest is left.
         """
         unmatched = set(patterns)
 
@@ -101,22 +107,26 @@ class AttachmentStore:
             unmatched.difference_update(hits)
             return bool(hits)
 
-        kept, complaints = self._keep_all(workspace, wanted)
+        kept, complaints = self._keep_all(workspace, wanted, stopped)
         complaints += [
             f"no file matched the attachment {pattern!r}" for pattern in patterns if pattern in unmatched
         ]
         return kept, _first(complaints)
 
-    def keep_chosen(self, workspace: Path, chosen: Callable[[str], bool]) -> tuple[list[Kept], list[str]]:
+    def keep_chosen(
+        self, workspace: Path, chosen: Callable[[str], bool], stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[list[Kept], list[str]]:
         """Likewise every regular file whose path is chosen; what is no file is left out without a word. Blocks."""
 
         def wanted(entry: Entry) -> bool:
             return entry.regular and chosen(entry.path)
 
-        kept, complaints = self._keep_all(workspace, wanted)
+        kept, complaints = self._keep_all(workspace, wanted, stopped)
         return kept, _first(complaints)
 
-    def _keep_all(self, workspace: Path, wanted: Callable[[Entry], bool]) -> tuple[list[Kept], list[str]]:
+    def _keep_all(
+        self, workspace: Path, wanted: Callable[[Entry], bool], stopped: Callable[[], bool]
+    ) -> tuple[list[Kept], list[str]]:
         kept: list[Kept] = []
         left = self._size_limit
         complaints: list[str] = []
@@ -126,7 +136,11 @@ class AttachmentStore:
             if len(kept) == MOST_FILES:
                 complaints.append(f"only the first {MOST_FILES} attachments were kept")
                 break
-            result = self._keep(entry, left)
+            try:
+                result = self._keep(entry, left, stopped)
+            except _Stopped:
+                complaints.append("the rest of the attachments was not kept: the trial was ended meanwhile")
+                break
             if isinstance(result, Kept):
                 kept.append(result)
                 left -= result.size
@@ -209,7 +223,7 @@ class AttachmentStore:
             raise ValueError(f"{digest!r} is no SHA-256 digest")
         return self._directory / digest[:2] / digest[2:]
 
-    def _keep(self, entry: Entry, left: int) -> Kept | str:
+    def _keep(self, entry: Entry, left: int, stopped: Callable[[], bool]) -> Kept | str:
         """Kept, or the sentence that says why not."""
         if not _is_plain(entry.path):
             shown = _shown(entry.path)
@@ -226,24 +240,29 @@ class AttachmentStore:
             if not stat.S_ISREG(found.st_mode):
                 return f"attachment {entry.path[:_SHOWN]!r} was not kept: it is no regular file"
             try:
-                digest, size = self._copy(source, left)
+                if found.st_size > left:
+                    raise _TooLarge
+                digest, size = self._copy(source, left, stopped)
             except _TooLarge:
                 limit = f"{self._size_limit:,} bytes (attachment_bytes)"
                 return f"attachment {entry.path[:_SHOWN]!r} was not kept: all of a trial's are larger than {limit}"
         return Kept(entry.path, digest, size, bool(found.st_mode & stat.S_IXUSR))
 
-    def _copy(self, source: int, left: int) -> tuple[str, int]:
+    def _copy(self, source: int, left: int, stopped: Callable[[], bool]) -> tuple[str, int]:
         """Copies into the store under the digest that is found while copying."""
         handle, name = tempfile.mkstemp(dir=self._unfinished)
         try:
             with open(handle, "wb") as target:  # noqa: PTH123  (a descriptor)
                 digest, size = hashlib.sha256(), 0
-                while block := os.read(source, _BLOCK):
+                while block := os.read(source, holes.BLOCK):
                     size += len(block)
-                    if size > left:
+                    if size > left:  # it grows
                         raise _TooLarge
+                    if stopped():
+                        raise _Stopped
                     digest.update(block)
-                    target.write(block)
+                    holes.write(target, block)
+                target.truncate()
                 target.flush()
                 os.fsync(handle)
             self._settle(Path(name), self._place(digest.hexdigest()), size)

@@ -16,15 +16,15 @@ import stat
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import zstandard
 
 from reconciler.execution.attachments import walk
-from reconciler.execution.members import put
+from reconciler.execution.members import Members
 from specs.globs import matches
 
 _FILES = re.compile(r"\{files:([^{}]*)\}")
@@ -33,6 +33,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SUFFIX = ".tar.zst"
 _STALE = 86_400.0
 _DEPTH = 100
+_Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
 
 
 class CacheError(Exception):
@@ -67,20 +68,28 @@ class Caches:
         self._directory = directory
         self._limit = limit
 
-    def restore(self, workspace: Path, cache: Cache) -> bool:
-        """Put it back into a workspace; False where nothing is kept. CacheError when it cannot be read."""
+    def restore(self, workspace: Path, cache: Cache, room: int | None = None) -> bool:
+        """Put it back into a workspace, as a whole or not at all; False where nothing is kept.
+
+        CacheError when it cannot be read, or takes more than `room` bytes of the disk.
+        """
         for name in cache.names():
             path = self._directory / name
             try:
-                with path.open("rb") as file:
-                    os.utime(path)
-                    _unpack(file, workspace, cache.paths)
+                file = path.open("rb")
             except FileNotFoundError:
                 continue
+            members = Members(workspace, room)
+            try:
+                with file:
+                    os.utime(path)
+                    _unpack(file, members, cache.paths)
             except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
                 path.unlink(missing_ok=True)  # the archive is damaged
+                members.undo()
                 raise CacheError(f"the cache {cache.key} could not be put back: {error}") from error
             except OSError as error:  # the workspace does not take it: a link of the checkout's, a full disk
+                members.undo()
                 raise CacheError(f"the cache {cache.key} could not be put back: {error}") from error
             return True
         return False
@@ -148,21 +157,18 @@ def _pack(file: IO[bytes], workspace: Path, paths: Sequence[str], limit: int) ->
         tarfile.open(fileobj=compressed, mode="w|") as archive,
     ):
         for path in paths:
-            for info, handle in _entries(workspace, path):
-                found = True
-                size += info.size
-                if size > limit:
-                    raise OSError(f"it is larger than {limit:,} bytes (cache_bytes)")
-                if handle is None:
-                    archive.addfile(info)
-                else:
-                    with os.fdopen(handle, "rb") as source:
-                        archive.addfile(info, source)
+            with contextlib.closing(_entries(workspace, path)) as entries:
+                for info, source in entries:
+                    found = True
+                    size += info.size
+                    if size > limit:
+                        raise OSError(f"it is larger than {limit:,} bytes (cache_bytes)")
+                    archive.addfile(info, source)
     return found
 
 
-def _entries(workspace: Path, path: str) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
-    """Everything at and below a path of the workspace, with a descriptor for each regular file."""
+def _entries(workspace: Path, path: str) -> Generator[_Entry]:
+    """Everything at and below a path of the workspace; a regular file is open until the next entry."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     root = os.open(workspace, _DIRECTORY)
     try:
@@ -177,7 +183,7 @@ def _entries(workspace: Path, path: str) -> Iterator[tuple[tarfile.TarInfo, int 
         os.close(root)
 
 
-def _entry(parent: int, above: str, name: str) -> Iterator[tuple[tarfile.TarInfo, int | None]]:
+def _entry(parent: int, above: str, name: str) -> Generator[_Entry]:
     path = f"{above}/{name}" if above else name
     if above.count("/") > _DEPTH:
         raise OSError(f"{path[:80]}… lies too deep")
@@ -200,20 +206,43 @@ def _entry(parent: int, above: str, name: str) -> Iterator[tuple[tarfile.TarInfo
         info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=parent)
         yield info, None
     elif stat.S_ISREG(found.st_mode):
-        with contextlib.suppress(OSError):
+        try:
             handle = os.open(name, _FILE, dir_fd=parent)
+        except OSError:
+            return
+        with os.fdopen(handle, "rb") as source:
             info.size = os.fstat(handle).st_size
-            yield info, handle
+            yield info, source
 
 
-def _unpack(file: IO[bytes], workspace: Path, paths: Sequence[str]) -> None:
+class _Whole:
+    """A stream that knows whether an archive was at its end: only zeros are left then."""
+
+    def __init__(self, stream: zstandard.ZstdDecompressionReader) -> None:
+        self._stream = stream
+        self._end = b""
+
+    def read(self, size: int) -> bytes:
+        found = self._stream.read(size)
+        self._end = (self._end + found)[-tarfile.BLOCKSIZE * 2 :]
+        return found
+
+    def check(self) -> None:
+        """EOFError for a stream that was cut: neither the archive's reader nor the stream's says so."""
+        while self.read(tarfile.RECORDSIZE):
+            pass
+        if self._end != bytes(tarfile.BLOCKSIZE * 2):
+            raise EOFError("it ends too early")
+
+
+def _unpack(file: IO[bytes], members: Members, paths: Sequence[str]) -> None:
     roots = [tuple(part for part in path.split("/") if part not in ("", ".")) for path in paths]
-    with (
-        zstandard.ZstdDecompressor().stream_reader(file) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as archive,
-    ):
-        for info in archive:
-            parts = tuple(info.name.split("/"))
-            if ".." in parts or not any(parts[: len(root)] == root for root in roots):
-                raise tarfile.TarError(f"{info.name!r} lies outside of the cache's paths")
-            put(workspace, parts, info, archive)
+    with zstandard.ZstdDecompressor().stream_reader(file) as stream:
+        whole = _Whole(stream)
+        with tarfile.open(fileobj=cast(IO[bytes], whole), mode="r|") as archive:
+            for info in archive:
+                parts = tuple(info.name.split("/"))
+                if ".." in parts or not any(parts[: len(root)] == root for root in roots):
+                    raise tarfile.TarError(f"{info.name!r} lies outside of the cache's paths")
+                members.put(parts, info, archive)
+        whole.check()

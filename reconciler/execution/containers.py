@@ -1,13 +1,15 @@
 """Builds the podman command lines of scripts whose image is a container, and removes what they leave (design 7.3).
 
-Called by `execution.command` before a script starts and by `execution.run` after its end. What is of a user's is
-an argument, a file, or standard input: never a part of a command's text, and no value of a variable is in an argv. It
-pulls nothing itself and knows no store.
+Called by `execution.command` before a script starts, by `execution.disk` while it runs, which asks what they hold, and
+by `execution.run` after its end. What is of a user's is an argument, a file, or standard input: never a part of a
+command's text, and no value of a variable is in an argv. It pulls nothing itself and knows no store.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +20,16 @@ from typing import Any
 import structlog
 
 from reconciler.errors import Stalled
-from reconciler.execution import sandbox
+from reconciler.execution import processes, sandbox
+from reconciler.execution.processes import Process
 
 log = structlog.get_logger(__name__)
 LAUNCHER = Path(__file__).with_name("containers.sh")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _OWN_SETTINGS = ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR", "CONTAINERS_CONF")
 _REMOVE_SECONDS = 60
+_INSPECT_SECONDS = 10
+_ANONYMOUS = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,54 @@ def remove(run: Path) -> None:
         )
     except (OSError, subprocess.SubprocessError, Stalled) as error:
         log.warning("containers-not-removed", run=str(run), error=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Where a container writes beside what it is shown of the host, and who holds its processes."""
+
+    folders: tuple[Path, ...]
+    conmon: Process | None
+
+
+def layers(run: Path, known: Mapping[str, Layer]) -> dict[str, Layer]:
+    """Those of a run's containers, by name, as far as they are there by now; only new ones are asked about. Blocks."""
+    try:
+        names = (run / "containers" / "names").read_text(encoding="utf-8").split()
+    except OSError:
+        return {}
+    missing = [name for name in names if name not in known]
+    return {**known, **(_inspect(missing) if missing else {})}
+
+
+def _inspect(names: Sequence[str]) -> dict[str, Layer]:
+    """It tells of those that it knows, and says with its status that it does not know the others."""
+    try:
+        told = subprocess.run(
+            [podman(), "container", "inspect", *names],
+            env=own_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_INSPECT_SECONDS,
+            check=False,
+        )
+        found = json.loads(told.stdout)
+        return {each["Name"]: _layer(each) for each in found if each["State"]["ConmonPid"]}
+    except (OSError, subprocess.SubprocessError, Stalled, ValueError, KeyError, TypeError) as error:
+        log.warning("containers-not-seen", names=names, error=str(error))
+        return {}
+
+
+def _layer(told: Mapping[str, Any]) -> Layer:
+    """Its own layer, where the storage has one, and volumes that go with it: those that its image declares."""
+    upper = (told["GraphDriver"].get("Data") or {}).get("UpperDir")
+    volumes = [
+        mount["Source"]
+        for mount in told["Mounts"] or ()
+        if mount["Type"] == "volume" and _ANONYMOUS.fullmatch(mount["Name"])
+    ]
+    folders = tuple(Path(folder) for folder in (upper, *volumes) if folder)
+    return Layer(folders, processes.look(told["State"]["ConmonPid"]))
 
 
 def _environment(service: Service) -> str:

@@ -1,8 +1,8 @@
 """Watches over the disk: what one trial may take of it, and what must stay free for all.
 
 `execution.run` names the trials at work; one task looks at them, often at the disk as a whole (which costs nothing) and
-at a single trial as often as its size allows: its folders, and files that it has unlinked but keeps open. It ends
-trials through a function that it is given and knows no store.
+at a single trial as often as its size allows: its folders, what its containers hold, and files that it has unlinked but
+keeps open. It ends trials through a function that it is given and knows no store.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from reconciler.execution import processes
+from reconciler.execution import containers, processes
+from reconciler.execution.containers import Layer
+from reconciler.execution.processes import Process
+from reconciler.execution.supervisor import Supervised
 from reconciler.execution.workspace import usage
 from reconciler.model.job import Reason
 
@@ -25,6 +28,7 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 0.25
 _IDLE_SECONDS = 2.0
 _COST = 20  # a look at a folder that took a second is repeated after twenty
+_ENDING_SECONDS = 5.0
 _SMALL = 16 << 20  # what takes less is not the cause of a full disk
 _SHARE = 10  # of the whole disk no more than a tenth is kept free
 _LAST_FILES = 200  # half a hundredth of all files that the disk can have
@@ -33,9 +37,10 @@ StopTrial = Callable[[str, Reason, str], object]
 
 @dataclass
 class _Watched:
-    paths: Sequence[Path]
     limit: int | None
-    supervisor: int | None = None
+    paths: tuple[Path, ...] = ()
+    scripts: tuple[Supervised, ...] = ()
+    layers: dict[Path, dict[str, Layer]] = field(default_factory=dict)
     look_at: float = 0.0
     asked: bool = False
 
@@ -49,16 +54,21 @@ class DiskGuard:
         self._stop = stop
         self._changed = changed
         self._watched: dict[str, _Watched] = {}
+        # until when bytes are counted as coming back, as who took them was ended
+        self._returning: list[tuple[float, int]] = []
         self.closed: tuple[str, str] | None = None
 
     def watch(
-        self, trial: str, paths: Sequence[Path], limit: int | None, supervisor: int | None = None
+        self, trial: str, paths: Sequence[Path], limit: int | None, script: Supervised | None = None
     ) -> None:
-        """Mind what a trial can fill: folders and files, and what the processes below `supervisor` keep open.
+        """Mind what a trial can fill, beside what is minded already: folders and files, and what `script` holds.
 
         `limit` in bytes, None: only the disk's end.
         """
-        self._watched[trial] = _Watched(paths, limit, supervisor)
+        watched = self._watched.setdefault(trial, _Watched(limit))
+        watched.paths = tuple(dict.fromkeys((*watched.paths, *paths)))
+        if script is not None:
+            watched.scripts = (*(each for each in watched.scripts if _is_alive(each)), script)
 
     def forget(self, trial: str) -> None:
         """It has ended."""
@@ -78,9 +88,10 @@ class DiskGuard:
         low = free < reserve
         if low:
             self._close(free, reserve)
-            await self._end_largest(free)
+            await self._end_largest(free, reserve)
         elif self.closed:
             self.closed = None
+            self._returning = []
             log.info("disk-has-room-again", free=free)
             self._changed()
         for trial, watched in list(self._watched.items()):
@@ -96,10 +107,15 @@ class DiskGuard:
             self._changed()
         self.closed = ("DiskFull", message)
 
-    async def _end_largest(self, free: int) -> None:
-        """Whoever takes most of a disk that is nearly full is ended, one at a look."""
+    async def _end_largest(self, free: int, reserve: int) -> None:
+        """Whoever takes most of a disk that is nearly full is ended, one at a look, until enough is on its way back."""
+        self._returning = [each for each in self._returning if time.monotonic() < each[0]]
+        # who fills it meanwhile finds half of the reserve
+        if free + min(reserve // 2, sum(size for _, size in self._returning)) >= reserve:
+            return
+        device = await asyncio.to_thread(_device, self._data)
         sizes = {
-            trial: await asyncio.to_thread(_taken, watched)
+            trial: await asyncio.to_thread(_taken, watched, device)
             for trial, watched in list(self._watched.items())
             if not watched.asked
         }
@@ -107,6 +123,7 @@ class DiskGuard:
         if largest is None or sizes[largest] < _SMALL or largest not in self._watched:
             return
         self._watched[largest].asked = True
+        self._returning.append((time.monotonic() + _ENDING_SECONDS, sizes[largest]))
         taken = f"this trial took most of it: {sizes[largest]:,} bytes"
         told = f"the disk was nearly full ({free:,} bytes left), and {taken}"
         self._stop(largest, Reason.DISK_LIMIT, told)
@@ -117,22 +134,41 @@ class DiskGuard:
         watched.look_at = time.monotonic() + max(_LOOK_SECONDS, (time.monotonic() - began) * _COST)
         if size > limit and not watched.asked:
             watched.asked = True
-            told = (
-                f"its workspace, home and /tmp grew to {size:,} bytes, beyond limits.disk_bytes ({limit:,})"
-            )
+            what = "its workspace, home, /tmp and containers"
+            told = f"{what} grew to {size:,} bytes, beyond limits.disk_bytes ({limit:,})"
             self._stop(trial, Reason.DISK_LIMIT, told)
 
 
-def _taken(watched: _Watched) -> int:
-    """Bytes of a trial, by name and without one. Blocks."""
-    named = sum(usage(path) for path in watched.paths)
-    return named if watched.supervisor is None else named + _unlinked(watched.supervisor)
+def _taken(watched: _Watched, device: int | None = None) -> int:
+    """Bytes of a trial, by name and without one; `device`: only what lies there. Blocks."""
+    folders, holders = list(watched.paths), []
+    for script in watched.scripts:
+        found = containers.layers(script.run, watched.layers.get(script.run, {}))
+        watched.layers[script.run] = found
+        folders += (folder for layer in found.values() for folder in layer.folders)
+        holders += [script.pid] if _is_alive(script) else []
+        holders += (layer.conmon.pid for layer in found.values() if layer.conmon and _is_alive(layer.conmon))
+    named = sum(usage(folder) for folder in folders if device is None or _device(folder) == device)
+    sizes = {place: size for holder in holders for place, size in _unlinked(holder)}
+    return named + sum(size for (on, _), size in sizes.items() if device is None or on == device)
 
 
-def _unlinked(supervisor: int) -> int:
-    """Bytes of files on a disk that have no name any more, but are held open below a supervisor."""
-    found: dict[tuple[int, int], int] = {}
-    for pid in processes.descendants(processes.everything(), supervisor):
+def _is_alive(script: Supervised | Process) -> bool:
+    """Is it still the process that it was?"""
+    found = processes.look(script.pid)
+    return found is not None and found.started == script.started
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.lstat().st_dev
+    except OSError:
+        return None
+
+
+def _unlinked(holder: int) -> Iterator[tuple[tuple[int, int], int]]:
+    """Files on a disk that have no name any more, but are held open below a process: (device, number), bytes."""
+    for pid in processes.descendants(processes.everything(), holder):
         try:
             handles = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208  (a hot path)
         except OSError:
@@ -143,8 +179,7 @@ def _unlinked(supervisor: int) -> int:
             except OSError:
                 continue
             if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 0:
-                found[seen.st_dev, seen.st_ino] = seen.st_blocks * 512
-    return sum(found.values())
+                yield (seen.st_dev, seen.st_ino), seen.st_blocks * 512
 
 
 def _free(path: Path, reserve: int) -> tuple[int, int]:

@@ -54,8 +54,13 @@ def lot_of(trial: str, kept: Iterable[Kept], days: float) -> Lot:
     return Lot(of_trial(trial), tuple(File(k.path, k.digest, k.size, k.executable) for k in kept), days)
 
 
-def by_rules(store: AttachmentStore, directory: Path, job: Job, trial: LiveTrial) -> Left:
-    """The trial and tree attachments of a task; a file may be both. Blocks; OSError when it cannot be stored."""
+def by_rules(
+    store: AttachmentStore, directory: Path, job: Job, trial: LiveTrial, stopped: Callable[[], bool]
+) -> Left:
+    """The trial and tree attachments of a task; a file may be both. Blocks; OSError when it cannot be stored.
+
+    Once it is `stopped` the rest is left.
+    """
     owners = {"trial": of_trial(trial.id), "tree": of_tree(job.key.split("/", 2)[1], job.checkout.tree or "")}
     rules = {kind: tuple(trial.policy.get(f"{kind}_attachments") or ()) for kind in owners}
     if not any(rules.values()):
@@ -64,7 +69,7 @@ def by_rules(store: AttachmentStore, directory: Path, job: Job, trial: LiveTrial
     def chosen(path: str) -> bool:
         return any(_first(those, path) is not None for those in rules.values())
 
-    kept, complaints = store.keep_chosen(directory, chosen)
+    kept, complaints = store.keep_chosen(directory, chosen, stopped)
     days = _DAYS | dict((job.specification.get("configuration") or {}).get("attachment_days") or {})
     lots = (Lot(owners[kind], tuple(_files(rules[kind], kept)), days[kind]) for kind in owners)
     return Left(tuple(lot for lot in lots if lot.files), complaints=tuple(complaints))

@@ -32,7 +32,7 @@ import zstandard
 from reconciler.errors import NotFound
 from reconciler.execution.attachments import AttachmentStore, walk
 from reconciler.execution.incoming import Incoming, TooLargeError
-from reconciler.execution.members import put
+from reconciler.execution.members import Members
 from reconciler.settings import Settings
 from specs.digest import canonical
 from specs.globs import matches
@@ -107,6 +107,7 @@ class Packages:
         """
         target.mkdir(parents=True, exist_ok=True)
         left = self._largest
+        members = Members(target)
         try:
             with (
                 self.place(digest).open("rb") as file,
@@ -119,7 +120,7 @@ class Packages:
                         raise PackageError(
                             f"it holds more than {self._largest:,} bytes (attachment_bytes) or {_MOST_MEMBERS:,} files"
                         )
-                    put(target, _checked(info), info, archive)
+                    members.put(tuple(_checked(info)), info, archive)
         except (tarfile.TarError, zstandard.ZstdError, EOFError, OSError) as error:
             raise PackageError(f"the package {digest[:12]}… cannot be unpacked: {error}") from error
 

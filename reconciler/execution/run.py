@@ -287,12 +287,13 @@ class Runs:
 
     async def _fresh(self, trial: LiveTrial, job: Job, place: Place, term: Term | None = None) -> None:
         folder, epoch, started = self._folder(trial, trial.epoch), trial.epoch, False
+        self._disk.watch(trial.id, (folder.path,), _disk_bytes(place))
         try:
             if trial.state is State.DISPATCHING:
                 ready = await self._checked_out(trial, folder, job.checkout)
                 term = self.term
                 if not (ready and await self._begin(trial)):
-                    await self._finish(trial, epoch, Ending(State.ABORTED, Reason.CANCELLED), ())
+                    await self._finish(trial, epoch, Ending(*ended_by(self._stops[trial.id])), ())
                     return
             self._progress.begun(job)
             order, files = await self._order(job, trial, place, folder)
@@ -358,7 +359,7 @@ class Runs:
             workspace.make_empty(order.folder)
         share = order.place.spec.get("sandbox", "required") == "required"
         handover.place(order.folder.needs, files, self._store, share=share)
-        return self._restore(order.job, order.trial, order.folder)
+        return self._restore(order)
 
     def _started(self, order: Order, files: Sequence[Attachment]) -> tuple[Supervised, tuple[str, ...]]:
         """Prepared and started, in one go. Blocks."""
@@ -386,6 +387,7 @@ class Runs:
     async def _again(self, trial: LiveTrial, place: Place) -> None:
         """From wherever the last daemon left it."""
         run = self._run(trial)
+        self._disk.watch(trial.id, (self._folder(trial, trial.epoch).path,), _disk_bytes(place))
         known = await self._scripts_of(trial)
         if several.begun(known) and self.is_ours(trial.worker):
             if trial.state is State.ABORTING:
@@ -447,15 +449,16 @@ class Runs:
     async def _several(self, order: Order) -> None:
         """Run the scripts of a trial one after the other, or beside each other, and store its end."""
         trial, stop = order.trial, self._stops[order.trial.id]
-        disk_bytes = (order.place.spec.get("limits") or {}).get("disk_bytes")
-        fillable = (order.folder.path,)
+        disk_bytes = _disk_bytes(order.place)
         tools = Tools(
             settings=self._settings,
             path=self.log_folder,
             with_secrets=self._with_secrets,
             masker=self._masker,
             unshown=self._why_unshown,
-            watch_disk=lambda trial, handle: self._disk.watch(trial.id, fillable, disk_bytes, handle.pid),
+            watch_disk=lambda trial, handle: self._disk.watch(
+                trial.id, _written_by(handle.run), disk_bytes, handle
+            ),
             lock=partial(self._lock, trial),
             term=lambda: self.term,
             end=self._end,
@@ -532,7 +535,7 @@ class Runs:
         if not start.is_dir():
             return Left()
         lots, complaints = self._by_patterns(trial, start)
-        by_rules = leavings.by_rules(self._store, start, order.job, trial)
+        by_rules = leavings.by_rules(self._store, start, order.job, trial, self._stopped(trial))
         found: Any = None
         told: tuple[str, ...] = ()
         if name := policy.get("result"):
@@ -542,8 +545,14 @@ class Runs:
     def _by_patterns(self, trial: LiveTrial, start: Path) -> tuple[tuple[Lot, ...], list[str]]:
         """Its `attachments`, and what is wrong with them. Blocks."""
         patterns = list(trial.policy.get("attachments") or ())
-        kept, complaints = self._store.keep(start, patterns) if patterns else ([], [])
+        stopped = self._stopped(trial)
+        kept, complaints = self._store.keep(start, patterns, stopped) if patterns else ([], [])
         return (leavings.lot_of(trial.id, kept, self._settings.retention_days),), complaints
+
+    def _stopped(self, trial: LiveTrial) -> Callable[[], bool]:
+        """Says whether anybody has asked for its end; one that has been asked for already changes nothing."""
+        stop = self._stops[trial.id]
+        return (lambda: False) if stop.asked else (lambda: stop.asked)
 
     # -- while it runs
 
@@ -555,13 +564,7 @@ class Runs:
         left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
         stop = self._stops[trial.id]
         recorders: dict[str, Recorder] = {}
-        disk_bytes = (place.spec.get("limits") or {}).get("disk_bytes")
-        fillable = (
-            self._folder(trial, trial.epoch).path,
-            command.outputs_path(handle.run),
-            handle.run / "status",
-        )
-        self._disk.watch(trial.id, fillable, disk_bytes, handle.pid)
+        self._disk.watch(trial.id, _written_by(handle.run), _disk_bytes(place), handle)
         recording: list[asyncio.Future[None]] = []
         try:
             ended = await supervisor.ended(handle, stop.news, min(left, _SHORT))
@@ -810,8 +813,10 @@ class Runs:
 
     # -- caches
 
-    def _restore(self, job: Job, trial: LiveTrial, folder: Folder) -> tuple[str, ...]:
+    def _restore(self, order: Order) -> tuple[str, ...]:
         """Put caches back into the workspace; sentences about those that could not be. Blocks."""
+        job, trial, folder = order.job, order.trial, order.folder
+        disk_bytes = _disk_bytes(order.place)
         notes, caches = [], []
         for entry in trial.policy.get("cache") or ():
             scopes = [job.ref or "", str(job.specification.get("branch") or job.ref or "")]
@@ -820,10 +825,13 @@ class Runs:
                 resolve(entry["key"], folder.workspace),
                 tuple(entry["paths"]),
             )
-            caches.append(cache)
+            room = None if disk_bytes is None else max(0, disk_bytes - workspace.usage(folder.path))
             try:
-                self.caches.restore(folder.workspace, cache)
-            except CacheError as error:
+                self.caches.restore(folder.workspace, cache, room)
+                caches.append(cache)
+            except (
+                CacheError
+            ) as error:  # what its script makes without it may be another thing, and is not kept
                 notes.append(str(error))
         if caches:
             self._cached[trial.id] = caches
@@ -861,6 +869,17 @@ def _own_token(order: Order) -> dict[str, str]:
     """The token of the execution, unless the Build has one of its own for its tools."""
     given = (order.policy.get("environment_variables") or {}).get("ESCAPE_AUTH_TOKEN")
     return {} if given else {"ESCAPE_AUTH_TOKEN": order.token}
+
+
+def _disk_bytes(place: Place) -> int | None:
+    """That a trial may take of the disk; None: as much as there is."""
+    limit: int | None = (place.spec.get("limits") or {}).get("disk_bytes")
+    return limit
+
+
+def _written_by(run: Path) -> tuple[Path, ...]:
+    """Files of a run folder that its script writes."""
+    return command.outputs_path(run), run / "status"
 
 
 def _logs_of(trial: LiveTrial) -> list[str]:

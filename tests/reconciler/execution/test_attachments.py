@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import itertools
 import os
+import resource
 import threading
 from pathlib import Path
 
@@ -198,3 +201,46 @@ def test_chosen_files_are_bounded_like_others(store, work):
     assert complaints == [
         "attachment 'big' was not kept: all of a trial's are larger than 100,000 bytes (attachment_bytes)"
     ]
+
+
+def test_what_is_too_large_is_not_copied_first(tmp_path: Path, work: Path) -> None:
+    """A file of nothing but a hole costs nothing to make, and would be written in full."""
+    store = AttachmentStore(tmp_path / "roomy", size_limit=10 << 20)
+    with (work / "hole").open("wb") as file:
+        file.truncate(20 << 20)
+    (work / "fits").write_bytes(b"x")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 << 20, hard))  # who copies more meets an error
+    try:
+        kept, complaints = store.keep(work, ["*"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [one.path for one in kept] == ["fits"]
+    assert [text.split(":")[0] for text in complaints] == ["attachment 'hole' was not kept"]
+
+
+def test_a_file_with_holes_is_kept_with_them(tmp_path: Path, work: Path) -> None:
+    """It takes no more of the disk than it did, and is the same."""
+    with (work / "holes").open("wb") as file:
+        file.write(b"beginning")
+        file.seek(50 << 20)
+        file.write(b"between")
+        file.truncate(100 << 20)
+    store = AttachmentStore(tmp_path / "roomy", size_limit=1 << 30)
+    (kept,), _ = store.keep(work, ["*"])
+    copy = store.open(kept.digest)
+    assert filecmp.cmp(work / "holes", copy, shallow=False)
+    assert kept.digest == _digest(copy.read_bytes())
+    assert copy.stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_stop_ends_the_copying(tmp_path: Path, work: Path) -> None:
+    """Also within a file; what was kept until then stays, and it is told."""
+    for name in ("a", "b", "c"):
+        (work / name).write_bytes(b"x" * 1_000_000)
+    store = AttachmentStore(tmp_path / "roomy", size_limit=1 << 30)
+    looked = itertools.count(1)
+    kept, complaints = store.keep(work, ["*"], lambda: next(looked) > 20)
+    assert [one.path for one in kept] == ["a"]
+    assert complaints == ["the rest of the attachments was not kept: the trial was ended meanwhile"]
+    assert list((tmp_path / "roomy" / "unfinished").iterdir()) == []

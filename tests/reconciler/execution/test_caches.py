@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from pathlib import Path
 
 import pytest
 
 from reconciler.execution.caches import Cache, CacheError, Caches, resolve
+from reconciler.execution.workspace import usage
 
 KEY = Cache(("main",), "deps", (".cache/deps",))
 FEATURE = Cache(("feature", "main"), "deps", (".cache/deps",))
@@ -100,3 +102,88 @@ def test_a_key_follows_the_content_of_files(tmp_path: Path) -> None:
     assert resolve("v1-{files:*.lock}", workspace) == first
     (workspace / "a.lock").write_text("2")
     assert resolve("v1-{files:*.lock}", workspace) != first
+
+
+def test_what_is_too_large_to_be_kept_is_not_held_open(tmp_path: Path) -> None:
+    """Else its space is lost until the daemon ends."""
+    caches, workspace = Caches(tmp_path / "caches", 1 << 20), _fresh(tmp_path)
+    (workspace / "d").mkdir()
+    with (workspace / "d/large").open("wb") as file:
+        file.truncate(2 << 20)
+    with pytest.raises(CacheError, match="larger than 1,048,576 bytes"):
+        caches.keep(workspace, Cache(("main",), "k", ("d",)))
+    assert [place for place in _open_files() if place.startswith(str(tmp_path))] == []
+
+
+def _open_files() -> list[str]:
+    handles = Path("/proc/self/fd").iterdir()
+    return [os.readlink(handle) for handle in handles if handle.exists()]
+
+
+def _large(tmp_path: Path) -> tuple[Caches, Path]:
+    """One with six files of 200 KB, and its archive."""
+    caches, workspace = Caches(tmp_path / "caches", 1 << 30), _fresh(tmp_path, "first")
+    (workspace / ".cache/deps").mkdir(parents=True)
+    for number in range(6):
+        (workspace / f".cache/deps/{number}.so").write_bytes(os.urandom(200_000))
+    assert caches.keep(workspace, KEY)
+    return caches, next((tmp_path / "caches").iterdir())
+
+
+def _below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_half_of_a_damaged_archive_does_not_stay(tmp_path: Path) -> None:
+    """What the checkout had there does."""
+    caches, archive = _large(tmp_path)
+    archive.write_bytes(archive.read_bytes()[:900_000])
+    workspace = _fresh(tmp_path)
+    (workspace / ".cache/deps").mkdir(parents=True)
+    (workspace / ".cache/deps/own").write_text("of the checkout")
+    (workspace / ".cache/deps/0.so").write_text("of the checkout as well")
+    with pytest.raises(CacheError):
+        caches.restore(workspace, KEY)
+    assert _below(workspace) == [".cache", ".cache/deps", ".cache/deps/0.so", ".cache/deps/own"]
+    assert (workspace / ".cache/deps/0.so").read_text() == "of the checkout as well"
+
+
+def test_an_archive_that_was_cut_is_damaged_wherever_it_was(tmp_path: Path) -> None:
+    """Also between two of its files, where what is there looks like a whole."""
+    caches, workspace = Caches(tmp_path / "caches", 1 << 30), _fresh(tmp_path, "first")
+    (workspace / ".cache/deps").mkdir(parents=True)
+    for number in range(300):
+        (workspace / f".cache/deps/{number}").write_bytes(os.urandom(700))
+    assert caches.keep(workspace, KEY)
+    archive = next((tmp_path / "caches").iterdir())
+    whole = archive.read_bytes()
+    for number, length in enumerate(range(1, len(whole) - 10, 9973)):
+        archive.write_bytes(whole[:length])
+        with pytest.raises(CacheError):
+            caches.restore(_fresh(tmp_path, f"cut{number}"), KEY)
+        assert _below(tmp_path / f"cut{number}") == []
+
+
+def test_a_cache_for_which_there_is_no_room_is_not_put_back_by_half(tmp_path: Path) -> None:
+    """It is told, nothing of it stays, and the next one still finds it."""
+    caches, _ = _large(tmp_path)
+    workspace = _fresh(tmp_path)
+    with pytest.raises(CacheError, match="500,000 bytes are left"):
+        caches.restore(workspace, KEY, 500_000)
+    assert _below(workspace) == []
+    assert caches.restore(workspace, KEY, 1_300_000)
+
+
+def test_holes_come_back_as_holes(tmp_path: Path) -> None:
+    """A file that took nothing of the disk takes nothing again, and has its size and what is between."""
+    caches, workspace = Caches(tmp_path / "caches", 1 << 30), _fresh(tmp_path, "first")
+    with (workspace / "d").open("wb") as file:
+        file.seek(50 << 20)
+        file.write(b"between")
+        file.truncate(100 << 20)
+    cache = Cache(("main",), "k", ("d",))
+    assert caches.keep(workspace, cache)
+    fresh = _fresh(tmp_path)
+    assert caches.restore(fresh, cache, 1 << 20)
+    assert usage(fresh) < 1 << 20
+    assert filecmp.cmp(workspace / "d", fresh / "d", shallow=False)

@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from reconciler.execution import processes
 from reconciler.execution.disk import DiskGuard
+from reconciler.execution.supervisor import Supervised
 from reconciler.execution.workspace import usage
 from reconciler.model.job import Reason
 
@@ -55,6 +59,13 @@ def script(text: str, directory: Path) -> Iterator[int]:
         outer.communicate()
 
 
+def held_by(pid: int) -> Supervised:
+    """A script with this supervisor."""
+    found = processes.look(pid)
+    assert found is not None
+    return Supervised(Path("/nowhere"), pid, found.started, sandboxed=False)
+
+
 def test_a_trial_beyond_its_limit_is_ended_with_a_sentence(tmp_path: Path) -> None:
     """A neighbour within its own limit is not, nor is one without."""
     for name, size in (("large", 3), ("small", 1), ("free", 5)):
@@ -76,12 +87,28 @@ def test_what_has_no_name_any_more_counts(tmp_path: Path) -> None:
     """A file that a script has unlinked but keeps open; a single file that it may write counts as well."""
     with script("exec 3>held; rm held; head -c 3M /dev/zero >&3", tmp_path) as pid:
         assert usage(tmp_path) < MIB
-        ended, _ = watched(tmp_path, lambda guard: guard.watch("t", [tmp_path], 2 * MIB, pid))
+        ended, _ = watched(tmp_path, lambda guard: guard.watch("t", [tmp_path], 2 * MIB, held_by(pid)))
         assert [trial for trial, _, _ in ended] == ["t"]
     outputs = tmp_path / "outputs"
     outputs.write_bytes(bytes(3 * MIB))
     ended, _ = watched(tmp_path, lambda guard: guard.watch("u", [outputs], 2 * MIB))
     assert [trial for trial, _, _ in ended] == ["u"]
+
+
+def test_scripts_side_by_side_are_counted_together(tmp_path: Path) -> None:
+    """What each of them has unlinked, and what was named for each."""
+    hold = "exec 3>held; rm held; head -c 3M /dev/zero >&3"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    with script(hold, tmp_path / "one") as one, script(hold, tmp_path / "two") as two:
+
+        def arrange(guard: DiskGuard) -> None:
+            guard.watch("t", [tmp_path / "one"], 5 * MIB, held_by(one))
+            guard.watch("t", [tmp_path / "two"], 5 * MIB, held_by(two))
+            guard.watch("u", [tmp_path / "one"], 5 * MIB, held_by(one))
+
+        ended, _ = watched(tmp_path, arrange)
+    assert [trial for trial, _, _ in ended] == ["t"]
 
 
 def test_what_lies_deeper_than_a_path_can_say_counts(tmp_path: Path) -> None:
@@ -110,3 +137,27 @@ def test_on_a_full_disk_the_largest_is_ended_and_nothing_starts(tmp_path: Path) 
     ended, guard = watched(tmp_path, arrange, reserve=1 << 62)
     assert [trial for trial, _, _ in ended] == (["large"] if nearly else [])
     assert (guard.closed is not None) == nearly
+
+
+def test_nobody_is_ended_for_what_is_on_its_way_back(tmp_path: Path) -> None:
+    """While the largest ends, the next waits; where that is not enough, it does not."""
+    for name, size in (("large", 1024), ("small", 100)):
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "file").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size * MIB)
+    found = os.statvfs(tmp_path)
+    free = found.f_bavail * found.f_frsize
+    if free + 2048 * MIB > found.f_blocks * found.f_frsize // 10:
+        pytest.skip("too much of the disk is free: a guard keeps no more than a tenth of it free")
+
+    def ended_in_two_looks(reserve: int) -> list[str]:
+        ended: list[str] = []
+        guard = DiskGuard(tmp_path, reserve, lambda trial, *_: ended.append(trial), lambda: None)
+        guard.watch("small", [tmp_path / "small"], None)
+        guard.watch("large", [tmp_path / "large"], None)
+        for _ in range(2):
+            asyncio.run(guard._look())
+        return ended
+
+    assert ended_in_two_looks(free + 512 * MIB) == ["large"]
+    assert ended_in_two_looks(free + 2048 * MIB) == ["large", "small"]

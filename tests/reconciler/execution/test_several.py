@@ -396,6 +396,21 @@ def test_the_disk_is_bounded_also_for_what_ignores_a_cancel(
     live(tmp_path, new_database, SPECS + executor, work)
 
 
+def test_what_a_script_writes_to_its_outputs_is_bounded(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Beside what the trial has in its workspace."""
+    executor = (
+        "---\napiVersion: steersman/v1\nkind: Executor\nmetadata: {name: small}\n"
+        "spec: {limits: {disk_bytes: 2097152}}\n"
+    )
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        scripts = chain(("a", "true"), ("b", "head -c 20M /dev/zero >$STEERSMAN_OUTPUTS; sleep 60"))
+        job = await finished(running, await submit(running, scripts))
+        assert (job.state, job.reason) == (State.FAILED, Reason.DISK_LIMIT)
+
+    live(tmp_path, new_database, SPECS + executor, work)
+
+
 def test_who_waits_for_a_lock_has_been_chosen(tmp_path: Path, new_database: NewDatabase) -> None:
     """It is not skipped meanwhile, whatever else ends; and a restart does not let two in."""
     repo = SpecRepository(tmp_path / "specs")
