@@ -8,7 +8,7 @@ no clock: each instant is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
@@ -22,6 +22,9 @@ _ONE = timedelta(seconds=1)
 _MIDNIGHT = timedelta(0)
 _YEARS = 50
 _LAST = date(9990, 1, 1)
+_LONGEST_MONTH = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+_FIRST_DAY, _DAYS = date(2001, 1, 1), 28 * 366
+"""A stretch in which every day of the year falls on every weekday."""
 
 Span = tuple[datetime, datetime]
 
@@ -48,6 +51,35 @@ def next_change(rule: Mapping[str, Any], after: datetime, zone: tzinfo) -> datet
         if begin <= start:
             return end if end < _horizon(start) else None
     return None
+
+
+def happens(rule: Mapping[str, Any]) -> bool:
+    """Is there a day in any year on which it holds?"""
+    read = _of(rule)
+    days = read.days if read.days is not None else {1}
+    months = read.months if read.months is not None else {1}
+    return read.weekdays != frozenset() and any(
+        day <= _LONGEST_MONTH.get(month, 31) for day in days for month in months
+    )
+
+
+def leave_out(rules: Iterable[Mapping[str, Any]]) -> bool:
+    """Is there a time at which none of these holds, all of one time zone?"""
+    read = [_of(rule) for rule in rules]
+    return not any(rule.always for rule in read) and any(
+        not _fills(read, _FIRST_DAY + count * _DAY) for count in range(_DAYS)
+    )
+
+
+def _fills(rules: Iterable[_Rule], day: date) -> bool:
+    """Does one or another of them hold at all times of a day?"""
+    found = [(rule.start, rule.end) for rule in rules if rule.matches(day)]
+    found += [(_MIDNIGHT, rule.end - _DAY) for rule in rules if rule.end > _DAY and rule.matches(day - _DAY)]
+    filled = _MIDNIGHT
+    for begin, end in sorted(found):
+        if begin <= filled:
+            filled = max(filled, end)
+    return filled >= _DAY
 
 
 def spans(rule: Mapping[str, Any], start: datetime, end: datetime, zone: tzinfo) -> Iterator[Span]:
