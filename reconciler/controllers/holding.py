@@ -113,15 +113,15 @@ def judge(known: Rules, candidate: Candidate, answers: Answers, now: datetime, s
 
 def passes(known: Rules, candidate: Candidate, answers: Answers, now: datetime) -> dict[str, datetime]:
     """The Freezes that enough people have let just this through, with the ends of their periods."""
-    found = {}
+    found: dict[str, datetime] = {}
     deploy = fresh(candidate.deploy, answers)
     for freeze in gate.freezes_of(known, deploy) if candidate.job is not None else ():
         way = (freeze.spec or {})["pass"]
         given = answers.passes.get((freeze.key, candidate.job or 0, deploy.digest), {})
         counting = [until for until in given.values() if until is None or until > now]
-        end = gate.active(known, freeze, now)
-        if way is not None and end is not None and len(counting) >= way["approvals"]:
-            found[freeze.key] = end
+        if way is not None and len(counting) >= way["approvals"]:
+            end = gate.active(known, freeze, now)
+            found |= {freeze.key: end} if end is not None else {}
     return found
 
 
