@@ -61,7 +61,8 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What stands in the way; none: it may go. `register`: in whose name approval is still to be asked for.
+    """What stands in the way; none: it may go. `register`: in whose name approval is still to be asked for, which
+    holds nothing where the time alone decides it, or where it only records.
 
     `again_at`: when its calendar changes, for the better or the worse; `zone`: of schedule rules that name none.
     """
@@ -101,7 +102,7 @@ def judge(known: Rules, candidate: Candidate, answers: Answers, now: datetime, s
         if request is None:
             if is_open:
                 register.append(asked)
-            if asked.gates and (is_open or gate.asks_somebody(known, asked)):
+            if asked.gates and gate.asks_somebody(known, asked):
                 causes.append(_not_asked(asked, deploy, answers))
         elif asked.gates and request.state is Verdict.PENDING:
             causes.append(_pending(request, answers.waits.get(request.id, ())))
