@@ -16,7 +16,11 @@ from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
 
 _MARKS = {"create": "[green]+[/green]", "update": "[yellow]~[/yellow]", "delete": "[red]-[/red]"}
-_ACTS = {"deploy": "[green]deploy[/green]", "destroy": "[red]destroy[/red]"}
+_ACTS = {
+    "deploy": "[green]deploy[/green]",
+    "destroy": "[red]destroy[/red]",
+    "errand": "[yellow]errand[/yellow]",
+}
 _LIMIT = 1 << 20
 
 
@@ -279,6 +283,8 @@ def _deploy(body: dict[str, Any]) -> str:
     goes = body["action"] == "destroy"
     old = version["old"] or ("its own scripts" if goes else "nothing")
     told = f"{old} → {version['new'] or ('nothing' if goes else 'its own scripts')}"
+    if body["action"] == "errand":
+        told = f"on {version['old'] or 'its own scripts'}"
     if version["wanted"] not in ("", version["new"]):
         told += f" ({version['wanted']} as of now)"
     if body["digest"]:
