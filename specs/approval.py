@@ -39,7 +39,7 @@ class ScheduleRule(Spec):
     begin_time: Annotated[str, _LONGEST, windows.A_TIME] | None = None
     """The time of the day it begins at; later than end_time, it ends on the next day."""
     end_time: Annotated[str, _LONGEST, windows.A_TIME] | None = None
-    """The time of the day it ends at, which is still in it; up to "24:00"."""
+    """The time of the day it ends at, which is still in it, up to "24:00"; as begin_time, it is one instant."""
     days_of_week: Annotated[str, _LONGEST, windows.WEEKDAYS] | None = None
     """Days such as "mon tue"; "" is no day at all."""
     days_of_month: Annotated[str, _LONGEST, windows.DAYS_OF_MONTH] | None = None

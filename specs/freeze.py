@@ -6,15 +6,15 @@ Called by the kinds table. What stands under a Freeze is decided by those who kn
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model
 
-from specs import references, windows
+from specs import periods, references, windows
 from specs.meta import Key
-from specs.model import EnvironmentName, FreePart, PlainName, Spec, SpecFault, no_nul
+from specs.model import EnvironmentName, FreePart, PlainName, Spec, SpecFault, Steps, no_nul
 from specs.references import Reference
 from specs.schedule import check_timezone
 
@@ -61,7 +61,7 @@ class Recurrence(Spec):
     begin_time: Annotated[str, _SAID, windows.A_TIME] | None = None
     """The time of the day it begins at; later than end_time, it ends on the next day."""
     end_time: Annotated[str, _SAID, windows.A_TIME] | None = None
-    """The time of the day it ends at, up to "24:00"."""
+    """The time of the day it ends at, up to "24:00"; never the same as begin_time."""
     days_of_week: Annotated[str, _SAID, windows.WEEKDAYS] | None = None
     """Days such as "sat sun"."""
     days_of_month: Annotated[str, _SAID, windows.DAYS_OF_MONTH] | None = None
@@ -132,14 +132,39 @@ def check(spec: Mapping[str, Any], _key: Key) -> Iterator[SpecFault]:
         yield (there,), f"{there} needs {missing} beside it"
     if begin is not None and end is not None and moment(end) <= moment(begin):
         yield ("until",), "until is not later than from"
-    for at, rule in enumerate(spec["recurrence"]):
-        if all(rule[part] is None for part in windows.PARTS):
-            yield ("recurrence", at), "this says no time, so it would freeze for ever; add days or times"
-        yield from windows.check(("recurrence", at), rule)
+    yield from _check_recurrence(spec["recurrence"])
     for field in ("environments", "applications", "holds"):
         yield from references.twice((field,), spec[field])
     if spec["pass"] is not None and not (spec["pass"]["roles"] or spec["pass"]["teams"]):
         yield ("pass",), "pass names nobody; add roles or teams"
+
+
+def _check_recurrence(rules: Sequence[Mapping[str, Any]]) -> Iterator[SpecFault]:
+    """Each holds at some time, and leaves some time out; so do all together, as far as one time zone shows."""
+    found = [fault for at, rule in enumerate(rules) for fault in _check_rule(("recurrence", at), rule)]
+    yield from found
+    zones = {rule["timezone"] for rule in rules} if not found else ()
+    if any(not periods.leave_out(rule for rule in rules if rule["timezone"] == zone) for zone in zones):
+        told = "these leave no time out together, so it would freeze for ever; leave some days or times out"
+        yield ("recurrence",), told
+
+
+def _check_rule(where: Steps, rule: Mapping[str, Any]) -> Iterator[SpecFault]:
+    faults = list(windows.check(where, rule))
+    yield from faults
+    if faults:
+        return
+    begin, end = rule["begin_time"], rule["end_time"]
+    if all(rule[part] is None for part in windows.PARTS):
+        yield where, "this says no time, so it would freeze for ever; add days or times"
+    elif begin is not None and windows.second_of_day(begin) == windows.second_of_day(end):
+        whole = 'the whole day is begin_time "00:00" and end_time "24:00", or no times'
+        yield (*where, "end_time"), f"end_time is the same as begin_time; {whole}"
+    elif not periods.happens(rule):
+        yield where, "this never happens: there is no such day"
+    elif not periods.leave_out([rule]):
+        told = "this leaves no time out, so it would freeze for ever; leave some days or times out"
+        yield where, told
 
 
 def named_elsewhere(spec: Mapping[str, Any], key: Key) -> Iterator[Reference]:

@@ -8,10 +8,11 @@ no clock: each instant is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
+from heapq import merge
 from typing import Any
 
 from specs import windows
@@ -21,7 +22,11 @@ _DAY = timedelta(days=1)
 _ONE = timedelta(seconds=1)
 _MIDNIGHT = timedelta(0)
 _YEARS = 50
+_LASTING = timedelta(days=2 * 366)
 _LAST = date(9990, 1, 1)
+_LONGEST_MONTH = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+_FIRST_DAY, _DAYS = date(2001, 1, 1), 28 * 366
+"""A stretch in which every day of the year falls on every weekday."""
 
 Span = tuple[datetime, datetime]
 
@@ -50,11 +55,68 @@ def next_change(rule: Mapping[str, Any], after: datetime, zone: tzinfo) -> datet
     return None
 
 
+def lasts(rules: Sequence[tuple[Mapping[str, Any], tzinfo]], at: datetime) -> datetime | None:
+    """Until when one or another of them holds, from an instant on without a gap; that instant: none holds then.
+
+    None: there is no end within two years.
+    """
+    start = at.astimezone(UTC)
+    if not any(holds(rule, start, zone) for rule, zone in rules):
+        return start
+    horizon = min(start + _LASTING, datetime.combine(_LAST, time(), UTC))
+    found = merge(*(_merged(_of(rule), start, horizon, zone) for rule, zone in rules))
+    _, end = next(joined(found))
+    return end if end < horizon else None
+
+
+def happens(rule: Mapping[str, Any]) -> bool:
+    """Is there a day in any year on which it holds?"""
+    read = _of(rule)
+    days = read.days if read.days is not None else {1}
+    months = read.months if read.months is not None else {1}
+    return read.weekdays != frozenset() and any(
+        day <= _LONGEST_MONTH.get(month, 31) for day in days for month in months
+    )
+
+
+def leave_out(rules: Iterable[Mapping[str, Any]]) -> bool:
+    """Is there a time at which none of these holds, all of one time zone?"""
+    read = [_of(rule) for rule in rules]
+    return not any(rule.always for rule in read) and any(
+        not _fills(read, _FIRST_DAY + count * _DAY) for count in range(_DAYS)
+    )
+
+
+def _fills(rules: Iterable[_Rule], day: date) -> bool:
+    """Does one or another of them hold at all times of a day?"""
+    found = [(rule.start, rule.end) for rule in rules if rule.matches(day)]
+    found += [(_MIDNIGHT, rule.end - _DAY) for rule in rules if rule.end > _DAY and rule.matches(day - _DAY)]
+    filled = _MIDNIGHT
+    for begin, end in sorted(found):
+        if begin <= filled:
+            filled = max(filled, end)
+    return filled >= _DAY
+
+
 def spans(rule: Mapping[str, Any], start: datetime, end: datetime, zone: tzinfo) -> Iterator[Span]:
     """Where it holds from one instant to another, in order, for people: each begins and ends as the rule says it."""
     first, last = start.astimezone(UTC), end.astimezone(UTC)
     for begin, until in _merged(_of(rule), first, last, zone):
         yield begin, until.replace(microsecond=0) if until.microsecond == 1 and until < last else until
+
+
+def joined(spans: Iterable[Span]) -> Iterator[Span]:
+    """Those that touch each other as one; they come by their beginning."""
+    last: Span | None = None
+    for begin, until in spans:
+        if last is not None and begin <= last[1]:
+            last = last[0], max(until, last[1])
+            continue
+        if last is not None:
+            yield last
+        last = begin, until
+    if last is not None:
+        yield last
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +203,7 @@ def _merged(rule: _Rule, start: datetime, end: datetime, zone: tzinfo) -> Iterat
         if start < end:
             yield start, end
         return
-    last: Span | None = None
-    for begin, until in _pieces(rule, start, end, zone):
-        if last is not None and begin <= last[1]:
-            last = last[0], max(until, last[1])
-            continue
-        if last is not None:
-            yield last
-        last = begin, until
-    if last is not None:
-        yield last
+    yield from joined(_pieces(rule, start, end, zone))
 
 
 def _pieces(rule: _Rule, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Span]:

@@ -140,7 +140,7 @@ def freezes(server: Server = None, token: Token = None, output: Output = Format.
         (
             item["key"],
             "holds" if item["active"] else "open",
-            item["until"],
+            item["until"] or ("no end" if item["active"] else None),
             ", ".join(item["environments"]) or "everywhere",
             ", ".join(item["held"]),
             item["reason"],

@@ -17,7 +17,11 @@ from api.cli.output import Format, ago, coloured, console, fail, show_json, show
 from api.differences import difference
 
 _MARKS = {"create": "[green]+[/green]", "update": "[yellow]~[/yellow]", "delete": "[red]-[/red]"}
-_ACTS = {"deploy": "[green]deploy[/green]", "destroy": "[red]destroy[/red]"}
+_ACTS = {
+    "deploy": "[green]deploy[/green]",
+    "destroy": "[red]destroy[/red]",
+    "errand": "[yellow]errand[/yellow]",
+}
 _COLOURS = {"minus": "red", "plus": "green"}
 _ONE_LINE = 80
 _LIMIT = 1 << 20
@@ -281,6 +285,8 @@ def _deploy(body: dict[str, Any]) -> str:
     goes = body["action"] == "destroy"
     old = version["old"] or ("its own scripts" if goes else "nothing")
     told = f"{old} → {version['new'] or ('nothing' if goes else 'its own scripts')}"
+    if body["action"] == "errand":
+        told = f"on {version['old'] or 'its own scripts'}"
     if version["wanted"] not in ("", version["new"]):
         told += f" ({version['wanted']} as of now)"
     if body["digest"]:

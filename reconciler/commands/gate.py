@@ -209,7 +209,7 @@ async def let_through(
             given = approvals.of(write.connection, subject, deploy.digest)
             if any(approval.actor == caller.subject for approval in given):
                 continue
-            ends = until if until.year < 9000 else None
+            ends = until if until != controller.NO_END else None
             approvals.add(
                 write.connection,
                 Approval(subject, deploy.digest, caller.subject, "approved", comment, write.now, ends),

@@ -110,18 +110,22 @@ def _days(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[Span]:
 
 
 def _of_freeze(freeze: Resource, start: datetime, end: datetime, timezone: str) -> Iterator[Iterator[Entry]]:
-    """Its one period, and each of those that come again."""
+    """Its one period, and those that come again."""
     spec = freeze.spec or {}
     title = f"Freeze {freeze.name}: {spec['reason']}"
-    found: list[Iterator[Span]] = []
+    around = start - _AROUND, end + _AROUND
+
+    def entry(span: Span) -> Entry:
+        if span != around:
+            return Entry(*span, "freeze", freeze.key, title, freeze.location)
+        return Entry(start, end, "freeze", freeze.key, f"{title} (goes on before and after)", freeze.location)
+
     if spec["from"] is not None:
-        whole = tuple(freezes.moment(spec[field]).astimezone(UTC) for field in ("from", "until"))
-        found.append(iter([(whole[0], whole[1])]))
-    for rule in spec["recurrence"]:
-        zone = ZoneInfo(rule.get("timezone") or timezone)
-        found.append(periods.spans(rule, start - _AROUND, end + _AROUND, zone))
-    for spans in found:
-        yield (Entry(*span, "freeze", freeze.key, title, freeze.location) for span in spans)
+        begin, until = (freezes.moment(spec[field]).astimezone(UTC) for field in ("from", "until"))
+        yield iter([entry((begin, until))])
+    zones = [ZoneInfo(rule.get("timezone") or timezone) for rule in spec["recurrence"]]
+    found = [periods.spans(rule, *around, zone) for rule, zone in zip(spec["recurrence"], zones, strict=True)]
+    yield (entry(span) for span in periods.joined(merge(*found)))
 
 
 def _of_ruleset(

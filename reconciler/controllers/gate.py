@@ -35,6 +35,9 @@ OWNERS = "protected"
 Passed = Mapping[str, datetime]
 """KEYs of Freezes that let just this through, until these ends of their periods."""
 
+NO_END = datetime.max.replace(tzinfo=UTC)
+"""The end of a Freeze that goes on for years, or for ever."""
+
 _MOST_STEPS = 1_000
 _MOST_TOLD = 50
 _LONGEST = 250
@@ -304,27 +307,34 @@ def scope_of(deploy: Deploy) -> Scope:
 
 
 def active(known: Rules, freeze: Resource, at: datetime) -> datetime | None:
-    """When a Freeze ends that holds at this moment, as far as one can see; None: it does not hold."""
+    """When a Freeze ends that holds at this moment, NO_END where that cannot be seen; None: it does not hold."""
     spec = freeze.spec or {}
-    ends = []
-    if spec["from"] is not None and freezes.moment(spec["from"]) <= at < freezes.moment(spec["until"]):
-        ends.append(freezes.moment(spec["until"]).astimezone(UTC))
-    for rule in spec["recurrence"]:
-        zone = zone_of(rule.get("timezone") or known.timezone)
-        if periods.holds(rule, at, zone):
-            ends.append(periods.next_change(rule, at, zone) or datetime.max.replace(tzinfo=UTC))
-    return max(ends, default=None)
+    rules = [(rule, zone_of(rule.get("timezone") or known.timezone)) for rule in spec["recurrence"]]
+    begin, until = (
+        freezes.moment(spec[name]).astimezone(UTC) if spec[name] is not None else at
+        for name in ("from", "until")
+    )
+    end = at
+    while True:
+        later = periods.lasts(rules, end)
+        if later is None:
+            return NO_END
+        later = until if begin <= later < until else later
+        if later == end:
+            return end if end > at else None
+        end = later
 
 
 def _frozen(known: Rules, freeze: Resource, at: datetime) -> Blocker | None:
     end = active(known, freeze, at)
     if end is None:
         return None
-    spec = freeze.spec or {}
-    told = f"{freeze.key} until {_moment(end)}: {spec['reason'][:_LONGEST]}"
+    spec, ends = freeze.spec or {}, None if end == NO_END else end
+    told = f"{freeze.key} until {_moment(ends)}" if ends else f"{freeze.key}, which has no end"
+    told += f": {spec['reason'][:_LONGEST]}"
     if spec["pass"] is not None:
         told += f"; {_way(spec['pass'])}"
-    return Blocker("Freeze", told, freeze.location, end, freeze.key)
+    return Blocker("Freeze", told, freeze.location, ends, freeze.key)
 
 
 def _way(way: Mapping[str, Any]) -> str:
@@ -396,6 +406,4 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def _moment(at: datetime) -> str:
-    if at.year > 9000:
-        return "for ever"
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -61,7 +61,8 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What stands in the way; none: it may go. `register`: in whose name approval is still to be asked for.
+    """What stands in the way; none: it may go. `register`: in whose name approval is still to be asked for, which
+    holds nothing where the time alone decides it, or where it only records.
 
     `again_at`: when its calendar changes, for the better or the worse; `zone`: of schedule rules that name none.
     """
@@ -101,7 +102,7 @@ def judge(known: Rules, candidate: Candidate, answers: Answers, now: datetime, s
         if request is None:
             if is_open:
                 register.append(asked)
-            if asked.gates and (is_open or gate.asks_somebody(known, asked)):
+            if asked.gates and gate.asks_somebody(known, asked):
                 causes.append(_not_asked(asked, deploy, answers))
         elif asked.gates and request.state is Verdict.PENDING:
             causes.append(_pending(request, answers.waits.get(request.id, ())))
@@ -113,15 +114,15 @@ def judge(known: Rules, candidate: Candidate, answers: Answers, now: datetime, s
 
 def passes(known: Rules, candidate: Candidate, answers: Answers, now: datetime) -> dict[str, datetime]:
     """The Freezes that enough people have let just this through, with the ends of their periods."""
-    found = {}
+    found: dict[str, datetime] = {}
     deploy = fresh(candidate.deploy, answers)
     for freeze in gate.freezes_of(known, deploy) if candidate.job is not None else ():
         way = (freeze.spec or {})["pass"]
         given = answers.passes.get((freeze.key, candidate.job or 0, deploy.digest), {})
         counting = [until for until in given.values() if until is None or until > now]
-        end = gate.active(known, freeze, now)
-        if way is not None and end is not None and len(counting) >= way["approvals"]:
-            found[freeze.key] = end
+        if way is not None and len(counting) >= way["approvals"]:
+            end = gate.active(known, freeze, now)
+            found |= {freeze.key: end} if end is not None else {}
     return found
 
 

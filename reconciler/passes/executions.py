@@ -123,7 +123,7 @@ def make(
 
 
 def _record(write: Write, number: int, deploy: Deploy, judgement: gate.Judgement) -> None:
-    """What only records what it would have said holds nothing, and is asked all the same."""
+    """What only records, and what the time alone approves, holds nothing, and is asked all the same."""
     job = rows.load(write.connection, number, scripts=False)
     if job is not None:
         some = [(job, deploy, asked, (job.actor,)) for asked in judgement.register]

@@ -27,6 +27,7 @@ from reconciler.model.gate import NAME as NAME
 from reconciler.model.gate import Blocker, Deploy, deploy_of
 from reconciler.model.job import Job
 from reconciler.model.request import Request, Subject, Verdict
+from reconciler.model.resource import Resource
 from reconciler.passes import commits
 from reconciler.passes.authority import authority_of
 from reconciler.store import approvals, deployments, holds, jobs, requests
@@ -53,11 +54,26 @@ def _known(installation: Installation) -> tuple[Rules, Calendars]:
     return installation.gate[1:]
 
 
+def rules_after(installation: Installation, upserts: Iterable[Resource], removals: Iterable[str]) -> Rules:
+    """Those that will be in force after a change; the very same as now where it changes none."""
+    view = installation.snapshot.current
+    found = view.with_changes(view.version, upserts, removals).of_kinds(controller.KINDS)
+    if found == view.of_kinds(controller.KINDS):
+        return rules_of(installation)
+    return controller.rules(found.values(), installation.settings.timezone)
+
+
 async def look(installation: Installation, deploys: Sequence[Deploy]) -> list[Judgement]:
     """May these begin, which are not made yet? Nothing is asked of anybody."""
     now = installation.now()
-    found = await _judged(installation, [Candidate(deploy, now) for deploy in deploys])
-    return [judgement for judgement, _ in found]
+    return await look_by(installation, rules_of(installation), [Candidate(deploy, now) for deploy in deploys])
+
+
+async def look_by(
+    installation: Installation, known: Rules, candidates: Sequence[Candidate]
+) -> list[Judgement]:
+    """May these begin by some rules, be they in force or not? Nothing is asked of anybody."""
+    return [judgement for judgement, _ in await _judged(installation, candidates, known)]
 
 
 async def look_once(
@@ -101,10 +117,15 @@ async def run(installation: Installation) -> datetime | None:
 
 
 async def _judged(
-    installation: Installation, candidates: Sequence[Candidate]
+    installation: Installation, candidates: Sequence[Candidate], rules: Rules | None = None
 ) -> list[tuple[Judgement, list[dict[str, Any]]]]:
-    """Each with its causes as they are stored. One that cannot be judged waits, and harms no other."""
+    """Each with its causes as they are stored. One that cannot be judged waits, and harms no other.
+
+    `rules`: instead of those in force.
+    """
     (known, seen), now = _known(installation), installation.now()
+    if rules is not None and rules is not known:
+        known, seen = rules, {}
     if not known.any:
         return [(Judgement(), []) for _ in candidates]
     if len(seen) > _MANY:

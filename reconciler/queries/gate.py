@@ -149,7 +149,7 @@ def decision(approval: Approval) -> dict[str, Any]:
 
 
 async def freezes(installation: Installation, caller: Caller) -> list[dict[str, Any]]:
-    """The Freezes that a caller sees, those that hold now first."""
+    """The Freezes that a caller sees, those that hold now first; one that holds without `until` has no end."""
     known, now = gate.rules_of(installation), installation.now()
     held = await installation.database.read(holds.live)
     shown = []
@@ -175,7 +175,7 @@ def _freeze(
         "reason": spec["reason"],
         "where": freeze.location,
         "active": until is not None,
-        "until": None if until is None else until.isoformat(timespec="seconds"),
+        "until": None if until in (None, controller.NO_END) else until.isoformat(timespec="seconds"),
         "environments": spec["environments"],
         "applications": spec["applications"],
         "holds": spec["holds"],

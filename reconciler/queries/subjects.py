@@ -1,7 +1,7 @@
 """What an approval is about, in words: versions, inputs, scripts, each beside what was deployed last (design 8.2).
 
-Called by `queries.gate` for what is held. What is approved is the digest; this only shows what stands behind it, as it
-was settled in the execution that is held. Values that are secret are `***` here, for all.
+Called by `queries.gate` and `queries.foreseen` for what is held. What is approved is the digest; this only shows what
+stands behind it, as it was settled in the execution that is held. Values that are secret are `***` here, for all.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from typing import Any
 from reconciler.model import deployment as state_of
 from reconciler.model.execution import LOCKED, Type
 from reconciler.model.job import Job
-from reconciler.queries.foreseen import DEPLOY_STAGES, DESTROY_STAGES
 from reconciler.sealing import Keys, SealingError
 from reconciler.store import deployments, jobs, releases
 from reconciler.store.database import Connection
 from reconciler.store.holds import Hold
 from specs.plan import with_scripts
 
+DEPLOY_STAGES = ("pre_deploy", "deploy", "post_deploy", "smoke")
+DESTROY_STAGES = ("pre_destroy", "destroy", "post_destroy")
 _NO_SCRIPTS: Mapping[str, Any] = {"scripts": {}, "errands": {}}
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """One side: what a job was told (`stages`), the plan of its release as far as that is known, its commit."""
 
     stages: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +51,7 @@ def subject(connection: Connection, keys: Keys, hold: Hold) -> dict[str, Any] | 
     job = jobs.load(connection, hold.job, scripts=False)
     if job is None:
         return None
-    new, kind = _work(connection, job), Type(hold.type)
+    new, kind = work_of(connection, job), Type(hold.type)
     old, version = _standing(connection, keys, hold.key)
     secret = _secret(old.plan, new.plan)
 
@@ -77,7 +78,8 @@ def subject(connection: Connection, keys: Keys, hold: Hold) -> dict[str, Any] | 
     }
 
 
-def _work(connection: Connection, job: Job) -> _Work:
+def work_of(connection: Connection, job: Job) -> Work:
+    """What an execution of a Deployment does, as it was settled when it was made."""
     stages: Mapping[str, Any] = next(
         (task["stages"] for task in job.specification.get("tasks") or () if task.get("stages")), {}
     )
@@ -87,19 +89,19 @@ def _work(connection: Connection, job: Job) -> _Work:
         release = releases.find(connection, namespace, application, str(stages.get("version") or ""))
         if release is not None and release.digest == stages["digest"]:
             plan = release.plan
-    return _Work(stages, plan, job.specification.get("revision"))
+    return Work(stages, plan, job.specification.get("revision"))
 
 
-def _standing(connection: Connection, keys: Keys, key: str) -> tuple[_Work, str | None]:
+def _standing(connection: Connection, keys: Keys, key: str) -> tuple[Work, str | None]:
     """What was deployed last, as far as its job is kept, and its version."""
     row = deployments.load(connection, keys, state_of.of(key))
     if row is None:
-        return _Work(), None
+        return Work(), None
     deployed = row.deployed or {}
     job = jobs.load(connection, deployed["job"], scripts=False) if deployed.get("job") else None
-    found = _Work() if job is None else _work(connection, job)
+    found = Work() if job is None else work_of(connection, job)
     if not found.stages or found.stages.get("signature") != deployed.get("signature"):
-        found = _Work()  # somebody's own client has deployed since
+        found = Work()  # somebody's own client has deployed since
     stands = state_of.is_deployed(row.state)
     version = state_of.stage(row.state, state_of.DEPLOY)["version"] if stands else deployed.get("version")
     return found, version or None
@@ -149,7 +151,7 @@ def _shown(value: Any, secret: bool) -> Any:
     return state_of.HIDDEN if secret or (isinstance(value, Mapping) and LOCKED in value) else value
 
 
-def _scripts(old: _Work, new: _Work, kind: Type) -> list[dict[str, Any]]:
+def _scripts(old: Work, new: Work, kind: Type) -> list[dict[str, Any]]:
     """In the order in which they run; those that would run no more at the end."""
     before, after = _texts(old, kind), _texts(new, kind)
     known = bool(old.stages) and kind is Type.DEPLOY
@@ -164,15 +166,20 @@ def _scripts(old: _Work, new: _Work, kind: Type) -> list[dict[str, Any]]:
     ]
 
 
-def _texts(work: _Work, kind: Type) -> dict[str, str]:
+def _texts(work: Work, kind: Type) -> dict[str, str]:
+    return {stage: _text(script) for stage, script in scripts_of(work, kind).items()}
+
+
+def scripts_of(work: Work, kind: Type) -> dict[str, Mapping[str, Any]]:
+    """Those that there are, by stage, in the order in which they run."""
     more = work.own["scripts"] if work.own is not None else work.stages.get("scripts")
     whole = with_scripts(work.plan or _NO_SCRIPTS, more)
     if kind is Type.ERRAND:
         errand = whole["errands"].get(work.stages.get("errand_name"))
-        return {} if errand is None else {"errand": _text(errand["run"])}
+        return {} if errand is None else {"errand": errand["run"]}
     wanted: Collection[str] = DESTROY_STAGES if kind is Type.DESTROY else DEPLOY_STAGES
     left = () if work.stages.get("run_smoke", True) else ("smoke",)
-    return {s: _text(whole["scripts"][s]) for s in wanted if s in whole["scripts"] and s not in left}
+    return {s: whole["scripts"][s] for s in wanted if s in whole["scripts"] and s not in left}
 
 
 def _text(script: Mapping[str, Any]) -> str:

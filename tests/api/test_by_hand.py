@@ -330,6 +330,30 @@ def test_a_plan_looks_at_environments_own_files_and_removals(yard: Yard) -> None
         yard.shop.documents = before
 
 
+def test_a_plan_shows_what_it_sets_free(yard: Yard) -> None:
+    """What a Freeze holds by now, deploys and errands by hand too, goes once it is taken away."""
+    long = {"from": "2020-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z"}
+    yard.shop.declare("Freeze", "peak", {"reason": "Peak", "holds": ["repair", "errand"], **long})
+    yard.apply()
+    number = yard.made(AUTO)["number"]
+    other = yard.made(WEB, errand="backup", inputs={"bucket": "b"})["number"]
+    assert foreseen(yard) == {}
+    yard.shop.declare("Freeze", "peak", None)
+    found = foreseen(yard)
+    assert {key: (each["action"], each["gate"]["open"]) for key, each in found.items()} == {
+        AUTO: ("deploy", True),
+        WEB: ("errand", True),
+    }
+    stands = yard.standing(AUTO)["version"]
+    told = yard.cli("plan", "--ref", "proposal").stdout
+    assert f"deploy {AUTO}  {stands} → {stands}, digest" in told
+    assert f"errand {WEB}  on {yard.standing(WEB)['version']}, digest" in told
+    assert "; runs errand" in told
+    yard.apply()
+    for each in (number, other):
+        assert yard.running.job(each, *FINISHED)["state"] == "passed"
+
+
 def test_a_plan_of_files_shows_it_too(yard: Yard) -> None:
     """Without a commit; and somebody without a role on it is not shown it."""
     text = "\n---\n".join(json.dumps(document) for document in yard.shop.documents.values())

@@ -31,6 +31,38 @@ CASES = [
     (f"{{reason: x, from: §'2026-13-26T00:00:00Z', until: {FROM}}}", "§from must be a time with an offset"),
     ("{reason: x, recurrence: [§{}]}", "§this says no time, so it would freeze for ever; add days or times"),
     ("{reason: x, recurrence: [§{timezone: UTC}]}", "§this says no time, so it would freeze for ever"),
+    (
+        "{reason: x, recurrence: [§{begin_time: '00:00', end_time: '24:00', timezone: UTC}]}",
+        "§this leaves no time out, so it would freeze for ever; leave some days or times out",
+    ),
+    (
+        "{reason: x, recurrence: [§{days_of_week: mon tue wed thu fri sat sun}]}",
+        "§this leaves no time out, so it would freeze for ever",
+    ),
+    (
+        "{reason: x, recurrence: §[{begin_time: '00:00', end_time: '12:00'}, "
+        "{begin_time: '12:00', end_time: '24:00'}]}",
+        "§these leave no time out together, so it would freeze for ever; leave some days or times out",
+    ),
+    (
+        "{reason: x, recurrence: §[{days_of_week: mon tue wed thu}, {begin_time: '12:00', end_time: '11:00'}, "
+        "{days_of_month: '31'}, {begin_time: '10:00', end_time: '13:00', days_of_week: fri sat sun}]}",
+        "§these leave no time out together",
+    ),
+    (
+        "{reason: x, recurrence: [{begin_time: '00:00', end_time: §'0:0:00'}]}",
+        '§end_time is the same as begin_time; the whole day is begin_time "00:00" and end_time "24:00", or no times',
+    ),
+    (
+        "{reason: x, recurrence: [§{days_of_month: '30 31', months_of_year: feb}]}",
+        "§this never happens: there is no such day",
+    ),
+    (
+        "{reason: x, recurrence: [§{days_of_month: '31', months_of_year: 4 jun sep nov}]}",
+        "§this never happens: there is no such day",
+    ),
+    ("{reason: x, recurrence: [§{days_of_month: '0'}]}", "§this never happens: there is no such day"),
+    ("{reason: x, recurrence: [§{days_of_week: ' '}]}", "§this never happens: there is no such day"),
     ("{reason: x, recurrence: [{begin_time: §'9:00'}]}", "§begin_time needs end_time beside it"),
     (
         "{reason: x, recurrence: [{begin_time: §9h, end_time: '10:00'}]}",
@@ -105,6 +137,22 @@ def test_a_full_freeze_is_valid(effective: Effective) -> None:
         "deploy",
         "destroy",
     ]
+
+
+@pytest.mark.parametrize(
+    "recurrence",
+    [
+        "{days_of_month: '29', months_of_year: feb}",
+        "{days_of_month: '31'}",
+        "{begin_time: '00:00', end_time: '12:00'}, {begin_time: '12:00:01', end_time: '24:00'}",
+        "{begin_time: '00:00', end_time: '12:00'}, {begin_time: '12:00', end_time: '24:00', days_of_week: mon}",
+        "{days_of_week: mon tue wed thu fri}, {days_of_week: sat}",
+        "{begin_time: '00:00', end_time: '12:00', timezone: UTC}, {begin_time: '12:00', end_time: '24:00'}",
+    ],
+)
+def test_a_freeze_that_leaves_some_time_out_is_valid(effective: Effective, recurrence: str) -> None:
+    """Also by a second a day, on one day in four years, and where time zones differ."""
+    assert effective("Freeze", "name: f", f"{{reason: x, recurrence: [{recurrence}]}}")
 
 
 def test_a_default_may_set_any_field(effective: Effective, told: Told) -> None:

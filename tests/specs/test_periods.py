@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specs.periods import holds, next_change, spans
+from specs.periods import happens, holds, leave_out, next_change, spans
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 TICK = timedelta(microseconds=1)
@@ -194,3 +194,25 @@ def test_any_rule_agrees_with_the_model_minute_by_minute(data: st.DataObject, tu
     inside = [any(first <= each <= last for first, last in where) for each in minutes]
     edges = {last for _, last in where}
     assert [i for i, each in enumerate(minutes) if inside[i] != expected[i] and each not in edges] == []
+
+
+@given(some=st.lists(rules(date(2031, 4, 9)), min_size=1, max_size=3))
+def test_what_leaves_no_time_out_holds_at_all_times(some: list[dict[str, Any]]) -> None:
+    """Looked at where all of them begin and end, and right beside that."""
+    moments = [
+        at("2031-04-07T00:00") + timedelta(hours=quarter / 4) + shift
+        for quarter in range(4 * 24 * 7)
+        for shift in (TICK, timedelta(0), -TICK)
+    ]
+    if not leave_out(some):
+        assert all(any(holds(rule, each, UTC) for rule in some) for each in moments)
+    for rule in some:
+        assert happens(rule) or not any(holds(rule, each, UTC) for each in moments)
+
+
+def test_a_rare_gap_between_rules_is_found() -> None:
+    most = [{"days_of_month": " ".join(map(str, range(1, 29)))}, {"days_of_month": "30 31"}]
+    but_mondays = {"days_of_month": "29", "days_of_week": "sun tue wed thu fri sat"}
+    others = {"days_of_month": "29", "months_of_year": "1 3 4 5 6 7 8 9 10 11 12"}
+    assert leave_out([*most, but_mondays, others])
+    assert not leave_out([*most, but_mondays, others, {"days_of_week": "mon"}])

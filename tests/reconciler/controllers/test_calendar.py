@@ -59,6 +59,26 @@ def test_freezes_are_shown_whole() -> None:
     ]
 
 
+def test_periods_of_a_freeze_that_adjoin_are_one() -> None:
+    """One that goes on before and after what is asked about is cut there, and says so."""
+    halves = [{"begin_time": "00:00", "end_time": "12:00"}, {"begin_time": "12:00", "end_time": "24:00"}]
+    most = [{**half, "days_of_week": "mon tue"} for half in halves]
+    long = {"reason": "x", "recurrence": most}
+    always = {"reason": "y", "recurrence": [{**halves[0], "timezone": "Europe/Amsterdam"}, halves[1]]}
+    whole = {"reason": "z", "recurrence": [{"begin_time": "00:00", "end_time": "24:00"}]}
+    found = [
+        declared("Freeze/_/a", long),
+        declared("Freeze/_/b", always),
+        declared("Freeze/_/c", whole),
+    ]
+    assert told(*found) == [
+        "Sun 22 23:00 Tue 24 23:00 freeze Freeze a: x",
+        "Mon 23 00:00 Mon 30 00:00 freeze Freeze b: y (goes on before and after)",
+        "Mon 23 00:00 Mon 30 00:00 freeze Freeze c: z (goes on before and after)",
+        "Sun 29 23:00 Tue 01 23:00 freeze Freeze a: x",
+    ]
+
+
 def test_a_window_is_where_all_rules_of_a_bound_ruleset_hold() -> None:
     rules = [
         {"type": "schedule", "days_of_week": "mon tue"},

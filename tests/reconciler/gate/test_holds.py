@@ -26,7 +26,7 @@ from reconciler.model.resource import Resource
 from reconciler.model.status import Health, Sync
 from reconciler.queries import gate as queries
 from reconciler.queries.why import why
-from reconciler.store import requests
+from reconciler.store import events, requests
 from tests.shop import Open, Shop
 from tests.support import eventually
 
@@ -166,6 +166,36 @@ def test_a_window_opens_by_itself(shop: Shop) -> None:
     shop.declare("ApprovalRuleset", "hours", {"rules": [rule]})
     bindings = [{"approval_ruleset": "hours"}]
     shop.declare("Environment", "prod", {"approval_ruleset_bindings": bindings}, project="shop")
+    shop.run(work)
+
+
+def test_a_window_that_is_open_holds_nothing_and_asks_nobody(shop: Shop) -> None:
+    """What the time alone decides is approved as the deploy begins, which is recorded."""
+
+    async def work(open_: Open) -> None:
+        await until(open_, stands)
+        declare(shop, size="m")
+        shop.deployment("web", shop.documents[KEY]["spec"] | {"reconcile": "manual"})
+        await open_.apply()
+        found = await queries.when(open_.installation, ROOT, KEY)
+        assert (found["approvals"], found["before"], found["at"]) == ([], [], found["now"])
+        await door.trigger_deployment(open_.installation, ROOT, KEY, Type.DEPLOY)
+        await until(open_, lambda _: len(shop.marked()) == 2)
+        given = await queries.open_approvals(open_.installation, ROOT, all_of_them=True)
+        assert [(each["application"], each["state"]) for each in given] == [("page", "approved")] * 2
+        told = await open_.installation.database.read(lambda c: events.of_kinds(c, 0, {"deploy-held"}, 9))
+        assert told == []
+
+    shop.declare("ApprovalRuleset", "hours", {"rules": [{"type": "schedule"}]})
+    shop.declare(
+        "Application",
+        "page",
+        {
+            "releases": ["_/web"],
+            "environments": ["prod"],
+            "approval_ruleset_bindings": [{"approval_ruleset": "hours"}],
+        },
+    )
     shop.run(work)
 
 

@@ -155,6 +155,56 @@ def test_when_is_when_the_gate_lets_it_go(tmp_path: Path, monkeypatch: pytest.Mo
     shop.run(work)
 
 
+HALVES = ({"begin_time": "00:00", "end_time": "12:00"}, {"begin_time": "12:00", "end_time": "24:00"})
+WORKDAYS = {"days_of_week": "mon tue wed thu fri"}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "until"),
+    [
+        ({"recurrence": [{"begin_time": "00:00", "end_time": "24:00"}]}, None),
+        ({"recurrence": [{"days_of_week": " ".join(DAYS), "timezone": "Asia/Kolkata"}]}, None),
+        ({"recurrence": [{**HALVES[0], "timezone": "UTC"}, HALVES[1]]}, None),
+        ({"recurrence": [{**half, **WORKDAYS} for half in HALVES]}, "2027-03-27T00:00:00+00:00"),
+        (
+            {
+                "from": "2027-03-20T00:00:00Z",
+                "until": "2027-03-23T00:00:00Z",
+                "recurrence": [{**half, **WORKDAYS} for half in HALVES],
+            },
+            "2027-03-27T00:00:00+00:00",
+        ),
+    ],
+)
+def test_a_freeze_ends_where_nothing_of_it_goes_on(
+    tmp_path: Path, freeze: dict[str, Any], until: str | None
+) -> None:
+    """Periods that adjoin are one; some freezes have no end, such as those that an older server let in."""
+
+    async def work(open_: Open) -> None:
+        installation = open_.installation
+        now = datetime(2027, 3, 22, 10, tzinfo=UTC)
+        installation.now = lambda: now
+        blank = installation.snapshot.current.resources[KEY]
+        put(installation, [("Freeze", "party", {"reason": "Party", **freeze})], blank)
+        told = await queries.when(installation, ROOT, KEY)
+        assert told["at"] == until
+        (step,) = told["before"]
+        assert (step["reason"], step["until"]) == ("Freeze", until)
+        says = "which has no end: Party" if until is None else "until 2027-03-27 00:00:00 UTC: Party"
+        assert says in step["message"]
+        (shown,) = await queries.freezes(installation, ROOT)
+        assert (shown["active"], shown["until"]) == (True, until)
+        made = await door.trigger_deployment(installation, ROOT, KEY, Type.DEPLOY)
+        again = await gate.run(installation)
+        assert [cause["reason"] for cause in await causes(installation, made.number)] == ["Freeze"]
+        assert again is None or again > now
+
+    shop = Shop(tmp_path)
+    shop.deployment("web", {"scripts": {"deploy": {"inline": "true"}}, "reconcile": "manual"})
+    shop.run(work)
+
+
 async def ended(installation: Installation, number: int) -> Job:
     """The job once it has ended."""
     for _ in range(3000):
