@@ -145,7 +145,11 @@ class Limits(Spec):
 
 
 class Executor(Spec):
-    """A place where scripts run."""
+    """A place where scripts run.
+
+    Where none is declared there is one, `local`, which runs everything. The first that is declared takes its place, and
+    runs what asks for no traits as well: beside one for special work declare another `local` for the rest.
+    """
 
     traits: list[Name] = Field(default_factory=list)
     """What this executor offers; a task is given to executors that have all traits it asks for."""
