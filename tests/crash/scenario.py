@@ -17,7 +17,7 @@ from tests.support import SpecRepository, database_for
 
 TOKEN = "stm_this-secret-is-masked-in-every-log"
 WEBHOOK_SECRET = "what-the-forge-knows"
-GRACE_SECONDS = 0.3
+GRACE_SECONDS = 5.0
 STARTS = "starts"
 _MARK = (
     'mark() { printf "%s\\t%s\\t%s\\t%s\\t%s\\n" '
