@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ from reconciler.access import Caller
 from reconciler.commands import sync
 from reconciler.errors import NotFound
 from reconciler.installation import Installation
+from reconciler.model.job import Job
 from reconciler.queries import gate, jobs, pipelines, resources, schedules, status, why
 
 _FEW = 8
@@ -56,10 +58,25 @@ async def _overview(installation: Installation, caller: Caller) -> dict[str, Any
         "approvals": await gate.open_approvals(installation, caller, in_words=False),
         "freezes": [freeze for freeze in freezes if freeze["active"]],
         "running": (await _page(installation, caller, "executing"))["items"],
-        "waiting": (await _page(installation, caller, "pending"))["items"],
+        "waiting": await _waiting(installation, caller),
         "recent": await _recent(installation, caller),
         "schedules": (await schedules.upcoming(installation, caller, _FEW))["items"],
     }
+
+
+async def _waiting(installation: Installation, caller: Caller) -> list[dict[str, Any]]:
+    """Jobs that have not begun, each with a sentence of what it waits for, where that is known."""
+    found = (await _page(installation, caller, "pending"))["items"]
+    whole = [await jobs.load(installation, caller, job["number"]) for job in found]
+    causes = await jobs.waits_of(installation, whole)
+    return [
+        {**told, "waits": next((causes[id].message for id in _trials(job) if id in causes), None)}
+        for told, job in zip(found, whole, strict=True)
+    ]
+
+
+def _trials(job: Job) -> Iterator[str]:
+    return (trial.id for task in job.tasks for trial in task.trials)
 
 
 async def _recent(installation: Installation, caller: Caller) -> list[dict[str, Any]]:

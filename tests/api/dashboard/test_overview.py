@@ -15,6 +15,7 @@ from tests.support import eventually_now
 FILES = {
     "stranger.yaml": "apiVersion: steersman/v1\nkind: User\nmetadata: {name: stranger}\n",
     "idle.yaml": build("idle", "[{name: main, run: 'true'}]"),
+    "waiting.yaml": build("waiting", "[{name: main, traits: [gpu], run: 'true'}]"),
     "fails.yaml": build("fails", "[{name: main, run: 'false'}]"),
     "environments.yaml": "".join(
         f"---\napiVersion: steersman/v1\nkind: Environment\nmetadata: {{name: {name}, project: shop}}\n"
@@ -167,3 +168,15 @@ def test_a_filter_waits_for_its_button(world: Pages, path: str) -> None:
     assert "<select" in page
     assert "data-send" not in page
     assert re.search(r"<button[^>]*>Filter</button>", page)
+
+
+def test_a_job_that_waits_says_for_what(world: Pages) -> None:
+    """Where people look first."""
+    answer = world.client.post("/reconciler/trigger", json={"key": "Build/shop/_/waiting"})
+    number = answer.json()["number"]
+    with world.browser("admin") as browser:
+        told = eventually_now(
+            lambda: re.search(rf"Job {number} waits: [^.]*gpu", words(browser.get("/").text))
+        )
+    assert told
+    world.client.post(f"/reconciler/jobs/{number}/cancel").raise_for_status()
