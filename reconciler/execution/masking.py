@@ -19,7 +19,12 @@ from ahocorasick_rs import BytesAhoCorasick, MatchKind
 MASK = b"***"
 SHORTEST = 4
 _ENDS = b"\r\n"
+_END = re.compile(rb"[\r\n]")
 _HEAD = 8
+_WRAPPED = 16  # an encoding of so many characters is found however it is wrapped
+_TOGETHER = (
+    4  # of which so many stand together at the end of a line: one alone would hold back every other line
+)
 _WIDTHS = (64, 76)  # at which base64 is wrapped: PEM, MIME and coreutils
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -37,29 +42,92 @@ def patterns(values: Iterable[str | bytes]) -> frozenset[bytes]:
     return frozenset(form for form in forms if _length(form) >= SHORTEST)
 
 
+def wrapped(values: Iterable[str | bytes]) -> frozenset[bytes]:
+    """What of them is masked also where line ends lie in it, wherever: base64 and hex, if they are long enough.
+
+    Its first `_TOGETHER` characters are on one line; where a line ends among them, all but the first three are masked.
+    """
+    parts = {part for value in values for part in _parts(_bytes(value)) if _length(part) >= SHORTEST}
+    return frozenset(
+        form for part in parts for form in (*_base64(part), *_hex(part)) if len(form) >= _WRAPPED
+    )
+
+
+class _Words:
+    """Words to be found in a text, and what may become one at its end."""
+
+    __slots__ = ("_all", "_beginnings", "_sorted", "longest")
+
+    def __init__(self, words: Iterable[bytes]) -> None:
+        self._sorted = sorted(words)
+        self.longest = max(map(len, self._sorted), default=0)
+        self._all = _automaton(self._sorted)
+        self._beginnings = _automaton({word[:_HEAD] for word in self._sorted if len(word) > _HEAD})
+
+    def occurrences(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """(start, end) of all, also of those that overlap."""
+        if self._all is not None:
+            yield from (found[1:] for found in self._all.find_matches_as_indexes(text, overlapping=True))
+
+    def endings(self, text: bytes) -> Iterator[int]:
+        """Where endings of the text start that are proper beginnings of a word, in order."""
+        first = max(0, len(text) - self.longest + 1)
+        window = text[first:]
+        near = range(max(0, len(window) - _HEAD), len(window))
+        far: set[int] = set()
+        if self._beginnings is not None:
+            matches = self._beginnings.find_matches_as_indexes(window, overlapping=True)
+            far = {start for _, start, _ in matches}
+        for start in sorted(far.union(near)):
+            if self._begins(window[start:]):
+                yield first + start
+
+    def _begins(self, ending: bytes) -> bool:
+        place = bisect_right(self._sorted, ending)
+        return place < len(self._sorted) and self._sorted[place].startswith(ending)
+
+
+class _Squeezed:
+    """A text without its line ends, and where the rest stood."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, text: bytes) -> None:
+        # how many other characters lie before each line end
+        self._before = [found.start() - number for number, found in enumerate(_END.finditer(text))]
+
+    def place(self, index: int) -> int:
+        """In the text, of a character of the squeezed one."""
+        return index + bisect_right(self._before, index)
+
+    def is_together(self, start: int) -> bool:
+        """Are the first characters from here on one line?"""
+        return self.place(start + _TOGETHER - 1) - self.place(start) == _TOGETHER - 1
+
+
 class Masker:
     """Replaces every occurrence of the values, and of their encodings, by `***`; values that overlap by a single one.
 
     Of one place the longest match counts. One Masker goes through one log, once; `again` makes a fresh one.
     """
 
-    __slots__ = ("_all", "_any", "_beginnings", "_covered", "_held", "_longest", "_sorted")
+    __slots__ = ("_any", "_covered", "_held", "_words", "_wrapped")
 
     def __init__(self, values: Iterable[str | bytes]) -> None:
-        found = sorted(patterns(values))
-        self._sorted = found
-        self._longest = max(map(len, found), default=0)
-        self._all = _automaton(found)
-        self._any = _automaton(found, MatchKind.LeftmostFirst)
-        self._beginnings = _automaton({pattern[:_HEAD] for pattern in found if len(pattern) > _HEAD})
+        given = tuple(values)
+        found, long = patterns(given), wrapped(given)
+        self._words = _Words(found)
+        later = frozenset(form[_TOGETHER - 1 :] for form in long)
+        self._wrapped = _Words(long | later)
+        least = _fewest({_squeezed(word) for word in found - long} | later)
+        self._any = _automaton(least, MatchKind.LeftmostFirst)
         self._held = b""
         self._covered = 0
 
     def again(self) -> Masker:
         """The same values at the beginning of a log."""
         fresh = object.__new__(Masker)
-        fresh._sorted, fresh._longest = self._sorted, self._longest
-        fresh._all, fresh._any, fresh._beginnings = self._all, self._any, self._beginnings
+        fresh._words, fresh._wrapped, fresh._any = self._words, self._wrapped, self._any
         fresh._held, fresh._covered = b"", 0
         return fresh
 
@@ -81,9 +149,10 @@ class Masker:
 
     def _take(self, chunk: bytes, *, last: bool) -> bytes:
         text = self._held + chunk if self._held else bytes(chunk)
-        cut = len(text) if last else self._border(text)
+        squeezed = _squeezed(text)
+        cut = len(text) if last else self._border(text, squeezed)
         # what begins behind the border may be part of something longer: it is found again with the next chunk
-        found = [place for place in self._occurrences(text) if place[0] < cut]
+        found = [place for place in self._occurrences(text, squeezed) if place[0] < cut]
         pieces: list[bytes] = []
         at = self._covered
         for start, end in _merged(found, self._covered):
@@ -94,31 +163,34 @@ class Masker:
         self._held, self._covered = text[cut:], max(0, at - cut)
         return b"".join(pieces)
 
-    def _occurrences(self, text: bytes) -> list[tuple[int, int]]:
+    def _occurrences(self, text: bytes, squeezed: bytes) -> list[tuple[int, int]]:
         """(start, end) of all, also of those that overlap. Most texts have none: that is found out ten times faster."""
-        if self._all is None or self._any is None or not self._any.find_matches_as_indexes(text):
+        if self._any is None or not self._any.find_matches_as_indexes(squeezed):
             return []
-        return [(start, end) for _, start, end in self._all.find_matches_as_indexes(text, overlapping=True)]
+        places = _Squeezed(text)
+        return [
+            *self._words.occurrences(text),
+            *(
+                (places.place(start), places.place(end - 1) + 1)
+                for start, end in self._wrapped.occurrences(squeezed)
+                if places.is_together(start)
+            ),
+        ]
 
-    def _border(self, text: bytes) -> int:
+    def _border(self, text: bytes, squeezed: bytes) -> int:
         """Where the longest ending that is a proper beginning of a pattern starts; the end when there is none."""
-        if self._all is None:
-            return len(text)
-        first = max(0, len(text) - self._longest + 1)
-        window = text[first:]
-        near = range(max(0, len(window) - _HEAD), len(window))
-        far: set[int] = set()
-        if self._beginnings is not None:
-            matches = self._beginnings.find_matches_as_indexes(window, overlapping=True)
-            far = {start for _, start, _ in matches}
-        for start in sorted(far.union(near)):
-            if self._begins(window[start:]):
-                return first + start
-        return len(text)
-
-    def _begins(self, ending: bytes) -> bool:
-        place = bisect_right(self._sorted, ending)
-        return place < len(self._sorted) and self._sorted[place].startswith(ending)
+        whole = next(self._words.endings(text), len(text))
+        places: _Squeezed | None = None
+        for start in self._wrapped.endings(squeezed):
+            left = len(squeezed) - start
+            if left < _TOGETHER:
+                if text.endswith(squeezed[start:]):
+                    return min(whole, len(text) - left)
+                continue
+            places = places or _Squeezed(text)
+            if places.is_together(start):
+                return min(whole, places.place(start))
+        return whole
 
 
 def _merged(found: list[tuple[int, int]], covered: int) -> Iterator[tuple[int, int]]:
@@ -136,9 +208,23 @@ def _merged(found: list[tuple[int, int]], covered: int) -> Iterator[tuple[int, i
         yield start, end
 
 
+def _fewest(words: Iterable[bytes]) -> list[bytes]:
+    """One of which is in whatever has one of the words: the fewer they are, the faster they are looked for."""
+    found: list[bytes] = []
+    for word in sorted(words):
+        if not (found and word.startswith(found[-1])):
+            found.append(word)
+    return found
+
+
 def _automaton(found: Iterable[bytes], kind: MatchKind = MatchKind.Standard) -> BytesAhoCorasick | None:
     words = sorted(found)
     return BytesAhoCorasick(words, matchkind=kind) if words else None
+
+
+def _squeezed(text: bytes) -> bytes:
+    # far faster than `translate`
+    return text.replace(b"\n", b"").replace(b"\r", b"")
 
 
 def _bytes(value: str | bytes) -> bytes:
@@ -158,12 +244,16 @@ def _parts(value: bytes) -> set[bytes]:
 def _forms(value: bytes) -> Iterator[bytes]:
     yield value
     yield from _base64(value)
-    yield value.hex().encode()
-    yield value.hex().upper().encode()
+    yield from _hex(value)
     yield from _percent(value)
     yield from _json(value)
     yield value.replace(b"'", b"'\\''")
     yield value.replace(b"'", b"'\"'\"'")
+
+
+def _hex(value: bytes) -> Iterator[bytes]:
+    yield value.hex().encode()
+    yield value.hex().upper().encode()
 
 
 def _base64(value: bytes) -> Iterator[bytes]:

@@ -7,13 +7,14 @@ import itertools
 import json
 import shlex
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reconciler.execution.masking import MASK, Masker, patterns
+from reconciler.execution.masking import MASK, Masker, patterns, wrapped
 
 SECRET = "s3cret/+'\"ü value?"
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\n\tabcdefgh  \n}\n-----END KEY-----\n"
@@ -26,14 +27,29 @@ def masked(text: bytes, *values: str | bytes, cuts: tuple[int, ...] = ()) -> byt
     return b"".join(masker.feed(chunk) for chunk in chunks) + masker.flush()
 
 
+def _whole(text: bytes, values: list[bytes]) -> Iterator[tuple[int, int]]:
+    for form in patterns(values):
+        yield from ((at, at + len(form)) for at in range(len(text)) if text.startswith(form, at))
+
+
+def _words(values: Sequence[str | bytes]) -> set[bytes]:
+    """What is found in lines as well."""
+    return {form[missing:] for form in wrapped(values) for missing in (0, 3)}
+
+
+def _in_lines(text: bytes, values: list[bytes]) -> Iterator[tuple[int, int]]:
+    """With line ends anywhere but among the first four characters."""
+    kept = [at for at in range(len(text)) if text[at : at + 1] not in (b"\n", b"\r")]
+    squeezed = bytes(text[at] for at in kept)
+    for word in _words(values):
+        for at in range(len(squeezed)):
+            if squeezed.startswith(word, at) and kept[at + 3] == kept[at] + 3:
+                yield kept[at], kept[at + len(word) - 1] + 1
+
+
 def reference(text: bytes, values: list[bytes]) -> bytes:
-    """By definition: every byte of every occurrence; occurrences that overlap are one."""
-    places = sorted(
-        (start, start + len(form))
-        for form in patterns(values)
-        for start in range(len(text))
-        if text.startswith(form, start)
-    )
+    """By definition: every byte of every occurrence, also of those in lines; occurrences that overlap are one."""
+    places = sorted([*_whole(text, values), *_in_lines(text, values)])
     joined: list[tuple[int, int]] = []
     for start, end in places:
         if joined and start < joined[-1][1]:
@@ -130,6 +146,62 @@ def test_what_comes_out_depends_on_the_whole_input_only(data: some.DataObject) -
     text = b"".join(data.draw(some.lists(piece, max_size=12)))
     cuts = tuple(data.draw(some.lists(some.integers(0, len(text)), max_size=12)))
     assert reference(text, values) == masked(text, *values, cuts=cuts)
+
+
+@given(some.data())
+def test_encodings_in_lines_are_found_wherever_lines_and_chunks_end(data: some.DataObject) -> None:
+    """Several values, pieces of their encodings as well, lines of any length, chunks of any length."""
+    value = some.text("ab\0", min_size=8, max_size=20).map(str.encode)
+    values = data.draw(some.lists(value, min_size=1, max_size=2))
+    forms = sorted(_words(values)) or [b"x"]
+    end = some.sampled_from([b"\n", b"\r\n", b"\n\n"])
+    text = b""
+    for form in data.draw(some.lists(some.sampled_from(forms), max_size=3)):
+        begins, stops = sorted(data.draw(some.tuples(some.integers(0, 3), some.integers(0, len(form)))))
+        piece = form[begins:] if data.draw(some.booleans()) else form[:stops]
+        width = data.draw(some.integers(1, 30))
+        lines = [piece[at : at + width] for at in range(0, len(piece), width)]
+        text += data.draw(end).join(lines) + data.draw(some.sampled_from([b"", b"\n", b" "]))
+    cuts = tuple(data.draw(some.lists(some.integers(0, len(text)), max_size=12)))
+    assert reference(text, values) == masked(text, *values, cuts=cuts)
+    masker = Masker(values)
+    shown = masker.feed(text)
+    if masker.held is not None:
+        tail = text[len(text) - masker.held :]
+        flat = tail.replace(b"\r", b"").replace(b"\n", b"")
+        words = patterns(values) | _words(values)
+        assert not tail or any(word.startswith((tail, flat)) and word != flat for word in words)
+        fresh = masker.again()
+        assert reference(text + b"x", values) == shown + fresh.feed(tail + b"x") + fresh.flush()
+
+
+@pytest.mark.parametrize("width", [7, 20, 60, 64, 76])
+@pytest.mark.parametrize("before", range(0, 80, 7))
+@pytest.mark.parametrize(
+    "encode", [base64.b64encode, lambda data: data.hex().encode()], ids=["base64", "hex"]
+)
+def test_what_is_wrapped_is_masked_wherever_the_value_lies_in_it(
+    encode: Callable[[bytes], bytes], before: int, width: int
+) -> None:
+    """Of the value's own characters at most three are left, where a line ends behind them."""
+    value = "".join(f"{number:x}-Zq" for number in range(50)).encode()
+    whole = encode(b"u" * before + value + b"y" * 7)
+    lines = b"".join(whole[at : at + width] + b"\n" for at in range(0, len(whole), width))
+    shown = masked(lines, value)
+    left = shown.replace(MASK, b"").replace(b"\n", b"")
+    assert len(left) <= len(encode(b"u" * before)) + len(encode(b"y" * 7)) + 4
+
+
+def test_what_programs_print_of_a_part_is_masked() -> None:
+    """A token behind a user's name, a key behind a line, both as hex."""
+    token = "github_pat_" + "Ab3dE6gH9jK2mN5pQ8rStU1wX4zA7cD0fG3iJ6lM9oP2rS5uV8xYbC1eF4hJ7kL0nQ3sT6vW"
+    key = f"-----BEGIN KEY-----\n{'b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE' * 20}\n-----END KEY-----\n"
+    script = """printf "user:%s" "$T" | base64; echo
+(echo x; printf %s "$K") | base64; echo
+printf %s "$K" | od -An -v -tx1 | tr -d " "
+"""
+    done = subprocess.run(["sh", "-c", script], env={"T": token, "K": key}, capture_output=True, check=True)
+    assert masked(done.stdout, token, key) == b"dXNlcjp***\n\neAo***\n\n***\n"
 
 
 @given(some.data())
