@@ -22,6 +22,15 @@ class Uneditable(ValueError):
     """A change that cannot be made in a text; the sentence says where, and what a person can do."""
 
 
+class Unstorable(Uneditable):
+    """A value that no document can hold: where, in steps from its root, and why."""
+
+    def __init__(self, steps: Steps, why: str) -> None:
+        super().__init__(f"{label(steps)} {why}")
+        self.steps = steps
+        self.why = why
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change of a document: the value at `steps` is set to `value`, or removed.
@@ -143,13 +152,13 @@ def _where(change: Change, depth: int) -> str:
 
 
 def storable(value: Any, steps: Steps = ()) -> Any:
-    """A copy of a JSON value; Uneditable if a document cannot hold it."""
-    if len(steps) > DEEPEST:
-        raise Uneditable(f"{label(steps[:3])} is nested deeper than {DEEPEST} levels")
+    """A copy of a JSON value; Unstorable if a document cannot hold it."""
+    if len(steps) >= DEEPEST and isinstance(value, (Mapping, list, tuple)):
+        raise Unstorable(steps[:3], f"is nested deeper than {DEEPEST} levels")
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise Uneditable(f"{label(steps)} has a key that is not text: {key}")
+                raise Unstorable(steps, f"has a key that is not text: {key}")
             _check_text(key, steps)
         return {key: storable(item, (*steps, key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -163,7 +172,7 @@ def storable(value: Any, steps: Steps = ()) -> Any:
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
-    raise Uneditable(f"{label(steps)} cannot be held by a specification: {_kind(value)}")
+    raise Unstorable(steps, f"cannot be held by a specification: {_kind(value)}")
 
 
 def _kind(value: Any) -> str:
@@ -176,4 +185,4 @@ def _check_text(text: str, steps: Steps) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Uneditable(f"{label(steps)} holds half of a surrogate pair, which is no character") from None
+        raise Unstorable(steps, "holds half of a surrogate pair, which is no character") from None

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from specs.compose import Composed, compose
 from specs.edit import Change, append, difference, edit, remove
+from specs.edit_changes import Unstorable, storable
 from specs.evaluate import layers_of
 from specs.kinds import KINDS
 from specs.layers import Layer, merge
@@ -159,7 +160,8 @@ def _fulfil(tree: Tree, file: _File, place: Place | None, wish: Wish) -> tuple[s
     if place is None:
         if wish.spec is None:
             return None
-        file.append(_document(wish, _own_fields(wish.key, {}, _inherited(tree, wish.key), wish.spec)))
+        fields = _own_fields(wish.key, ("spec",), {}, _inherited(tree, wish.key), wish.spec)
+        file.append(_document(wish, fields))
         return "add", ()
     number = file.first.index(place.document.line)
     if wish.spec is None:
@@ -181,7 +183,7 @@ def _changes(tree: Tree, file: _File, number: int, place: Place, wish: Wish) -> 
     base, own = place.part.layers[0]
     layers = layers_of(place, tree.index.defaults_in_use(tree.declared))
     wanted = _without_filled_texts(tree, wish)
-    fields = _own_fields(wish.key, own, [layer.values for layer in layers[1:]], wanted)
+    fields = _own_fields(wish.key, base, own, [layer.values for layer in layers[1:]], wanted)
     changes = difference(own, fields, base=base)
     if wish.labels is not None and dict(wish.labels) != dict(place.document.labels):
         metadata = file.value(number)["metadata"]
@@ -193,9 +195,17 @@ def _changes(tree: Tree, file: _File, number: int, place: Place, wish: Wish) -> 
 
 
 def _own_fields(
-    key: Key, own: Mapping[str, Any], inherited: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any]
+    key: Key,
+    base: Steps,
+    own: Mapping[str, Any],
+    inherited: Sequence[Mapping[str, Any]],
+    wanted: Mapping[str, Any],
 ) -> dict[str, Any]:
-    plain = dict(wanted)
+    """What the resource says itself, at `base` of its document."""
+    try:
+        plain = storable(wanted, base)
+    except Unstorable as error:
+        raise Unacceptable(key, ((_named(error.steps[len(base) :]), error.why),)) from error
     refused = [(_named(steps), sentence) for steps, sentence in take_refused(key.kind, plain)]
     try:
         if not refused:

@@ -29,10 +29,11 @@ from reconciler.passes import source
 from reconciler.source.commit import Author
 from reconciler.source.desired import Desired
 from reconciler.store.rows import new_id
+from specs.edit import Uneditable
 from specs.errors import SpecError
 from specs.meta import Key
 from specs.tree import Tree
-from specs.write import Rewritten, Unacceptable, Wish, paths, rewrite
+from specs.write import CannotWrite, Rewritten, Unacceptable, Wish, paths, rewrite
 
 log = structlog.get_logger(__name__)
 _LONGEST_SUBJECT = 72
@@ -84,7 +85,7 @@ async def rewritten(installation: Installation, desired: Desired, wishes: Sequen
     except Unacceptable as error:
         told = tuple((str(error.key), field, sentence) for field, sentence in error.faults)
         raise SpecificationRefused("InvalidSpecification", str(error), told) from error
-    except ValueError as error:  # CannotWrite, Uneditable
+    except (CannotWrite, Uneditable) as error:
         raise Conflict("CannotWrite", str(error)) from error
 
 

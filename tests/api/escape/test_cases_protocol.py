@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -242,3 +244,43 @@ def test_a_broken_file_elsewhere_harms_nobody(world: World) -> None:
     assert "web.yaml" in body["error"]
     refused(world["wendy"].delete(WEB), 409, "spec-invalid")
     refused(world["alice"].delete(f"{DEV}/"), 409, "spec-invalid")
+
+
+def nested(levels: int) -> Any:
+    """So many mappings in each other."""
+    value: Any = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+UNHELD: dict[str, tuple[Any, str, str]] = {
+    "just too deep": ({"x": nested(48)}, "inputs.x", "is nested deeper than 50 levels"),
+    "deep": ({"x": nested(60)}, "inputs.x", "is nested deeper than 50 levels"),
+    "a large number": ({"x": [2**63]}, "inputs.x[0]", "more than 64 bits"),
+}
+
+
+@pytest.mark.parametrize("case", UNHELD)
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_value_that_no_document_can_hold_is_the_callers_fault(
+    world: World, case: str, *, declared: bool
+) -> None:
+    """400 with the field, and nothing is committed; whether the resource stands in Git already or not."""
+    inputs, field, told = UNHELD[case]
+    before = world.commits()
+    if declared:
+        answer = world["alice"].put(f"{DEV}/", json={"inputs": inputs})
+    else:
+        answer = world["alice"].post(f"{SHOP}/environments/", json={"name": "other", "inputs": inputs})
+    body = refused(answer, 400, "invalid-field")
+    assert told in body["fields"][field]
+    assert told in body["error"]
+    assert world.commits() == before
+
+
+def test_a_value_as_deep_as_a_document_can_hold_is_written(world: World) -> None:
+    """And read again."""
+    answer = world["alice"].put(f"{DEV}/", json={"inputs": {"x": nested(47)}})
+    assert answer.status_code == 200, answer.text
+    assert world["alice"].get(f"{DEV}/").json()["inputs"] == {"x": nested(47)}
