@@ -87,9 +87,13 @@ def retry(
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Run a finished job again, as a new job."""
+    """Run a finished job again, as a new job: with the specification that it had."""
     client = connect(server, token)
     _, made = client.post(f"/reconciler/jobs/{number}/retry")
+    if made.get("outdated") and output is not Format.JSON:
+        key = made["key"]
+        told = f"it runs an earlier specification of {key}; `steersman trigger {key}` runs the present one"
+        console().print(told, markup=False)
     _made(client, made, follow, output)
 
 

@@ -49,7 +49,7 @@ async def cancel(installation: Installation, caller: Caller, number: Number) -> 
 
 @post("/reconciler/jobs/{number:int}/retry", status_code=202, summary="Run a job again")
 async def retry(installation: Installation, caller: Caller, number: Number) -> dict[str, Any]:
-    """A new job with the same specification, commit and inputs."""
+    """A new job with the same specification, commit and inputs; `outdated` where its KEY says something else by now."""
     return await commands.retry(installation, caller, number)
 
 

@@ -12,7 +12,7 @@ from reconciler.apply.jobs import Order
 from reconciler.controllers.builds import inputs_of
 from reconciler.errors import Conflict, NotFound, Refused
 from reconciler.installation import Installation
-from reconciler.model.job import Checkout, Job, Origin, Reason, State, owner_of
+from reconciler.model.job import Checkout, Job, Origin, Reason, State, outdated, owner_of
 from reconciler.model.resource import Resource
 from reconciler.passes.builds import repository_of
 from reconciler.passes.executions import checkout_of
@@ -136,12 +136,13 @@ async def cancel_all(installation: Installation, caller: Caller, numbers: Iterab
 
 
 async def retry(installation: Installation, caller: Caller, number: int) -> dict[str, Any]:
-    """A new job with the specification, commit and inputs of a finished one (design 13.7).
+    """A new job with the specification, commit and inputs of a finished one (design 13.7); `outdated`: what is
+    declared by now is another specification.
 
     Of a project configuration a tree has one job of each key: it goes on with what has not passed.
     """
 
-    def work(write: Write) -> tuple[int, str]:
+    def work(write: Write) -> tuple[int, str, Job]:
         old = asked_for(installation, caller, "retry", write, number)
         if not old.state.finished:
             raise Conflict(
@@ -150,7 +151,7 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
         if old.origin is Origin.CONFIGURATION:
             if not _go_on(write, caller, old):
                 raise Conflict("Passed", f"all tasks of job {number} have passed, and its tree is no other")
-            return number, old.id
+            return number, old.id, old
         own_tree = old.checkout.url is None and owner_of(old.key) is None
         own = ("key", "name", "number")  # of the old job, and of no other
         new = NewJob(
@@ -165,11 +166,13 @@ async def retry(installation: Installation, caller: Caller, number: int) -> dict
             grants=grants.all_of(write.connection, number),
         )
         made = apply.insert(write, new)
-        return made, load(write, made).id
+        return made, load(write, made).id, old
 
-    made, job_id = await installation.database.write(work, caller.actor)
+    made, job_id, old = await installation.database.write(work, caller.actor)
     installation.wake("dispatch")
-    return {"number": made, "id": job_id}
+    resource = installation.snapshot.current.resources.get(old.key)
+    earlier = resource is not None and outdated(old, resource)
+    return {"number": made, "id": job_id, "key": old.key, "outdated": earlier}
 
 
 async def try_again(installation: Installation, caller: Caller, number: int, task: str) -> tuple[Job, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.controllers.jobs import retry_at
 from reconciler.controllers.places import Cause as Wait
-from reconciler.model.job import Job, State, Task
+from reconciler.model.job import Job, State, Task, outdated
 from reconciler.model.resource import Resource
 
 _NO_CAUSE = frozenset({"Warning", "Held", "Delivered"})
@@ -75,7 +75,12 @@ def _nothing_runs(question: Question, spec: Mapping[str, Any], where: str) -> li
     latest = question.latest
     if latest is not None and latest.state in (State.FAILED, State.DEFECTIVE):
         reason = f" ({latest.reason})" if latest.reason else ""
-        message = f"job {latest.number} {latest.state.value}{reason}; `steersman retry {latest.number}` runs it again"
+        message = f"job {latest.number} {latest.state.value}{reason}"
+        if outdated(latest, question.resource):
+            key = question.resource.key
+            message += f" with an earlier specification; `steersman trigger {key}` runs the present one"
+        else:
+            message += f"; `steersman retry {latest.number}` runs it again"
         return [Cause("LastJobFailed", message, f"job/{latest.number}")]
     if not spec.get("triggers"):
         return [Cause("NoTriggers", "it has no triggers and starts by hand only: `steersman trigger`", where)]

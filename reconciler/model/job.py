@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, unquote
 
+from reconciler.model.resource import Resource
+
 
 class State(StrEnum):
     """States of jobs, tasks, trials and scripts; each of the four uses some of them."""
@@ -279,6 +281,12 @@ _MANIFEST = "Manifest/~"
 def manifest_key(owner: str) -> str:
     """In the place of a KEY: jobs of manifests are runs of nothing declared, they belong to whom submitted them."""
     return f"{_MANIFEST}{owner}/_/build"
+
+
+def outdated(job: Job, resource: Resource) -> bool:
+    """Was it made from another specification than the one in force? Only jobs of what is declared know."""
+    made = job.specification.get("generation"), job.specification.get("revision")
+    return made[0] is not None and made != (resource.generation, resource.revision)
 
 
 def owner_of(key: str) -> str | None:

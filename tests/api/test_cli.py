@@ -16,7 +16,7 @@ import yaml
 
 from api.cli.local import named_files
 from specs import manifest
-from tests.api.conftest import Api, build, steersman
+from tests.api.conftest import FINISHED, Api, build, steersman
 from tests.support import PROJECT, SpecRepository, process
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -231,6 +231,41 @@ def test_verbs_speak_to_people(api: Api) -> None:
         done = api.cli(*verb)
         assert done.returncode == 0, (verb, done.stderr)
         assert [word for word in words if word not in done.stdout] == [], (verb, done.stdout)
+
+
+def test_a_job_of_an_earlier_specification_is_not_what_is_run_now(api: Api) -> None:
+    """After it was mended, `why` names the verb that runs what is declared, and `retry` says that it does not."""
+    key, name = "Build/shop/_/mended", "mended"
+    api.repo.commit({"mended.yaml": build(name, "[{name: main, run: 'echo old; exit 3'}]")})
+    assert api.cli("sync").returncode == 0
+    number = api.run(name)["number"]
+    assert f"`steersman retry {number}` runs it again" in sentence_of(api.cli("why", key))
+    again = api.cli("retry", str(number))
+    assert "earlier" not in again.stdout
+    number = api.get("/reconciler/jobs", key=key, limit=1)["items"][0]["number"]
+    api.running.job(number, *FINISHED)
+    api.repo.commit({"mended.yaml": build(name, "[{name: main, run: 'echo new'}]")})
+    assert api.cli("sync").returncode == 0
+    told = sentence_of(api.cli("why", key))
+    present = f"`steersman trigger {key}` runs the present one"
+    assert f"job {number} failed (exit-status) with an earlier specification; {present}" in told
+    assert "steersman retry" not in told
+    again = api.cli("retry", str(number), "-f")
+    assert f"it runs an earlier specification of {key}; {present}" in sentence_of(again)
+    assert (again.returncode, "\nold\n" in again.stdout) == (2, True)
+    assert api.run(name)["state"] == "passed"
+    assert "LastJobFailed" not in api.cli("why", key).stdout
+    made = json.loads(api.cli("retry", str(number), "-o", "json").stdout)
+    assert (made["key"], made["outdated"]) == (key, True)
+    api.repo.commit({"mended.yaml": None})
+    assert api.cli("sync").returncode == 0
+    made = json.loads(api.cli("retry", str(number), "-o", "json").stdout)
+    assert (made["key"], made["outdated"]) == (key, False)
+
+
+def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
+    """What is said on lines of any length."""
+    return " ".join(done.stdout.split())
 
 
 def test_may_i_and_why_not(api: Api) -> None:
