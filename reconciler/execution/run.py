@@ -819,7 +819,9 @@ class Runs:
         disk_bytes = _disk_bytes(order.place)
         notes, caches = [], []
         for entry in trial.policy.get("cache") or ():
-            scopes = [job.ref or "", str(job.specification.get("branch") or job.ref or "")]
+            # no branch has a colon in its name
+            own = f"tag:{job.checkout.tag}" if job.checkout.tag and not job.checkout.branch else job.ref or ""
+            scopes = [own, str(job.specification.get("branch") or own)]
             cache = Cache(
                 tuple(dict.fromkeys(f"{job.key}\n{scope}" for scope in scopes)),
                 resolve(entry["key"], folder.workspace),
