@@ -14,7 +14,7 @@ from reconciler.model.job import Reason, State
 from reconciler.store import jobs
 from tests.conftest import NewDatabase
 from tests.running import build, finished, live, text_of
-from tests.support import SpecRepository, eventually
+from tests.support import PROJECT, Process, SpecRepository, eventually, eventually_now, process
 
 pytestmark = pytest.mark.skipif(
     bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
@@ -139,3 +139,43 @@ def test_a_tag_that_is_named_like_a_branch_ends_no_job_of_it(
         await eventually(lambda: executing(2, 3))
 
     live(tmp_path, new_database, build(specs), work)
+
+
+WAITING = """
+tasks:
+  - name: work
+    cache: [{key: "k-{files:lock}", paths: [deps]}]
+    run: |
+      echo found: $(ls deps 2>/dev/null)
+      mkdir -p deps
+      touch deps/a lock
+      while [ ! -e go ]; do sleep 0.05; done
+"""
+
+
+def test_a_cache_is_kept_also_by_the_next_daemon(tmp_path: Path) -> None:
+    """Under the key that it had when its script began, which has changed what that was made of."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"project.yaml": PROJECT, "work.yaml": build(WAITING)})
+
+    def begin(running: Process, number: int) -> None:
+        triggered = {"key": "Build/shop/_/work"}
+        running.wait_for(lambda c: c.post("/reconciler/trigger", json=triggered).status_code == 202)
+        running.job(number, "executing")
+        eventually_now(lambda: list((tmp_path / "data" / "workspaces").glob("*/workspace/lock")))
+
+    def let_go(running: Process, number: int) -> str:
+        (workspace,) = (tmp_path / "data" / "workspaces").glob("*/workspace")
+        (workspace / "go").touch()
+        running.job(number, "passed")
+        eventually_now(lambda: not workspace.exists())
+        with running.client() as client:
+            return client.get(f"/reconciler/jobs/{number}/log").text
+
+    with process(repo.path, tmp_path / "data") as first:
+        begin(first, 1)
+        first.kill()
+        with process(repo.path, tmp_path / "data") as second:
+            assert let_go(second, 1) == "found:\n"
+            begin(second, 2)
+            assert let_go(second, 2) == "found: a\n"
