@@ -106,9 +106,8 @@ def advance(write: Write, number: int) -> Outcome | None:
 
 def _supersede(write: Write, order: Order) -> None:
     """`concurrency: replace`: older jobs of the same branch give way; with `cancel_running` also one that has begun."""
-    ref = order.checkout.branch or order.checkout.tag
     running = bool((order.resource.spec or {}).get("cancel_running"))
-    for number in rows.replaceable(write.connection, order.resource.key, ref, running=running):
+    for number in rows.replaceable(write.connection, order.resource.key, order.checkout, running=running):
         job = rows.load(write.connection, number)
         if job is not None and cancel(write, job, Reason.SUPERSEDED):
             advance(write, number)

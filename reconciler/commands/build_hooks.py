@@ -147,7 +147,7 @@ async def _prepared(
 def _made(write: Write, prepared: Prepared, trigger: Mapping[str, Any]) -> Made:
     """One execution that waits is enough for a branch: of the same commit it is that one, an older one gives way."""
     checkout, key = prepared.checkout, prepared.resource.key
-    for number in rows.replaceable(write.connection, key, checkout.branch or checkout.tag, running=False):
+    for number in rows.replaceable(write.connection, key, checkout, running=False):
         job = rows.load(write.connection, number)
         if job is None or job.state is not State.PENDING or job.trigger.get("type") not in _AUTOMATIC:
             continue

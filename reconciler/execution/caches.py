@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import stat
@@ -31,6 +32,7 @@ _FILES = re.compile(r"\{files:([^{}]*)\}")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SUFFIX = ".tar.zst"
+_NOTED = "caches"
 _STALE = 86_400.0
 _DEPTH = 100
 _Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
@@ -59,6 +61,21 @@ class Cache:
 def resolve(key: str, workspace: Path) -> str:
     """A key with the content of the files that it names: `{files:GLOB}` becomes a digest of paths and contents."""
     return _FILES.sub(lambda found: _content(workspace, found[1]), key)
+
+
+def note(run: Path, caches: Sequence[Cache]) -> None:
+    """What a trial keeps when it passes, in its run folder: its script may change what their keys were made of."""
+    run.mkdir(parents=True, mode=0o700, exist_ok=True)
+    (run / _NOTED).write_text(json.dumps([[c.scopes, c.key, c.paths] for c in caches]), encoding="utf-8")
+
+
+def noted(run: Path) -> list[Cache]:
+    """What was noted, also by a daemon that is no more."""
+    try:
+        found = json.loads((run / _NOTED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return [Cache(tuple(scopes), key, tuple(paths)) for scopes, key, paths in found]
 
 
 class Caches:

@@ -36,7 +36,7 @@ from reconciler.execution import (
 )
 from reconciler.execution.archive import compress
 from reconciler.execution.attachments import AttachmentStore
-from reconciler.execution.caches import Cache, CacheError, Caches, resolve
+from reconciler.execution.caches import Cache, CacheError, Caches, note, noted, resolve
 from reconciler.execution.command import Order, Place, service_names
 from reconciler.execution.disk import DiskGuard
 from reconciler.execution.ending import Stop, Verdict, ended_by, judge, refused
@@ -127,7 +127,6 @@ class Runs:
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, Stop] = {}
-        self._cached: dict[str, list[Cache]] = {}
         # by trial and run folder; and why logs cannot be masked any more
         self._maskers: dict[str, dict[Path, Masker]] = {}
         self._unshown: dict[str, dict[Path, str]] = {}
@@ -259,7 +258,6 @@ class Runs:
     def _done(self, trial: LiveTrial, task: asyncio.Task[None]) -> None:
         self._tasks.pop(trial.id, None)
         self._stops.pop(trial.id, None)
-        self._cached.pop(trial.id, None)
         self._maskers.pop(trial.id, None)
         self._unshown.pop(trial.id, None)
         self._ended.pop(trial.id, None)
@@ -819,7 +817,9 @@ class Runs:
         disk_bytes = _disk_bytes(order.place)
         notes, caches = [], []
         for entry in trial.policy.get("cache") or ():
-            scopes = [job.ref or "", str(job.specification.get("branch") or job.ref or "")]
+            # no branch has a colon in its name
+            own = f"tag:{job.checkout.tag}" if job.checkout.tag and not job.checkout.branch else job.ref or ""
+            scopes = [own, str(job.specification.get("branch") or own)]
             cache = Cache(
                 tuple(dict.fromkeys(f"{job.key}\n{scope}" for scope in scopes)),
                 resolve(entry["key"], folder.workspace),
@@ -829,16 +829,17 @@ class Runs:
             try:
                 self.caches.restore(folder.workspace, cache, room)
                 caches.append(cache)
-            except (
-                CacheError
-            ) as error:  # what its script makes without it may be another thing, and is not kept
+            except CacheError as error:
+                # not noted: what its script makes without it may be another thing
                 notes.append(str(error))
         if caches:
-            self._cached[trial.id] = caches
+            note(order.run, caches)
         return tuple(notes)
 
     async def _keep_caches(self, trial: LiveTrial, folder: Folder) -> None:
-        for cache in self._cached.pop(trial.id, ()):
+        if not trial.policy.get("cache"):
+            return
+        for cache in await asyncio.to_thread(noted, self._run(trial)):
             try:
                 await asyncio.to_thread(self.caches.keep, folder.workspace, cache)
             except CacheError as error:

@@ -45,7 +45,10 @@ class QueuedTrial:
 
 @dataclass(frozen=True, slots=True)
 class QueuedJob:
-    """An unfinished job with its unfinished trials. `stopping`: it was asked to end, so nothing of it starts."""
+    """An unfinished job with its unfinished trials. `stopping`: it was asked to end, so nothing of it starts.
+
+    `ref`: its branch, or `tag:NAME`.
+    """
 
     number: int
     key: str

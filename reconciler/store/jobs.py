@@ -401,11 +401,16 @@ def live(connection: Connection, key: str | None = None) -> list[Job]:
     return [_job(row, ()) for row in connection.execute(query)]
 
 
-def replaceable(connection: Connection, key: str, ref: str | None, *, running: bool) -> list[int]:
+def _of_ref(checkout: Checkout) -> ColumnElement[bool]:
+    """Jobs of the same branch or tag; a tag that is named like a branch is another one."""
+    if checkout.branch is not None:
+        return jobs.c.branch == checkout.branch
+    return jobs.c.branch.is_(None) & jobs.c.tag.is_not_distinct_from(checkout.tag)
+
+
+def replaceable(connection: Connection, key: str, checkout: Checkout, *, running: bool) -> list[int]:
     """Unfinished jobs of a KEY and branch or tag: those of which no trial has been claimed, or all if `running`."""
-    query = select(jobs.c.number).where(
-        jobs.c.key == key, _LIVE_JOB, func.coalesce(jobs.c.branch, jobs.c.tag).is_not_distinct_from(ref)
-    )
+    query = select(jobs.c.number).where(jobs.c.key == key, _LIVE_JOB, _of_ref(checkout))
     if not running:
         begun = select(tasks.c.job).select_from(_BELOW).where(trials.c.state != State.PENDING.value)
         pending = jobs.c.state == State.PENDING.value
@@ -443,14 +448,13 @@ class Beside:
 def beside(connection: Connection, job: Job, most_retries: int = 20) -> Beside:
     """What came before and after a job."""
     same, later = jobs.c.key == job.key, jobs.c.number > job.number
-    of_ref = func.coalesce(jobs.c.branch, jobs.c.tag).is_not_distinct_from(job.ref)
     before = select(func.max(jobs.c.number)).where(same, jobs.c.number < job.number)
     after = select(func.min(jobs.c.number)).where(same, later)
     retries = select(jobs.c.number).where(same, later, jobs.c.retry_of == job.number)
     return Beside(
         connection.execute(before).scalar(),
         connection.execute(after).scalar(),
-        connection.execute(after.where(of_ref)).scalar(),
+        connection.execute(after.where(_of_ref(job.checkout))).scalar(),
         tuple(connection.execute(retries.order_by(jobs.c.number).limit(most_retries)).scalars()),
     )
 

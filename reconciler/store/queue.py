@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, literal, or_, select
 
 from reconciler.model.job import State
 from reconciler.model.queue import Changes, Need, QueuedJob, QueuedTrial, units
@@ -22,7 +22,8 @@ from reconciler.store.tables import jobs, specifications, tasks, trials
 _JOBS = select(
     jobs.c.number,
     jobs.c.key,
-    func.coalesce(jobs.c.branch, jobs.c.tag).label("ref"),
+    # no branch has a colon in its name
+    func.coalesce(jobs.c.branch, literal("tag:") + jobs.c.tag).label("ref"),
     jobs.c.url,
     jobs.c.state,
     jobs.c.version,

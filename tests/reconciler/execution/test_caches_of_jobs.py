@@ -10,10 +10,11 @@ from reconciler.access import ROOT
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
 from reconciler.execution.sandbox import bubblewrap
-from reconciler.model.job import State
+from reconciler.model.job import Reason, State
+from reconciler.store import jobs
 from tests.conftest import NewDatabase
 from tests.running import build, finished, live, text_of
-from tests.support import SpecRepository
+from tests.support import PROJECT, Process, SpecRepository, eventually, eventually_now, process
 
 pytestmark = pytest.mark.skipif(
     bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
@@ -56,3 +57,125 @@ def test_who_was_told_of_half_a_cache_keeps_nothing_under_its_key(
         assert await ran(running, 4) == "found: a b\n"
 
     live(tmp_path, new_database, build(FILLING), work)
+
+
+TAGGED = r"""
+repo: @CODE@
+branches: [main]
+tags: ["**"]
+triggers: [{type: poll, interval_seconds: 1}]
+concurrency: @CONCURRENCY@
+tasks:
+  - name: work
+    cache: [{key: k, paths: [deps]}]
+    run: |
+      echo found: $(cat deps/who 2>/dev/null)
+      mkdir -p deps
+      cp mark deps/who
+      while [ -e wait ]; do sleep 0.05; done
+"""
+
+
+def tagged(code: SpecRepository, name: str, mark: str) -> None:
+    """A tag on a commit that is on no branch."""
+    code.git("checkout", "-q", "--detach")
+    code.commit({"mark": mark})
+    code.git("tag", name)
+    code.git("checkout", "-q", "-f", "refs/heads/main")
+    code.git("symbolic-ref", "HEAD", "refs/heads/main")
+
+
+def test_a_tag_that_is_named_like_a_branch_fills_no_cache_of_it(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """Who may push tags only could change what the branch runs; the tag itself reads what the branch has kept."""
+    code = SpecRepository(tmp_path / "code")
+    code.commit({"mark": "first\n"})
+    specs = TAGGED.replace("@CODE@", str(code.path)).replace("@CONCURRENCY@", "queue")
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        async def found(number: int) -> str:
+            async def there() -> bool:
+                return await running.installation.database.read(lambda c: jobs.load(c, number)) is not None
+
+            await eventually(there)
+            assert (await finished(running, number)).state is State.PASSED
+            await running.installation.runs.idle()
+            return await text_of(running, number)
+
+        assert await found(1) == "found:\n"
+        (kept,) = (tmp_path / "data" / "caches").iterdir()
+        kept.unlink()  # as if the branch had a new key
+        tagged(code, "main", "evil\n")
+        assert await found(2) == "found:\n"
+        code.commit({"mark": "second\n"})
+        assert await found(3) == "found:\n"
+        tagged(code, "v1", "tagged\n")
+        assert await found(4) == "found: second\n"
+
+    live(tmp_path, new_database, build(specs), work)
+
+
+def test_a_tag_that_is_named_like_a_branch_ends_no_job_of_it(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """They run side by side, although a newer job of a branch replaces an older one."""
+    code = SpecRepository(tmp_path / "code")
+    code.commit({"mark": "first\n", "wait": ""})
+    specs = TAGGED.replace("@CODE@", str(code.path)).replace("@CONCURRENCY@", "replace\ncancel_running: true")
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        async def executing(*numbers: int) -> bool:
+            loaded = [
+                await running.installation.database.read(lambda c, n=n: jobs.load(c, n)) for n in numbers
+            ]
+            return all(job is not None and job.state is State.EXECUTING for job in loaded)
+
+        await eventually(lambda: executing(1))
+        tagged(code, "main", "tagged\n")
+        await eventually(lambda: executing(1, 2))
+        code.commit({"mark": "second\n", "wait": ""})
+        assert (await finished(running, 1)).reason == Reason.SUPERSEDED
+        await eventually(lambda: executing(2, 3))
+
+    live(tmp_path, new_database, build(specs), work)
+
+
+WAITING = """
+tasks:
+  - name: work
+    cache: [{key: "k-{files:lock}", paths: [deps]}]
+    run: |
+      echo found: $(ls deps 2>/dev/null)
+      mkdir -p deps
+      touch deps/a lock
+      while [ ! -e go ]; do sleep 0.05; done
+"""
+
+
+def test_a_cache_is_kept_also_by_the_next_daemon(tmp_path: Path) -> None:
+    """Under the key that it had when its script began, which has changed what that was made of."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"project.yaml": PROJECT, "work.yaml": build(WAITING)})
+
+    def begin(running: Process, number: int) -> None:
+        triggered = {"key": "Build/shop/_/work"}
+        running.wait_for(lambda c: c.post("/reconciler/trigger", json=triggered).status_code == 202)
+        running.job(number, "executing")
+        eventually_now(lambda: list((tmp_path / "data" / "workspaces").glob("*/workspace/lock")))
+
+    def let_go(running: Process, number: int) -> str:
+        (workspace,) = (tmp_path / "data" / "workspaces").glob("*/workspace")
+        (workspace / "go").touch()
+        running.job(number, "passed")
+        eventually_now(lambda: not workspace.exists())
+        with running.client() as client:
+            return client.get(f"/reconciler/jobs/{number}/log").text
+
+    with process(repo.path, tmp_path / "data") as first:
+        begin(first, 1)
+        first.kill()
+        with process(repo.path, tmp_path / "data") as second:
+            assert let_go(second, 1) == "found:\n"
+            begin(second, 2)
+            assert let_go(second, 2) == "found: a\n"

@@ -59,7 +59,7 @@ def test_a_trial_is_read_with_all_that_its_place_depends_on(new_database: NewDat
         }  # fmt: skip
         await database.write(lambda w: create(w, full, {}, tag="v1", priority=7, concurrency="allow"))
         job = await only(database)
-        assert (job.number, job.key, job.ref, job.lane) == (1, KEY, "v1", "shop")
+        assert (job.number, job.key, job.ref, job.lane) == (1, KEY, "tag:v1", "shop")
         assert (job.priority, job.beside, job.stopping) == (7, True, False)
         url = "https://example.org/web.git"
         images = ("debian", "postgres")
