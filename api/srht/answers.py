@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,25 +11,28 @@ from urllib.parse import quote
 from api.srht import states
 from api.srht.parts import Part, view
 from api.srht.requests import PER_PAGE
-from reconciler.model.job import Job, JobGroup, owner_of
+from reconciler.model.job import Job, JobGroup, configured_as, owner_of
 from reconciler.model.owners import owner_name
 from reconciler.queries.manifests import Artifact
 from specs.manifest import last_segment
+
+_OTHERS = re.compile(r"[^a-z0-9_.:-]+")
+"""What no tag may have."""
 
 
 def job(found: Job, url: str) -> dict[str, Any]:
     """A whole job; `url` is the server's."""
     seen = view(found)
     setup = seen.set_up
-    tags = found.specification.get("tags")
+    facts = found.specification.get("configuration") or {}
     return {
         "id": found.number,
         "status": states.of_job(found),
         "setup_log": f"{url}/logs/{found.number}/log" if setup is not None and setup.taken else None,
         "tasks": [_task(found, part, url) for part in seen.tasks],
-        "note": found.specification.get("note"),
+        "note": found.specification.get("note") or facts.get("description"),
         "runner": seen.runner,
-        "tags": "/".join(tags) if tags else None,
+        "tags": "/".join(_tags(found)) or None,
         "owner": _owner(found),
     }
 
@@ -74,6 +78,14 @@ def page(results: Sequence[dict[str, Any]], following: int | None, total: int) -
 def _task(found: Job, part: Part, url: str) -> dict[str, Any]:
     log = f"{url}/logs/{found.number}/{part.name}/log" if part.taken else None
     return {"name": part.name, "status": states.of_task(part.state, part.reason), "log": log}
+
+
+def _tags(found: Job) -> Sequence[str]:
+    """Those that were submitted; of a job of a project configuration, its project and key (cider-ci, 8.2)."""
+    configured = configured_as(found.key)
+    if configured is None:
+        return found.specification.get("tags") or ()
+    return [_OTHERS.sub("_", each.lower()) for each in configured]
 
 
 def _owner(found: Job) -> dict[str, str]:

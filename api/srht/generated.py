@@ -8,17 +8,18 @@ from typing import Any
 import yaml
 
 from api.srht.parts import Part, view
-from reconciler.model.job import Job
+from reconciler.model.job import Job, configured_as
 from specs.manifest import LONGEST_IMAGE
 
-_IMAGE = "steersman"
+_IMAGE, _OF_CONFIGURATIONS = "steersman", "cider-ci"
 
 
 def manifest(job: Job) -> str:
     """YAML with an image, the variables of all tasks, and every script as a task."""
     policies = {task.name: task.policy for task in job.tasks}
-    images = {str(policy.get("image") or _IMAGE) for policy in policies.values()}
-    image = images.pop() if len(images) == 1 else _IMAGE
+    other = _IMAGE if configured_as(job.key) is None else _OF_CONFIGURATIONS
+    images = {str(policy.get("image") or other) for policy in policies.values()}
+    image = images.pop() if len(images) == 1 else other
     environment = {
         name: str(value)
         for policy in policies.values()
@@ -26,7 +27,7 @@ def manifest(job: Job) -> str:
         if not isinstance(value, Mapping)
     }
     document = {
-        "image": image if len(image) <= LONGEST_IMAGE else _IMAGE,
+        "image": image if len(image) <= LONGEST_IMAGE else other,
         "environment": environment,
         "tasks": [{part.name: _script(part, policies[part.task])} for part in view(job).tasks],
     }

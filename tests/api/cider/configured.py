@@ -21,6 +21,7 @@ SCRIPTED = """
 jobs:
   unit: {name: Unit tests, task: 'echo unit'}
   ten: {task: 'echo ten'}
+  'Ünit: all & more': {description: Every one of them., task: 'true'}
   bodies: {task: 'echo bodies'}
   empty: {tasks: {}}
   misspelt: {tasks: {a: {aggregate_state: satisfy-some, body: 'true'}}}

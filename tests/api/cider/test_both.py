@@ -189,14 +189,24 @@ def test_srht_case_35_a_job_of_two_tasks(cases: Configured) -> None:
     found = job.srht()
     assert [task["name"] for task in found["tasks"]] == ["build_it__main", "build_it__and_so", "test__main"]
     assert {task["status"] for task in found["tasks"]} == {"success"}
-    assert found["owner"]["name"] == "bob"
+    assert (found["owner"]["name"], found["tags"], found["note"]) == ("bob", "shop/two_tasks", None)
     assert job.number in [each["id"] for each in cases["bob"].get("/api/jobs").json()["results"]]
     assert job.number not in [each["id"] for each in cases["ana"].get("/api/jobs").json()["results"]]
     text = job.client.get(f"/api/jobs/{job.number}/manifest").text
-    assert text.startswith("image: ")
+    assert text.startswith("image: cider-ci\n")
     again = cases.submit(text, "bob", execute=False)
     assert [task["name"] for task in again["tasks"]] == [task["name"] for task in found["tasks"]]
     refused(job.client.post(f"/api/jobs/{job.number}/start"), 400)
+
+
+def test_tags_and_note_of_a_configured_job(cases: Configured) -> None:
+    """The project and the key, in letters that a tag may have; the note is its description."""
+    job = configured(cases, "Ünit: all & more")
+    found = job.srht()
+    assert (found["tags"], found["note"]) == ("shop/_nit:_all_more", "Every one of them.")
+    assert job.cider.get(f"{A}/jobs/{job.id}")["description"] == found["note"]
+    made = cases["bob"].post("/reconciler/trigger", json={"key": "Build/shop/_/two"}).json()["number"]
+    assert cases["bob"].get(f"/api/jobs/{made}").json()["tags"] is None
 
 
 @pytest.mark.parametrize("who", ["lee", "ana"])
