@@ -16,8 +16,8 @@ from api.cider.answers import Asked
 from api.cider.errors import Unusable
 from api.cider.relations import Endpoint, address
 from api.cider.roa import Collection, Links, Relation
-from api.json_bodies import Unreadable, decode
 from reconciler.access import Caller
+from reconciler.json_text import Unreadable, decode
 from reconciler.model.rights import Level
 from reconciler.queries.by_id import is_uuid
 from reconciler.queries.listings import Span

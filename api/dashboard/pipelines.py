@@ -16,11 +16,11 @@ from api import problems
 from api.dashboard import forms, run_view
 from api.dashboard.run_view import path_of_pipeline, path_of_run
 from api.dashboard.shell import FORM, PAGE, away, page
-from api.json_bodies import Unreadable, decode
 from reconciler.access import Caller, missing
 from reconciler.commands import pipelines as commands
 from reconciler.errors import NotFound, Refused, SteersmanError
 from reconciler.installation import Installation
+from reconciler.json_text import Unreadable, decode
 from reconciler.model.execution import from_ulid, ulid
 from reconciler.model.pipeline import Place, Run, Status
 from reconciler.model.resource import Resource

@@ -17,11 +17,11 @@ from litestar import WebSocket
 from litestar.exceptions import HTTPException, WebSocketDisconnect
 
 from api.auth import COOKIE, Credentials, credential
-from api.json_bodies import Unreadable, decode
 from reconciler.access import ROOT, Caller
 from reconciler.commands import execution_logs as commands
 from reconciler.errors import NotFound, SteersmanError
 from reconciler.installation import Installation
+from reconciler.json_text import Unreadable, decode
 from reconciler.queries import executions as queries
 from reconciler.queries.log_entries import Tail
 

@@ -15,10 +15,10 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
 
 from api.escape.errors import BadRequest, Starting
-from api.json_bodies import Unreadable, decode
 from reconciler.access import Caller
 from reconciler.commands.declare import Terms
 from reconciler.installation import Installation
+from reconciler.json_text import Unreadable, decode
 from reconciler.queries import declared
 from specs.meta import Key
 

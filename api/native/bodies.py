@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.json_bodies import Unreadable, decode
+from reconciler.json_text import Unreadable, decode
 
 
 async def json_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

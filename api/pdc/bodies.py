@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.exceptions import HTTPException
 
-from api.json_bodies import Unreadable, decode
 from api.pdc.errors import detail
+from reconciler.json_text import Unreadable, decode
 
 PARSED = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 MISSING: Any = object()

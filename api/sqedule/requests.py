@@ -14,11 +14,11 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 
 from api.auth import PUBLIC, is_public
-from api.json_bodies import Unreadable, decode
 from api.paths import plain
 from api.sqedule.errors import JSON, VARY, BadRequest, bad_input
 from reconciler.access import Caller
 from reconciler.commands.reviews import Asked as Writing
+from reconciler.json_text import Unreadable, decode
 from reconciler.model.rights import INSTALLATION, Level, Rights
 
 Asked = Request[Caller, Any, Any]

@@ -11,10 +11,10 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 
-from api.json_bodies import Unreadable, decode
 from api.srht.errors import BadRequest
 from reconciler.access import Caller
 from reconciler.errors import NotFound
+from reconciler.json_text import Unreadable, decode
 from reconciler.model.rights import INSTALLATION, Level
 
 Asked = Request[Caller, Any, Any]

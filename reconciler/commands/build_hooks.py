@@ -7,7 +7,6 @@ it with. Of a body only a push event is understood: which branch, which commit.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from reconciler.apply import jobs as apply
 from reconciler.errors import BadSignature, Conflict, Refused, Stalled
 from reconciler.installation import Installation
+from reconciler.json_text import Unreadable, decode
 from reconciler.model.event import Actor
 from reconciler.model.job import Reason, State
 from reconciler.model.resource import Resource
@@ -101,9 +101,9 @@ def _payload(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        payload = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refused("InvalidJson", f"The body is no JSON: {error}.") from error
+        payload = decode(body)
+    except Unreadable as error:
+        raise Refused("InvalidJson", f"The body {error}.") from error
     return payload if isinstance(payload, dict) else {}
 
 

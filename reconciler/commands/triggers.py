@@ -5,7 +5,6 @@ Nothing is committed here: what would be put back at once is refused with the pl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from reconciler.commands import executions, jobs, pipelines
 from reconciler.commands.executions import Asked
 from reconciler.errors import Conflict, Refused
 from reconciler.installation import Installation
+from reconciler.json_text import Unreadable, decode
 from reconciler.model import deployment as state_of
 from reconciler.model.execution import Type
 from reconciler.model.release import Release
@@ -171,8 +171,8 @@ def _read(text: str, type_: str | None) -> Any:
     if type_ not in ("integer", "bool", "list"):
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return decode(text)
+    except Unreadable:
         return text
 
 

@@ -25,6 +25,7 @@ ERRAND = {
         {"id": "bucket"},
         {"id": "times", "type": "integer", "default": 1},
         {"id": "all", "type": "bool", "default": False},
+        {"id": "tables", "type": "list", "default": []},
     ],
 }
 
@@ -147,6 +148,12 @@ def test_smoke_errand_and_another_version(yard: Yard) -> None:
             422,
             "InvalidField",
             "integer",
+        ),
+        (
+            {"key": WEB, "errand": "backup", "inputs": {"bucket": "b", "tables": "[" * 700 + "]" * 700}},
+            422,
+            "InvalidField",
+            "tables",
         ),
         ({"key": WEB, "errand": "backup", "action": "smoke"}, 400, "BadRequest", "errand"),
         ({"key": WEB, "action": "errand"}, 400, "BadRequest", "action"),

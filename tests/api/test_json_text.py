@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 from api import problems
 from api.cider import errors as cider
 from api.escape import errors as escape
-from api.json_bodies import DEEPEST, Unreadable, decode
 from api.pdc import errors as pdc
 from api.sqedule import errors as sqedule
 from api.srht import errors as srht
+from reconciler.json_text import DEEPEST, Unreadable, decode
 
 
 def of(opening: str, innermost: str, closing: str, levels: int) -> bytes:

@@ -1,4 +1,5 @@
-"""JSON as clients send it, decoded: of all served APIs, each of which tells the fault in its own words.
+"""JSON as clients send it, decoded: bodies of all served APIs, each of which tells the fault in its own words, and what
+callers give in a text.
 
 What is taken can be kept and shown again, in whatever it is then wrapped: its depth has a bound.
 """
