@@ -13,6 +13,7 @@ from reconciler.access import ROOT
 from reconciler.apply import dispatch
 from reconciler.commands.triggers import Order, trigger
 from reconciler.daemon import Daemon
+from reconciler.execution import disk
 from reconciler.installation import Installation
 from reconciler.model.job import State
 from reconciler.model.resource import Resource
@@ -171,13 +172,17 @@ def test_a_worker_says_which_names_nobody_has_declared(tmp_path: Path, repo: Spe
 
 
 @pytest.mark.usefixtures("impatient")
-def test_one_without_room_on_its_disk_is_degraded(tmp_path: Path, repo: SpecRepository) -> None:
+def test_one_without_room_on_its_disk_is_degraded(
+    tmp_path: Path, repo: SpecRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the words of the daemon that serves it; the next one, which has room, is looked at when it starts."""
 
     async def full() -> None:
-        async with daemon(settings_for(repo, tmp_path / "data", disk_reserve_bytes=1 << 60)) as running:
-            await has(running, Health.DEGRADED)
-            assert list(told(running)) == ["DiskFull"]
+        with monkeypatch.context() as others:  # fill the disk
+            others.setattr(disk, "_free", lambda *_: (0, 1))
+            async with daemon(settings_for(repo, tmp_path / "data")) as running:
+                await has(running, Health.DEGRADED)
+                assert list(told(running)) == ["DiskFull"]
 
     async def room() -> None:
         async with daemon(settings_for(repo, tmp_path / "data")) as running:
