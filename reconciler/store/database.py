@@ -135,6 +135,7 @@ class Database:
         self._told_beyond: set[int] = set()
         self._unsent: dict[str, None] = {}
         self._sending: asyncio.Task[None] | None = None
+        self._closing = False
         self.version = 0
         self.wake: Callable[[str], None] = lambda _: None
         self.missed: Callable[[], None] = lambda: None
@@ -209,7 +210,7 @@ class Database:
         names = tuple(wake)
         for name in names:
             self.wake(name)
-        if self.sqlite:
+        if self.sqlite or self._closing:
             return
         self._unsent.update(dict.fromkeys(names))
         if self._sending is None or self._sending.done():
@@ -278,6 +279,7 @@ class Database:
 
     async def close(self) -> None:
         """Finish what is being written and give all connections back."""
+        self._closing = True
         if self._hearing is not None:
             await self._hearing.close()
         if self._sending is not None:
