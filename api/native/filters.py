@@ -8,9 +8,12 @@ from litestar.exceptions import ClientException
 
 from specs.nearest import did_you_mean
 
+_FEW = 16
+
 
 def one_of(what: str, word: str | None, known: Iterable[str]) -> None:
-    """400 with the nearest word there is, where a word is given and is none of them."""
+    """400 with the words there are, or the nearest of many, where a word is given and is none of them."""
     words = list(known)
     if word is not None and word not in words:
-        raise ClientException(detail=f"there is no {what} {word!r}{did_you_mean(word, words)}")
+        there = f"; there are {', '.join(words)}" if len(words) <= _FEW else did_you_mean(word, words)
+        raise ClientException(detail=f"there is no {what} {word!r}{there}")
