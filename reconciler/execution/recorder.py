@@ -189,17 +189,30 @@ class _Tail:
             return size_of(self._folder)
 
     def _is_spared(self, masker: Masker) -> bool:
-        """Short output that shows nothing secret, and that nobody has begun to copy, becomes the log as it is.
+        """Output that shows nothing secret becomes the log as it is, in the place of what was copied of it so far.
 
-        What is masked is always shorter than it was. That spares the disk a copy, and waiting for it.
+        That spares the disk most of a copy, and waiting for it.
         """
-        if self._lasting or self._log.exists() or self._raw.stat().st_size > _CHUNK:
-            return False
-        text, fresh = self._raw.read_bytes(), masker.again()
-        if len(fresh.feed(text)) + len(fresh.flush()) < len(text):
+        if self._lasting or not self._is_clean(masker):
             return False
         self._raw.rename(self._log)
         return True
+
+    def _is_clean(self, masker: Masker) -> bool:
+        """Would the log be the raw output, all of it? What is masked is always shorter than it was."""
+        walk = self._walking(masker) if self._log.exists() else None
+        fresh, at, made = (masker.again(), 0, 0) if walk is None else (walk.masker, walk.raw, walk.made)
+        longest = 0 if walk is None else walk.written
+        self._stop()  # it goes on without being written: if it has to be after all, that begins anew
+        with self._raw.open("rb", buffering=0) as file:
+            file.seek(at)
+            while made + (fresh.held or 0) == at:
+                chunk = file.read(_CHUNK)
+                if not chunk:
+                    return made + len(fresh.flush()) == at >= longest
+                at += len(chunk)
+                made += len(fresh.feed(chunk))
+        return False
 
     def _look(self) -> None:
         """Plain: note when the log began to grow again."""

@@ -25,6 +25,7 @@ SECRETS = ("secret", "retsec99", "line one\nline two\n")
 OUTPUT = b"a secret, the retsec99 secretsec99\nline one\nline two\n" + b"x" * 30 + b" secre"
 SHOWN = b"a ***, the *** ***\n***\n" + b"x" * 30 + b" secre"
 NOTES = ("no file matches out/**", "it says\nsecret")
+CLEAN = b"no value at all, and at the end\nwhat could begin one: secre"
 ENDING = b"\nsteersman: no file matches out/**\nsteersman: it says ***\n"
 
 
@@ -225,8 +226,61 @@ def order(process: subprocess.Popen[str], last: int, half: int, finish: int) -> 
     return code == 0
 
 
+@pytest.mark.parametrize("copied", [0, 30, len(CLEAN)])
+def test_output_that_shows_nothing_secret_becomes_the_log_without_a_copy(tmp_path: Path, copied: int) -> None:
+    """Also where a part of it has been copied for those who follow it; its index stays."""
+    log, raw = tmp_path / "log", tmp_path / "raw"
+
+    async def work() -> None:
+        recorder = Recorder(tmp_path, Masker(SECRETS))
+        if copied:
+            async with following(recorder):
+                raw.write_bytes(CLEAN[:copied])
+                await eventually(lambda: content(log) == Masker(SECRETS).feed(CLEAN[:copied]))
+        raw.write_bytes(CLEAN)
+        file, index = raw.stat().st_ino, timeline.load(tmp_path)
+        assert len(CLEAN + ENDING) == recorder.finish(NOTES)
+        assert content(log) == CLEAN + ENDING
+        assert log.stat().st_ino == file
+        assert timeline.load(tmp_path) == index
+        assert not raw.exists()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("rest", [b"t at its end", b"ts, a retsec99 with them", b" and retse"])
+def test_a_value_that_ends_behind_what_was_copied_is_masked(tmp_path: Path, rest: bytes) -> None:
+    """Nothing had been masked so far."""
+    log, raw = tmp_path / "log", tmp_path / "raw"
+
+    async def work() -> None:
+        recorder = Recorder(tmp_path, Masker(SECRETS))
+        async with following(recorder):
+            raw.write_bytes(CLEAN)
+            await eventually(lambda: content(log) == Masker(SECRETS).feed(CLEAN))
+        with raw.open("ab") as file:
+            file.write(rest)
+        assert len(whole(CLEAN + rest)) == recorder.finish()
+        assert content(log) == whole(CLEAN + rest)
+
+    asyncio.run(work())
+
+
+def test_what_a_power_cut_took_of_the_raw_output_stays_in_the_log(tmp_path: Path) -> None:
+    """The log was longer already."""
+    log, raw = tmp_path / "log", tmp_path / "raw"
+    log.write_bytes(CLEAN)
+    raw.write_bytes(CLEAN[:20])
+    assert len(CLEAN) == Recorder(tmp_path, Masker(SECRETS)).finish()
+    assert content(log) == CLEAN
+    assert not raw.exists()
+
+
 @pytest.mark.slow
-def test_a_kill_at_any_line_neither_loses_nor_doubles_a_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("output", "shown"), [(OUTPUT, SHOWN), (CLEAN, CLEAN)], ids=["masked", "clean"])
+def test_a_kill_at_any_line_neither_loses_nor_doubles_a_byte(
+    tmp_path: Path, output: bytes, shown: bytes
+) -> None:
     """At every line of the recorder, and in the middle of each write; what was shown stays, and the index is right."""
     log, raw = tmp_path / "log", tmp_path / "raw"
     kills = 0
@@ -235,7 +289,7 @@ def test_a_kill_at_any_line_neither_loses_nor_doubles_a_byte(tmp_path: Path) -> 
         before = content(log)
         done = order(process, last, half, finish)
         assert content(log).startswith(before)
-        assert (SHOWN + ENDING).startswith(content(log))
+        assert (shown + ENDING).startswith(content(log))
         return done
 
     with victims(tmp_path) as process:
@@ -245,18 +299,18 @@ def test_a_kill_at_any_line_neither_loses_nor_doubles_a_byte(tmp_path: Path) -> 
                 last += 1 + half
                 for path in tmp_path.iterdir():
                     path.unlink()
-                raw.write_bytes(OUTPUT[: last % len(OUTPUT)])
+                raw.write_bytes(output[: last % len(output)])
                 killed(last, half, 0)
-                raw.write_bytes(OUTPUT)
+                raw.write_bytes(output)
                 done = killed(last, half, 1)
                 kills += not done
                 killed(last * 7 % 40 + 1, 0, 1)
                 assert killed(0, 0, 1)
-                assert content(log) == SHOWN + ENDING
+                assert content(log) == shown + ENDING
                 assert not raw.exists()
                 for entry in timeline.load(tmp_path):
-                    assert SHOWN[entry.log :] == whole(OUTPUT[entry.raw :])
-    assert kills > 150
+                    assert shown[entry.log :] == whole(output[entry.raw :])
+    assert kills > 100
 
 
 @pytest.mark.slow
