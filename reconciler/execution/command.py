@@ -197,14 +197,12 @@ def _bare(order: Order, settings: Settings, bounds: _Bounds, held: Sequence[Held
         environment |= order.placing.by_link(held)
     own = order.program or _interpreter(script := _script_file(order), script)
     argv = _launched(order, (*own, *order.arguments), str(LAUNCHER), str(order.run))
-    _mask(order)
     return Command(
         argv,
         environment,
         start,
         sandboxed=False,
         log_limit=bounds.log_bytes,
-        masked=True,
         groups=_groups(order, bounds),
         survivors=order.survivors,
     )
@@ -215,7 +213,6 @@ def _boxed(
 ) -> Command:
     folder, run = order.folder, order.run
     argv, files = _shown_script(order)
-    _mask(order)
     if order.secrets:
         order.placing.prepare()
         order.placing.imports(order.secrets.pgp)
@@ -228,8 +225,7 @@ def _boxed(
             (LAUNCHER, f"{_INSIDE}/launch"),
             *_inside(run, "steps/*"),
             *_inside(run, "keys/*"),
-            *_inside(run, "services/*/[!pr]*"),
-            *_inside(run, "services/*/r[!a]*"),
+            *_inside(run, "services/*/[!p]*"),
         ]
         outputs += [(run / "status", f"{_INSIDE}/status"), *_inside(run, "services/*/pipe")]
     root = _root(order, image)
@@ -260,7 +256,6 @@ def _boxed(
         folder.workspace,
         sandboxed=True,
         log_limit=bounds.log_bytes,
-        masked=True,
         groups=entrances,
         held=tuple(held),
         survivors=order.survivors,
@@ -272,7 +267,6 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
     argv, files = _shown_script(order)
     _steps(order, image)
     services = _container_services(order)
-    _mask(order)
     if order.secrets:
         order.placing.prepare()
         order.placing.imports(order.secrets.pgp)
@@ -310,7 +304,6 @@ def _contained(order: Order, settings: Settings, image: Mapping[str, Any], bound
         folder.workspace,
         sandboxed=False,
         log_limit=bounds.log_bytes,
-        masked=True,
         own_environment=containers.own_environment(),
     )
 
@@ -419,12 +412,6 @@ def _pipe(folder: Path) -> None:
     pipe = folder / "pipe"
     if not pipe.exists():
         os.mkfifo(pipe, 0o600)
-
-
-def _mask(order: Order) -> None:
-    """What is printed goes to RUN/raw, from which `recorder` makes the log."""
-    for folder in (order.run, *(order.run / "services" / name for name in service_names(order.policy))):
-        (folder / "raw").touch(mode=0o600)
 
 
 def _inside(run: Path, pattern: str) -> Iterator[tuple[Path, str]]:

@@ -9,13 +9,13 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.execution import processes
 from reconciler.execution.attachments import AttachmentStore
-from reconciler.execution.masking import Masker
+from reconciler.execution.masking import Masker, Unmaskable
 from reconciler.model.job import Job, State, Task, Trial
 from reconciler.store.attachments import Attachment
 from specs.build_work import as_word
@@ -69,11 +69,15 @@ def read_outputs(path: Path) -> Outputs:
     return Outputs(values, tuple(complaints[:20]))
 
 
-def without_secrets(outputs: Outputs, masker: Masker | None) -> Outputs:
-    """Only those that hold no secret: they are stored, and shown. `masker` None: what is secret is not known."""
-    if masker is None:
+def without_secrets(outputs: Outputs, masker: Callable[[], Masker]) -> Outputs:
+    """Only those that hold no secret: they are stored, and shown. `masker` may raise Unmaskable."""
+    if not outputs.values:
+        return outputs
+    try:
+        known = masker()
+    except Unmaskable:
         return Outputs({}, (*outputs.complaints, "its outputs were left out: they may hold secrets"))
-    shown = {name: value for name, value in outputs.values.items() if not hides(masker, value.encode())}
+    shown = {name: value for name, value in outputs.values.items() if not hides(known, value.encode())}
     left = [name for name in outputs.values if name not in shown]
     told = (f"its output {name} was left out: it holds a secret" for name in left[:20])
     return Outputs(shown, (*outputs.complaints, *told))

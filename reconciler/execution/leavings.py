@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.execution.attachments import AttachmentStore, Kept
 from reconciler.execution.handover import hides
-from reconciler.execution.masking import Masker
+from reconciler.execution.masking import Masker, Unmaskable
 from reconciler.model.job import Job
 from reconciler.store.attachments import File, Owner, of_tree, of_trial
 from reconciler.store.jobs import LiveTrial
@@ -88,10 +88,10 @@ def _first(rules: Sequence[Rule], path: str) -> Rule | None:
     return next(fits, None)
 
 
-def result(directory: Path, name: str, masker: Callable[[], Masker | None]) -> tuple[Any, tuple[str, ...]]:
+def result(directory: Path, name: str, masker: Callable[[], Masker]) -> tuple[Any, tuple[str, ...]]:
     """The JSON value of a file of at most 64 KiB, None where there is none; what is wrong with it. Blocks.
 
-    `masker`: knows the secrets that it must not hold; None: they are not known any more.
+    `masker`: knows the secrets that it must not hold, or raises Unmaskable.
     """
     try:
         data = _content(directory, name)
@@ -100,8 +100,9 @@ def result(directory: Path, name: str, masker: Callable[[], Masker | None]) -> t
         value = document(name, data)
     except (UnreadableFile, _NoFile) as error:
         return None, (f"the result was left out: {error}",)
-    known = masker()
-    if known is None:
+    try:
+        known = masker()
+    except Unmaskable:
         return None, (f"the result was left out: {name} may hold secrets",)
     if hides(known, data):
         return None, (f"the result was left out: {name} holds a secret",)

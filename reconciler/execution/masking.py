@@ -53,6 +53,10 @@ def wrapped(values: Iterable[str | bytes]) -> frozenset[bytes]:
     )
 
 
+class Unmaskable(Exception):
+    """What is to be masked is not known any more; the message says why, and shows nothing of it."""
+
+
 class _Words:
     """Words to be found in a text, and what may become one at its end."""
 

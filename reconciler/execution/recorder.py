@@ -1,19 +1,17 @@
 """Records one script's log: masks the raw output into it while it grows, indexes it by time, and completes it.
 
-`execution.run` has one `Recorder` for each script's folder, of which the supervisor's drain writes one file:
+`execution.run` has one `Recorder` for each script's folder. What is printed comes as FOLDER/raw from the supervisor's
+drain; FOLDER/log is that with its secret values masked. The raw output is only to be read here, and goes at the end.
 
-    masked   FOLDER/raw    the output with its secret values, only to be read here, removed at the end
-    plain    FOLDER/log    the output as it is; nothing is copied
-
-The log is only ever appended to, by at most one Recorder at a time. The masked log is a function of the raw output, so
-nothing else needs to be remembered: after a kill, or a full disk, it is made again from a border that the index names,
-and what is in the log already is passed over. It knows no store and reads no log for others.
+The log is only ever appended to, by at most one Recorder at a time. It is a function of the raw output, so nothing else
+needs to be remembered: after a kill, or a full disk, it is made again from a border that the index names, and what is
+in the log already is passed over. Where nothing was to be masked, the raw output becomes the log. It knows no store and
+reads no log for others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import threading
@@ -28,7 +26,7 @@ import structlog
 
 from reconciler.execution import timeline
 from reconciler.execution.logs import size_of
-from reconciler.execution.masking import Masker
+from reconciler.execution.masking import Masker, Unmaskable
 from reconciler.execution.timeline import Entry
 
 log = structlog.get_logger(__name__)
@@ -45,25 +43,29 @@ _LONGEST_RETRY = 5.0
 
 
 class Recorder:
-    """The log of one script in `folder`; `masker`: what its output must not show, None when there is nothing.
+    """The log of one script in `folder`; `masker` gives, blocking, what its output must not show, or raises Unmaskable.
 
-    After a restart it must be given the same values again, as a script keeps those that it was started with. `lasting`:
-    what it leaves running may print on after its end, which is not kept.
+    It is asked only once there is something to mask. After a restart it must give the same values again, as a script
+    keeps those that it was started with. `lasting`: what the script leaves running may print on after its end, which
+    is not kept.
     """
 
-    def __init__(self, folder: Path, masker: Masker | None, *, lasting: bool = False) -> None:
+    def __init__(self, folder: Path, masker: Callable[[], Masker], *, lasting: bool = False) -> None:
         self._folder = folder
         self._tail = _Tail(folder, masker, lasting=lasting)
-        self._masked = masker is not None
-        self._source = folder / (RAW if self._masked else "log")
 
     async def follow(self) -> None:
-        """Record until cancelled; at most a tenth of a second behind. A full disk is waited for."""
+        """Record until cancelled; at most a tenth of a second behind. A full disk is waited for.
+
+        It ends early where nothing can be shown.
+        """
         delay, told = _RETRY, False
         while True:
-            await _pulse().grown(self._source, self._tail.seen)
+            await _pulse().grown(self._folder / RAW, self._tail.seen)
             try:
                 await self._catch_up()
+            except Unmaskable:
+                return
             except OSError as error:
                 if not told:
                     log.warning("log-not-written", folder=str(self._folder), error=str(error))
@@ -82,7 +84,7 @@ class Recorder:
             begun = self._tail.seen
             while await to_the_end(self._tail.advance):
                 pass
-            fast = self._masked and self._tail.seen - begun >= _FAST
+            fast = self._tail.seen - begun >= _FAST
             await asyncio.sleep(_SOON if fast else 0)
 
     def finish(self, notes: Sequence[str] = ()) -> int:
@@ -90,18 +92,10 @@ class Recorder:
 
         Each note becomes a line `steersman: …`. Done again, after a kill or an error, it adds only what is missing, and
         the notes of the first time count; `archive.compress` forgets them, so it comes after the end has been stored.
-        OSError when something could not be written: it can be done again. ValueError: there is raw output and no
-        masker.
+        What cannot be masked is left out, with a note. OSError when something could not be written: it can be done
+        again.
         """
         return self._tail.finish(notes)
-
-
-def spare(folder: Path) -> None:
-    """After the end of a script that printed nothing: its log is empty, and there is nothing to mask. Blocks."""
-    raw, log_file = f"{folder}/{RAW}", f"{folder}/log"
-    with contextlib.suppress(FileNotFoundError):
-        if not os.stat(raw).st_size and not os.path.exists(log_file):  # noqa: PTH110, PTH116  (a hot path)
-            os.rename(raw, log_file)  # noqa: PTH104
 
 
 async def to_the_end(work: Callable[[], T]) -> T:
@@ -141,7 +135,7 @@ class _Walk:
 class _Tail:
     """What blocks. One thread at a time; after an error it begins anew from the files."""
 
-    def __init__(self, folder: Path, masker: Masker | None, *, lasting: bool) -> None:
+    def __init__(self, folder: Path, masker: Callable[[], Masker], *, lasting: bool) -> None:
         self.seen = 0
         self._lasting = lasting
         self._folder = folder
@@ -155,10 +149,7 @@ class _Tail:
     def advance(self) -> bool:
         """Take some more of the output on. True: there may be more at once."""
         with self._lock:
-            if self._masker is None:
-                self._look()
-                return False
-            walk = self._walking(self._masker)
+            walk = self._walking()
             if walk is None:
                 return False
             try:
@@ -170,37 +161,46 @@ class _Tail:
     def finish(self, notes: Sequence[str]) -> int:
         """Everything into the log, then the notes; then the raw output goes."""
         with self._lock:
-            if self._masker is None and self._raw.exists():
-                raise ValueError(
-                    f"{self._raw} holds output with secret values: finish it with the script's Masker"
-                )
-            if not self._log.exists() and not self._raw.exists() and (not notes or size_of(self._folder)):
+            is_left = self._raw.exists()
+            if not is_left and not self._log.exists() and (not notes or size_of(self._folder)):
                 return size_of(self._folder)
             end = _end(self._folder)
             if end is None:
-                if self._masker is not None and self._raw.exists() and not self._is_spared(self._masker):
-                    self._drain(self._masker)
+                notes = (*notes, *self._rest()) if is_left else notes
                 end = self._note(notes) if notes else None
             if end is not None:
                 _complete(self._log, *end)
-            if self._raw.exists():
+            if is_left and self._raw.exists():
                 _sync(self._log)
                 self._raw.unlink()
             return size_of(self._folder)
 
-    def _is_spared(self, masker: Masker) -> bool:
+    def _rest(self) -> tuple[str, ...]:
+        """What is left of the output into the log; a note where that cannot be."""
+        try:
+            if not self._is_spared():
+                self._drain()
+        except Unmaskable as error:
+            self._log.touch(mode=0o600)
+            return (f"the rest of its log is not shown: {error}",)
+        return ()
+
+    def _is_spared(self) -> bool:
         """Output that shows nothing secret becomes the log as it is, in the place of what was copied of it so far.
 
         That spares the disk most of a copy, and waiting for it.
         """
-        if self._lasting or not self._is_clean(masker):
+        if self._lasting:
+            return False
+        is_empty = not self._log.exists() and not self._raw.stat().st_size
+        if not is_empty and not self._is_clean(self._masker()):
             return False
         self._raw.rename(self._log)
         return True
 
     def _is_clean(self, masker: Masker) -> bool:
         """Would the log be the raw output, all of it? What is masked is always shorter than it was."""
-        walk = self._walking(masker) if self._log.exists() else None
+        walk = self._walking() if self._log.exists() else None
         fresh, at, made = (masker.again(), 0, 0) if walk is None else (walk.masker, walk.raw, walk.made)
         longest = 0 if walk is None else walk.written
         self._stop()  # it goes on without being written: if it has to be after all, that begins anew
@@ -214,17 +214,9 @@ class _Tail:
                 made += len(fresh.feed(chunk))
         return False
 
-    def _look(self) -> None:
-        """Plain: note when the log began to grow again."""
-        before, self.seen = self.seen, self._log.stat().st_size
-        if self._last is None and self._entries(self.seen, self.seen):
-            self._index(None)
-        elif self.seen > before:
-            self._index(Entry(_now(), before, before))
-
-    def _walking(self, masker: Masker) -> _Walk | None:
-        if self._walk is None:
-            self._walk = self._begin(masker)
+    def _walking(self) -> _Walk | None:
+        if self._walk is None and self._raw.exists():
+            self._walk = self._begin(self._masker())
         return self._walk
 
     def _begin(self, masker: Masker) -> _Walk | None:
@@ -276,8 +268,8 @@ class _Tail:
             timeline.append(self._folder, entry)
             self._last = entry
 
-    def _drain(self, masker: Masker) -> None:
-        walk = self._walking(masker)
+    def _drain(self) -> None:
+        walk = self._walking()
         if walk is None:
             return
         try:
@@ -309,9 +301,10 @@ class _Tail:
 
     def _masked(self, line: str) -> bytes:
         text = line.encode("utf-8", "surrogateescape")
-        if self._masker is None:
+        try:
+            masker = self._masker().again()
+        except Unmaskable:
             return text
-        masker = self._masker.again()
         return masker.feed(text) + masker.flush()
 
 

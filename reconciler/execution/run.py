@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -43,9 +42,9 @@ from reconciler.execution.ending import Stop, Verdict, ended_by, judge, refused
 from reconciler.execution.lease import Lease, Term
 from reconciler.execution.leavings import Left, Lot
 from reconciler.execution.leftovers import tidy
-from reconciler.execution.masking import Masker
+from reconciler.execution.masking import Masker, Unmaskable
 from reconciler.execution.memory import Memory
-from reconciler.execution.recorder import Recorder, spare, to_the_end
+from reconciler.execution.recorder import Recorder, to_the_end
 from reconciler.execution.remote_logs import RemoteLogs
 from reconciler.execution.secrets import SecretError, Secrets, uses
 from reconciler.execution.shipping import Shipping
@@ -127,9 +126,8 @@ class Runs:
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, Stop] = {}
-        # by trial and run folder; and why logs cannot be masked any more
-        self._maskers: dict[str, dict[Path, Masker]] = {}
-        self._unshown: dict[str, dict[Path, str]] = {}
+        # by trial and run folder; a text: why it cannot be masked any more
+        self._maskers: dict[str, dict[Path, Masker | str]] = {}
         self._ended: dict[str, Folder] = {}
         # held by scripts of several trials, by executor and name
         self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
@@ -259,7 +257,6 @@ class Runs:
         self._tasks.pop(trial.id, None)
         self._stops.pop(trial.id, None)
         self._maskers.pop(trial.id, None)
-        self._unshown.pop(trial.id, None)
         self._ended.pop(trial.id, None)
         self._disk.forget(trial.id)
         self._secrets.forget(trial.id)
@@ -453,7 +450,6 @@ class Runs:
             path=self.log_folder,
             with_secrets=self._with_secrets,
             masker=self._masker,
-            unshown=self._why_unshown,
             watch_disk=lambda trial, handle: self._disk.watch(
                 trial.id, _written_by(handle.run), disk_bytes, handle
             ),
@@ -567,7 +563,7 @@ class Runs:
         try:
             ended = await supervisor.ended(handle, stop.news, min(left, _SHORT))
             if not ended and not stop.asked and left > _SHORT:
-                recorders = await asyncio.to_thread(self._recorders, trial)
+                recorders = self._recorders(trial)
                 recording += [asyncio.ensure_future(recorder.follow()) for recorder in recorders.values()]
                 for run in _logs_of(trial):
                     self.shipping.begin(run)
@@ -623,41 +619,37 @@ class Runs:
         """Who keeps the logs of a trial's scripts, by name of script."""
         run = self._run(trial)
         folders = {rows.MAIN: run} | {name: run / "services" / name for name in service_names(trial.policy)}
-        masked = {name for name, folder in folders.items() if os.path.exists(f"{folder}/raw")}  # noqa: PTH110
-        masker = self._masker(trial, run) if masked else None
-        if masked and masker is None:
-            for name in masked:
-                (folders[name] / "raw").unlink()
-        return {name: Recorder(path, masker if name in masked else None) for name, path in folders.items()}
+        masker = partial(self._masker, trial, run)
+        return {name: Recorder(path, masker) for name, path in folders.items()}
 
-    def _masker(self, trial: LiveTrial, run: Path) -> Masker | None:
-        """Masks the trial's secrets, noted in `run`, and what an unsandboxed script could have read of the daemon.
+    def _masker(self, trial: LiveTrial, run: Path) -> Masker:
+        """Masks the trial's secrets, noted in `run`, its token, and what an unsandboxed script could have read of ours.
 
-        None: it cannot.
+        Unmaskable: what the scripts were given cannot be opened any more. Blocks.
         """
         found = self._maskers.setdefault(trial.id, {})
-        if run in found or run in self._unshown.get(trial.id, {}):
-            return found.get(run)
+        if run not in found:
+            found[run] = self._masking(trial, run)
+        known = found[run]
+        if isinstance(known, str):
+            raise Unmaskable(known)
+        return known
+
+    def _masking(self, trial: LiveTrial, run: Path) -> Masker | str:
+        """As a value, or why there is none."""
         try:
             own = [value for folder in self._opened(trial, run) for value in self._secrets.kept(folder)]
+            token = self._secrets.token(trial.job, trial.id)
         except SecretError as error:
             log.warning("log-dropped", trial=trial.id, job=trial.job, message=error.message)
-            told = f"the rest of its log is not shown: {error.message}"
-            self._unshown.setdefault(trial.id, {})[run] = told
-            return None
-        token = self._secrets.token(trial.job, trial.id)
-        found[run] = Masker([*own, token, *command.server_secrets(self._settings)])
-        return found[run]
+            return error.message
+        return Masker([*own, token, *command.server_secrets(self._settings)])
 
     def _opened(self, trial: LiveTrial, run: Path) -> list[Path]:
         """Run folders in which it is noted what was opened: of a script, and of all that share its home."""
         if not trial.several:
             return [run] if uses(trial.policy) else []
         return [path.parent for path in sorted(self._run(trial).glob("scripts/*/secrets"))]
-
-    def _why_unshown(self, trial: LiveTrial, run: Path) -> tuple[str, ...]:
-        told = self._unshown.get(trial.id, {}).get(run)
-        return () if told is None else (told,)
 
     def _run(self, trial: LiveTrial) -> Path:
         return self._runs / trial.run
@@ -706,21 +698,17 @@ class Runs:
         run = self._run(trial)
         folder = self._folder(trial, trial.epoch)
         found = verdict.found if handle is None else supervisor.outcome(handle)
-        for each in () if recorders else _logs_of(trial):
-            spare(self.log_folder(each))
         recorders = recorders or self._recorders(trial)
         containers.remove(run)
         groups.end(supervisor.cookie(run))
         outputs = handover.read_outputs(command.outputs_path(run))
-        if outputs.values and uses(trial.policy):
-            outputs = handover.without_secrets(outputs, self._masker(trial, run))
+        outputs = handover.without_secrets(outputs, partial(self._masker, trial, run))
         kept: tuple[Lot, ...] = ()
         complaints: list[str] = []
         if trial.policy.get("attachments") and found is not None and folder.workspace.is_dir():
             kept, complaints = self._by_patterns(trial, folder.workspace)
-        unshown = self._why_unshown(trial, run)
         full = supervisor.overfull(run, service_names(trial.policy))
-        notes = (*verdict.notes, *outputs.complaints, *complaints, *unshown, *full)
+        notes = (*verdict.notes, *outputs.complaints, *complaints, *full)
         sizes = {name: r.finish(notes if name == rows.MAIN else ()) for name, r in recorders.items()}
         written = self.shipping.small(_logs_of(trial))
         # last, as it cannot be asked twice: what is above may fail on a full disk, and is done again

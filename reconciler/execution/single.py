@@ -22,7 +22,7 @@ from reconciler.execution.handover import Outputs
 from reconciler.execution.lease import Term
 from reconciler.execution.masking import Masker
 from reconciler.execution.recorder import Recorder
-from reconciler.execution.secrets import SecretError, uses
+from reconciler.execution.secrets import SecretError
 from reconciler.execution.shipping import Shipping
 from reconciler.execution.supervisor import Exit, Lost, NotStarted, Supervised
 from reconciler.model.job import Reason
@@ -41,8 +41,7 @@ class Tools:
     settings: Settings
     path: Callable[[str], Path]
     with_secrets: Callable[[Order], Order]
-    masker: Callable[[LiveTrial, Path], Masker | None]
-    unshown: Callable[[LiveTrial, Path], tuple[str, ...]]
+    masker: Callable[[LiveTrial, Path], Masker]
     watch_disk: Callable[[LiveTrial, Supervised], None]
     lock: Callable[[str], asyncio.Lock]
     term: Callable[[], Term | None]
@@ -93,9 +92,7 @@ class Single:
     def written(self, order: Order) -> Outputs:
         """The outputs that it wrote to $STEERSMAN_OUTPUTS. Blocks."""
         found = handover.read_outputs(command.outputs_path(order.run))
-        if found.values and uses(order.policy):
-            return handover.without_secrets(found, self._tools.masker(self._trial, order.run))
-        return found
+        return handover.without_secrets(found, partial(self._tools.masker, self._trial, order.run))
 
     def _started(self, order: Order) -> tuple[Supervised, tuple[str, ...]]:
         """Blocks."""
@@ -106,7 +103,7 @@ class Single:
         limit = order.policy.get("timeout_seconds")
         left = inf if limit is None else max(0.0, float(limit) - processes.age(handle.started))
         self._tools.watch_disk(self._trial, handle)
-        recorder = await asyncio.to_thread(self._recorder, order)
+        recorder = self._recorder(order)
         following = asyncio.ensure_future(recorder.follow())
         self._tools.shipping.begin(self._name(order))
         try:
@@ -126,10 +123,7 @@ class Single:
         return await self._conclude(order, Verdict(None, forced, notes), recorder, handle)
 
     def _recorder(self, order: Order) -> Recorder:
-        masked = (order.run / "raw").exists()
-        masker = self._tools.masker(self._trial, order.run) if masked else None
-        if masked and masker is None:
-            (order.run / "raw").unlink()
+        masker = partial(self._tools.masker, self._trial, order.run)
         return Recorder(order.run, masker, lasting=order.survivors)
 
     async def _conclude(
@@ -161,7 +155,7 @@ class Single:
             containers.remove(run)
             groups.end(mark)
         complaints = self.written(order).complaints
-        size = recorder.finish((*known.notes, *complaints, *self._tools.unshown(self._trial, run)))
+        size = recorder.finish((*known.notes, *complaints))
         memory = False if survivors else groups.finish(mark).out_of_memory
         return judge(replace(known, found=found), run, {MAIN: size}, {}, out_of_memory=memory)
 

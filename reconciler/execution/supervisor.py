@@ -44,7 +44,7 @@ _TOO_LARGE = 128 + signal.SIGXFSZ  # the drain ended by writing beyond its limit
 class Command:
     """What to run. `environment` is exactly the script's; `argv` begins with bwrap when `sandboxed`.
 
-    `log_limit` counts bytes and is rounded up to a multiple of 512; the log is RUN/log, or RUN/raw when `masked`.
+    `log_limit` counts bytes and is rounded up to a multiple of 512; what is printed goes to RUN/raw.
     Output of services comes by the pipes that are there as RUN/services/NAME/pipe. `groups` are files by which control
     groups are entered, `held` files in memory of a sandbox. With `own_environment` (containers) `argv` runs with that,
     and the script's is written to its standard input as shell assignments. With `survivors` what the script leaves
@@ -57,7 +57,6 @@ class Command:
     sandboxed: bool
     log_limit: int
     survivors: bool = False
-    masked: bool = False
     groups: tuple[str, ...] = ()
     own_environment: Mapping[str, str] | None = None
     held: tuple[Held, ...] = ()
@@ -233,12 +232,12 @@ def _spawn(
 ) -> Supervised:
     mode = "sandboxed" if command.sandboxed else "bare" if command.own_environment is None else "container"
     leftovers = "keep" if command.survivors else "end"
-    limit, log = str(max(command.log_limit, 512)), "raw" if command.masked else "log"
+    limit = str(max(command.log_limit, 512))
     groups, lease = "\n".join(command.groups), ("", "", "") if term is None else term.words
     errors = os.open(run / "supervisor.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(
-            ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, log, groups, *lease, *_tools(), *argv),
+            ("/bin/sh", str(SCRIPT), str(run), limit, mode, leftovers, groups, *lease, *_tools(), *argv),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -2,20 +2,20 @@
 # Runs one script to its end, whether or not the daemon still lives. Started by supervisor.py in a new session, once
 # for each claim; nothing of a user's is part of this text, all comes as arguments and environment.
 #
-#   supervisor.sh RUN LIMIT bare|sandboxed|container end|keep LOG GROUPS LEASE FENCE PYTHON CAT SETSID SLEEP COMMAND [ARGUMENT…]
+#   supervisor.sh RUN LIMIT bare|sandboxed|container end|keep GROUPS LEASE FENCE PYTHON CAT SETSID SLEEP COMMAND [ARGUMENT…]
 #
-# LOG is the name of the log file, GROUPS the files (in lines) by which the script enters its control groups. LEASE, unless
+# GROUPS are the files (in lines) by which the script enters its control groups. LEASE, unless
 # it is empty, is a file that says until which second since boot the script may run; nothing starts after second FENCE.
 #
 # Leaves in RUN: start (pid, start time, boot id, mode, leftovers, limit; made first, exclusively: whoever makes it owns the claim),
-# log, script (group of a bare script), sandbox (what bubblewrap reports), code (status, when the script ended),
-# over, services/NAME/over (status of a drain that could write no more: 153 at the limit), services/NAME/LOG (what came by the pipe there), expired (the lease was out before the end), exit (the same status, when all output is in the log; valid with its line end only,
+# raw (what it printed), script (group of a bare script), sandbox (what bubblewrap reports), code (status, when the script ended),
+# over, services/NAME/over (status of a drain that could write no more: 153 at the limit), services/NAME/raw (what came by the pipe there), expired (the lease was out before the end), exit (the same status, when all output is there; valid with its line end only,
 # which one write brings: as good as a rename and a process cheaper).
 
-run=$1 limit=$2 mode=$3 leftovers=$4 log=$5 groups=$6 lease=$7
+run=$1 limit=$2 mode=$3 leftovers=$4 groups=$5 lease=$6 fence=$7
 shift 7
-fence=$1 python=$2 cat=$3 setsid=$4 sleep=$5
-shift 5
+python=$1 cat=$2 setsid=$3 sleep=$4
+shift 4
 newline='
 '
 
@@ -72,7 +72,7 @@ drain() {
     umask 077
     ulimit -c 0
     ulimit -f $(((limit + 511) / 512))
-    exec "$cat" >>"$1/$log" 4<&-
+    exec "$cat" >>"$1/raw" 4<&-
 }
 
 # Nobody has heard of the worker for so long that the trial is somebody else's soon. It lets go of the pipe first: who calls

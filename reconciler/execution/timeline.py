@@ -25,7 +25,7 @@ SIZE = _ENTRY.size
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`at`: milliseconds since 1970; `log`, `raw`: offsets in the log and in the raw output (plain: the same)."""
+    """`at`: milliseconds since 1970; `log`, `raw`: offsets in the log and in the raw output."""
 
     at: int
     log: int

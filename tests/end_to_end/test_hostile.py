@@ -214,6 +214,10 @@ CASES = {
     "rights": Case(RIGHTS),
     "token": Case("env", told="STEERSMAN_TOKEN=***\n"),
     "token-later": Case('sleep 0.2; env; echo "$STEERSMAN_TOKEN" | base64', told="STEERSMAN_TOKEN=***\n"),
+    "token-handed-on": Case(
+        'echo "mine=$STEERSMAN_TOKEN" >>"$STEERSMAN_OUTPUTS"',
+        told="steersman: its output mine was left out: it holds a secret\n",
+    ),
     "calls": Case(CALLS, told="a thread\na child\n"),
     "forks": Case(FORKS, "defective", "timeout", task={"timeout_seconds": 1}),
     "ptrace": Case(PTRACE, "defective", "timeout", task={"timeout_seconds": 1}),

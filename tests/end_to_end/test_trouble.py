@@ -56,17 +56,17 @@ def executor(sandbox: str) -> dict[str, Any]:
 
 @contextmanager
 def daemon(
-    tmp_path: Path, specs: list[dict[str, Any]], how: Arrangement, *, masked: bool = False, **environment: str
+    tmp_path: Path, specs: list[dict[str, Any]], how: Arrangement, *, bare: bool = False, **environment: str
 ) -> Iterator[Process]:
-    """A daemon that has applied the specs; `masked`: without a sandbox, so that logs are recorded."""
-    if not masked and bubblewrap() is None:
+    """A daemon that has applied the specs; `bare`: without a sandbox."""
+    if not bare and bubblewrap() is None:
         pytest.skip("bubblewrap is not installed or does not work here")
     if how.disk is not None and ordinary.trouble():
         pytest.skip(f"needs a small disk of its own: {ordinary.trouble()}")
     repo = SpecRepository(tmp_path / "specs")
-    texts = [json.dumps(spec) for spec in (executor("off" if masked else "required"), *specs)]
+    texts = [json.dumps(spec) for spec in (executor("off" if bare else "required"), *specs)]
     head = repo.commit({"project.yaml": PROJECT, "all.yaml": "\n---\n".join(texts)})
-    own = {"STEERSMAN_STOP_GRACE_SECONDS": "1"} | ({"STEERSMAN_ALLOW_UNSANDBOXED": "1"} if masked else {})
+    own = {"STEERSMAN_STOP_GRACE_SECONDS": "1"} | ({"STEERSMAN_ALLOW_UNSANDBOXED": "1"} if bare else {})
     with ordinary.running(repo.path, tmp_path / "data", how, **own, **environment) as running:
         running.wait_for(lambda c: status(c)["source"]["last_applied_revision"] == head)
         yield running
@@ -114,12 +114,12 @@ COUNTED = "".join(f"line-{number}\n" for number in range(1, 61))
 GREEDY = "while :; do head -c 2M /dev/zero >>fill || sleep 1; sleep 0.1; done"
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-def test_a_disk_that_is_nearly_full_is_told_and_new_trials_wait(tmp_path: Path, masked: bool) -> None:
+@pytest.mark.parametrize("bare", [False, True], ids=["sandboxed", "bare"])
+def test_a_disk_that_is_nearly_full_is_told_and_new_trials_wait(tmp_path: Path, bare: bool) -> None:
     """What runs goes on with its whole log; what is new waits for the disk, and starts when there is room."""
     specs = [build("counting", COUNTING), build("late", "echo late")]
     disk = Arrangement(disk=Disk("size=96m"))
-    with daemon(tmp_path, specs, disk, masked=masked) as running:
+    with daemon(tmp_path, specs, disk, bare=bare) as running:
         first = trigger(running, "counting")
         running.wait_for(lambda _: "line-1\n" in log(running, first))
         filling = fill(running.data, 6 * MIB)
@@ -158,13 +158,13 @@ def test_who_takes_most_of_a_full_disk_is_ended(tmp_path: Path) -> None:
         assert running.job(trigger(running, "counting"), *FINAL)["state"] == "passed"
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-def test_a_disk_without_a_single_byte_is_told_and_repeated(tmp_path: Path, masked: bool) -> None:
+@pytest.mark.parametrize("bare", [False, True], ids=["sandboxed", "bare"])
+def test_a_disk_without_a_single_byte_is_told_and_repeated(tmp_path: Path, bare: bool) -> None:
     """What cannot write its log or status is told and repeated; all ends are stored, and then it goes on as before."""
     quiet = "echo begun; while [ ! -e /tmp/never ] && [ $((i=i+1)) -lt 40 ]; do sleep 0.05; done"
     specs = [build("counting", COUNTING), build("quiet", quiet), build("late", "echo late")]
     disk = Arrangement(disk=Disk("size=64m"))
-    with daemon(tmp_path, specs, disk, masked=masked, STEERSMAN_DISK_RESERVE_BYTES="0") as running:
+    with daemon(tmp_path, specs, disk, bare=bare, STEERSMAN_DISK_RESERVE_BYTES="0") as running:
         printing, silent = trigger(running, "counting"), trigger(running, "quiet")
         running.wait_for(lambda _: "line-3\n" in log(running, printing) and log(running, silent))
         filling = fill(running.data, 0)

@@ -73,7 +73,7 @@ class Runner:
         """Exit and log of a script."""
         supervised = self.start(text, limit=limit, term=term, **more)
         result = asyncio.run(supervisor.wait(supervised))
-        return result, (supervised.run / "log").read_bytes()
+        return result, (supervised.run / "raw").read_bytes()
 
     def clean(self) -> None:
         for run in self.runs:

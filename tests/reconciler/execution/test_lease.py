@@ -99,7 +99,7 @@ def test_the_end_is_told_though_who_watches_the_lease_stands_still(runner, tmp_p
     watch = _watch(supervised, until)
     watch.suspend()
     result = asyncio.run(asyncio.wait_for(supervisor.wait(supervised), 30))
-    assert (result, (supervised.run / "log").read_bytes()) == (Exit(0), b"done\n")
+    assert (result, (supervised.run / "raw").read_bytes()) == (Exit(0), b"done\n")
     until(lambda: not watch.is_running() or watch.status() == psutil.STATUS_ZOMBIE)
 
 

@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.execution import timeline
-from reconciler.execution.masking import Masker
+from reconciler.execution.masking import Masker, Unmaskable
 from reconciler.execution.recorder import Recorder
 from tests.support import eventually
 
@@ -58,7 +58,7 @@ def test_raw_output_becomes_a_masked_log_while_it_grows(tmp_path: Path) -> None:
     log, raw = tmp_path / "log", tmp_path / "raw"
 
     async def work() -> None:
-        recorder = Recorder(tmp_path, Masker(SECRETS))
+        recorder = Recorder(tmp_path, lambda: Masker(SECRETS))
         async with following(recorder):
             for end in (1, 4, 12, 40, len(OUTPUT)):
                 raw.write_bytes(OUTPUT[:end])
@@ -69,71 +69,58 @@ def test_raw_output_becomes_a_masked_log_while_it_grows(tmp_path: Path) -> None:
         assert content(log) == SHOWN
         assert log.stat().st_mode & 0o777 == 0o600
         assert sorted(os.listdir(tmp_path)) == ["index", "log"]
-        assert len(SHOWN) == Recorder(tmp_path, Masker(SECRETS)).finish()
+        assert len(SHOWN) == Recorder(tmp_path, lambda: Masker(SECRETS)).finish()
 
     asyncio.run(work())
 
 
-def test_a_plain_log_is_not_copied(tmp_path: Path) -> None:
-    """It is indexed by time, from where it began to grow."""
-    log = tmp_path / "log"
-
-    async def work() -> None:
-        recorder = Recorder(tmp_path, None)
-        async with following(recorder):
-            log.write_bytes(b"one\n")
-            await eventually(lambda: len(timeline.load(tmp_path)) == 1)
-            await asyncio.sleep(1.1)
-            with log.open("ab") as file:
-                file.write(b"two\n")
-            await eventually(lambda: len(timeline.load(tmp_path)) == 2)
-        assert [(entry.log, entry.raw) for entry in timeline.load(tmp_path)] == [(0, 0), (4, 4)]
-        assert recorder.finish() == 8
-        assert content(log) == b"one\ntwo\n"
-        await asyncio.sleep(1.1)
-        again = Recorder(tmp_path, None)
-        async with following(again):
-            with log.open("ab") as file:
-                file.write(b"three\n")
-            await eventually(lambda: len(timeline.load(tmp_path)) == 3)
-        # when it came is not known: nobody looked
-        assert [entry.log for entry in timeline.load(tmp_path)] == [0, 4, 4]
-
-    asyncio.run(work())
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_notes_are_lines_and_never_twice(tmp_path: Path, masked: bool) -> None:
+def test_notes_are_lines_and_never_twice(tmp_path: Path) -> None:
     """Also when they are given again, in part or in other words."""
-    (tmp_path / ("raw" if masked else "log")).write_bytes(b"no end")
+    (tmp_path / "raw").write_bytes(b"no end")
+    size = Recorder(tmp_path, lambda: Masker(["pass"])).finish(["a password", "b"])
+    shown = b"no end\nsteersman: a ***word\nsteersman: b\n"
+    assert (len(shown), shown) == (size, content(tmp_path / "log"))
+    for notes in (["a password", "b"], ["c"], []):
+        assert size == Recorder(tmp_path, lambda: Masker(["pass"])).finish(notes)
+        assert shown == content(tmp_path / "log")
+
+
+def unmaskable() -> Masker:
+    raise Unmaskable("the key is gone")
+
+
+def test_a_script_that_left_nothing_has_no_log_and_asks_for_no_masker(tmp_path: Path) -> None:
+    assert Recorder(tmp_path / "none", unmaskable).finish() == 0
+    assert not (tmp_path / "none").exists()
+    assert Recorder(tmp_path / "none", unmaskable).finish(["x"]) == 13
+    assert content(tmp_path / "none" / "log") == b"steersman: x\n"
+
+
+def test_a_script_that_printed_nothing_asks_for_no_masker(tmp_path: Path) -> None:
+    (tmp_path / "raw").touch()
+    assert Recorder(tmp_path, unmaskable).finish() == 0
+    assert os.listdir(tmp_path) == ["log"]
+
+
+def test_output_that_cannot_be_masked_is_not_shown_and_told(tmp_path: Path) -> None:
+    """What was shown before stays, also when it is finished again."""
+    log, raw = tmp_path / "log", tmp_path / "raw"
+    raw.write_bytes(OUTPUT)
+    log.write_bytes(SHOWN[:10])
 
     async def work() -> None:
-        size = Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(["a password", "b"])
-        shown = b"no end\nsteersman: a ***word\nsteersman: b\n"
-        expected = shown if masked else shown.replace(b"***", b"pass")
-        assert (len(expected), expected) == (size, content(tmp_path / "log"))
-        for notes in (["a password", "b"], ["c"], []):
-            assert size == Recorder(tmp_path, Masker(["pass"]) if masked else None).finish(notes)
-            assert expected == content(tmp_path / "log")
+        recorder = Recorder(tmp_path, unmaskable)
+        await asyncio.wait_for(recorder.follow(), 30)
+        assert content(log) == SHOWN[:10]
+        expected = (
+            SHOWN[:10] + b"\nsteersman: one\nsteersman: the rest of its log is not shown: the key is gone\n"
+        )
+        for _ in range(2):
+            assert len(expected) == recorder.finish(["one"])
+            assert content(log) == expected
+            assert not raw.exists()
 
     asyncio.run(work())
-
-
-def test_a_script_that_left_nothing_has_no_log(tmp_path: Path) -> None:
-    async def work() -> None:
-        assert Recorder(tmp_path / "none", Masker(["pass"])).finish() == 0
-        assert not (tmp_path / "none").exists()
-        assert Recorder(tmp_path / "none", None).finish(["x"]) == 13
-        assert content(tmp_path / "none" / "log") == b"steersman: x\n"
-
-    asyncio.run(work())
-
-
-def test_raw_output_is_never_shown_without_its_masker(tmp_path: Path) -> None:
-    (tmp_path / "raw").write_bytes(b"secret")
-    with pytest.raises(ValueError, match="finish it with the script's Masker"):
-        Recorder(tmp_path, None).finish()
-    assert content(tmp_path / "log") == b""
 
 
 def test_a_full_disk_is_told_once_and_waited_for(tmp_path: Path) -> None:
@@ -143,7 +130,7 @@ def test_a_full_disk_is_told_once_and_waited_for(tmp_path: Path) -> None:
     raw.write_bytes(OUTPUT)
 
     async def work() -> None:
-        recorder = Recorder(tmp_path, Masker(SECRETS))
+        recorder = Recorder(tmp_path, lambda: Masker(SECRETS))
         with pytest.raises(OSError, match="No space"):
             recorder.finish(NOTES)
         assert content(raw) == OUTPUT
@@ -191,7 +178,7 @@ def run(last, half, finish):
         return write(handle, data)
     os.write = torn
     threading.settrace(trace)
-    mine = recorder.Recorder(folder, Masker(secrets))
+    mine = recorder.Recorder(folder, lambda: Masker(secrets))
     async def work():
         while await asyncio.to_thread(mine._tail.advance):
             pass
@@ -232,7 +219,7 @@ def test_output_that_shows_nothing_secret_becomes_the_log_without_a_copy(tmp_pat
     log, raw = tmp_path / "log", tmp_path / "raw"
 
     async def work() -> None:
-        recorder = Recorder(tmp_path, Masker(SECRETS))
+        recorder = Recorder(tmp_path, lambda: Masker(SECRETS))
         if copied:
             async with following(recorder):
                 raw.write_bytes(CLEAN[:copied])
@@ -254,7 +241,7 @@ def test_a_value_that_ends_behind_what_was_copied_is_masked(tmp_path: Path, rest
     log, raw = tmp_path / "log", tmp_path / "raw"
 
     async def work() -> None:
-        recorder = Recorder(tmp_path, Masker(SECRETS))
+        recorder = Recorder(tmp_path, lambda: Masker(SECRETS))
         async with following(recorder):
             raw.write_bytes(CLEAN)
             await eventually(lambda: content(log) == Masker(SECRETS).feed(CLEAN))
@@ -271,7 +258,7 @@ def test_what_a_power_cut_took_of_the_raw_output_stays_in_the_log(tmp_path: Path
     log, raw = tmp_path / "log", tmp_path / "raw"
     log.write_bytes(CLEAN)
     raw.write_bytes(CLEAN[:20])
-    assert len(CLEAN) == Recorder(tmp_path, Masker(SECRETS)).finish()
+    assert len(CLEAN) == Recorder(tmp_path, lambda: Masker(SECRETS)).finish()
     assert content(log) == CLEAN
     assert not raw.exists()
 
@@ -319,7 +306,7 @@ def test_recorders_that_are_killed_beside_a_running_script_lose_nothing(tmp_path
     code = (
         "import asyncio, sys; from pathlib import Path; from reconciler.execution.masking import Masker; "
         "from reconciler.execution.recorder import Recorder; "
-        f"asyncio.run(Recorder(Path(sys.argv[1]), Masker({SECRETS!r})).follow())"
+        f"asyncio.run(Recorder(Path(sys.argv[1]), lambda: Masker({SECRETS!r})).follow())"
     )
     script = (
         'i=0; while [ $i -lt 60000 ]; do echo "line $i with a secret and secre"; i=$((i+1)); done >>"$0/raw"'
@@ -339,7 +326,7 @@ def test_recorders_that_are_killed_beside_a_running_script_lose_nothing(tmp_path
             seen = now
     assert seen
     expected = b"".join(b"line %d with a *** and secre\n" % i for i in range(60000))
-    assert len(expected) == Recorder(tmp_path, Masker(SECRETS)).finish()
+    assert len(expected) == Recorder(tmp_path, lambda: Masker(SECRETS)).finish()
     assert expected == content(tmp_path / "log")
 
 
@@ -350,10 +337,10 @@ def test_a_recorder_that_is_let_go_has_written_its_step(tmp_path: Path) -> None:
         for _ in range(20):
             with (tmp_path / "raw").open("ab") as file:
                 file.write(OUTPUT * 3000)
-            async with following(Recorder(tmp_path, Masker(SECRETS))):
+            async with following(Recorder(tmp_path, lambda: Masker(SECRETS))):
                 await asyncio.sleep(0.09)
         output = content(tmp_path / "raw")
-        Recorder(tmp_path, Masker(SECRETS)).finish()
+        Recorder(tmp_path, lambda: Masker(SECRETS)).finish()
         assert whole(output) == content(tmp_path / "log")
 
     asyncio.run(work())
@@ -370,7 +357,7 @@ def test_a_hundred_idle_scripts_cost_nearly_nothing(tmp_path: Path) -> None:
             folder = tmp_path / str(number)
             folder.mkdir()
             (folder / "raw").touch()
-            tasks.append(asyncio.create_task(Recorder(folder, Masker(SECRETS)).follow()))
+            tasks.append(asyncio.create_task(Recorder(folder, lambda: Masker(SECRETS)).follow()))
         await asyncio.sleep(0.2)
         switches = process.num_ctx_switches().voluntary
         await asyncio.sleep(2)

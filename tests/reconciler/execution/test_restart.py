@@ -72,7 +72,7 @@ def test_scripts_outlive_a_killed_daemon(runner):
 
     assert asyncio.run(everything()) == [Exit(6)] * 20
     whole = b"start\n" + b"".join(b"%d\n" % number for number in range(40))
-    assert [(run / "log").read_bytes() for run, _ in work] == [whole] * 20
+    assert [(run / "raw").read_bytes() for run, _ in work] == [whole] * 20
     assert [supervisor.attach(run) for run, _ in work] == [Exit(6)] * 20
 
 
@@ -99,7 +99,7 @@ def test_an_adopted_script_can_be_stopped(runner, until):
     work = [(runner.fresh(), runner.command("echo ready; sleep 60"))]
     daemon = _daemon(work)
     run = work[0][0]
-    until(lambda: (run / "log").exists() and (run / "log").read_bytes() == b"ready\n")
+    until(lambda: (run / "raw").exists() and (run / "raw").read_bytes() == b"ready\n")
     _kill(daemon)
     found = supervisor.attach(run)
     assert isinstance(found, Supervised)
@@ -121,7 +121,7 @@ def test_stragglers_of_a_script_that_ended_without_a_daemon_are_ended(bare, unti
 
 def test_gone_without_a_status_is_lost(runner, until):
     supervised = runner.start("echo ready; setsid sleep 300 & sleep 300")
-    until(lambda: (supervised.run / "log").exists() and (supervised.run / "log").read_bytes() == b"ready\n")
+    until(lambda: (supervised.run / "raw").exists() and (supervised.run / "raw").read_bytes() == b"ready\n")
     os.kill(supervised.pid, signal.SIGKILL)
     assert asyncio.run(supervisor.wait(supervised)) is None
     assert supervisor.attach(supervised.run) == Lost()
@@ -130,7 +130,7 @@ def test_gone_without_a_status_is_lost(runner, until):
 
 def test_everything_killed_is_lost(runner, until):
     supervised = runner.start("echo ready; sleep 300")
-    until(lambda: (supervised.run / "log").exists() and (supervised.run / "log").read_bytes() == b"ready\n")
+    until(lambda: (supervised.run / "raw").exists() and (supervised.run / "raw").read_bytes() == b"ready\n")
     for pid in supervisor.sweep(supervisor.cookie(supervised.run)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -251,7 +251,7 @@ if boxed:
 command = supervisor.Command(argv, {"PATH": "/usr/bin:/bin"}, base / "data/work", boxed, 4096)
 run = base / "data/run"
 print(asyncio.run(supervisor.wait(supervisor.start(run, command))))
-print((run / "log").read_text().strip(), (base / "data/work/mark").exists())
+print((run / "raw").read_text().strip(), (base / "data/work/mark").exists())
 print(supervisor.sweep(supervisor.cookie(run)))
 """
     with tempfile.TemporaryDirectory() as base:

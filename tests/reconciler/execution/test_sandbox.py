@@ -165,7 +165,7 @@ def test_readable_and_writable_paths_are_at_their_place(boxed, tmp_path_factory)
     )
 
     assert asyncio.run(supervisor.wait(supervised)) == Exit(0)
-    assert (supervised.run / "log").read_text() == "tool\n"
+    assert (supervised.run / "raw").read_text() == "tool\n"
     assert (writable / "x").read_text() == "kept\n"
 
 
@@ -203,7 +203,7 @@ def test_bubblewraps_own_failure_is_told_from_the_scripts(boxed):
     broken = tuple("/no/such/place" if word == str(boxed.workspace) else word for word in command.argv)
     supervised = supervisor.start(boxed.fresh(), replace(command, argv=broken))
     assert asyncio.run(supervisor.wait(supervised)) == Exit(1, sandbox_failed=True)
-    assert "/no/such/place" in (supervised.run / "log").read_text()
+    assert "/no/such/place" in (supervised.run / "raw").read_text()
 
 
 def test_without_bubblewrap_wrapping_is_refused_with_the_reason(tmp_path, monkeypatch):

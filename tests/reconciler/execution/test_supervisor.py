@@ -16,7 +16,7 @@ from reconciler.execution.supervisor import Exit, Supervised
 
 
 def _read(supervised: Supervised) -> bytes:
-    log = supervised.run / "log"
+    log = supervised.run / "raw"
     return log.read_bytes() if log.exists() else b""
 
 
@@ -91,7 +91,7 @@ def test_more_than_the_limit_ends_the_script(runner):
 def test_a_log_that_cannot_be_written_is_said_not_to_be_over_the_limit(runner):
     run = runner.fresh()
     run.mkdir(parents=True)
-    (run / "log").mkdir()
+    (run / "raw").mkdir()
     supervised = supervisor.start(run, runner.command("sleep 0.2; yes"))
     result = asyncio.run(supervisor.wait(supervised))
     assert result is not None
@@ -158,7 +158,7 @@ def test_a_script_may_tidy_up_on_term(runner, until):
     text = "trap 'echo tidy; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
     result, _ = _stop_after(runner, text, 20, until)
     assert Exit(3) == result
-    assert b"tidy" in (runner.runs[0] / "log").read_bytes()
+    assert b"tidy" in (runner.runs[0] / "raw").read_bytes()
 
 
 def test_what_ignores_term_is_killed(runner, until):
@@ -171,7 +171,7 @@ def test_stop_reaches_what_has_made_its_own_session(runner, until):
     inner = "trap 'echo heard; exit' TERM; echo ready; while :; do sleep 0.05; done"
     text = f'trap : TERM; setsid sh -c "{inner}" & while :; do sleep 0.05 || :; done'
     _stop_after(runner, text, 1, until)
-    assert b"heard" in (runner.runs[0] / "log").read_bytes()
+    assert b"heard" in (runner.runs[0] / "raw").read_bytes()
 
 
 def test_stop_right_after_start_works(runner):
