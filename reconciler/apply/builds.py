@@ -8,7 +8,7 @@ from functools import partial
 
 from reconciler.apply import jobs
 from reconciler.apply.status import change_status
-from reconciler.controllers.builds import TROUBLE, BuildDecision, MakeJob, ref_of_work
+from reconciler.controllers.builds import TROUBLE, BuildDecision, MakeJob, of_ref
 from reconciler.installation import Installation
 from reconciler.model.resource import Resource
 from reconciler.model.status import Condition, Health, Sync, with_condition, without_condition
@@ -34,7 +34,7 @@ def _make(resource: Resource, work_digest: str, order: MakeJob, write: Write) ->
     connection = write.connection
     if order.once is not None:
         tree = order.checkout.tree if order.once == "head" else None
-        ref = ref_of_work(resource.spec or {}, order.checkout) if order.once == "head" else None
+        ref = of_ref(resource.spec or {}, order.checkout) if order.once == "head" else None
         if job_rows.exists(connection, resource.key, work_digest, tree, ref):
             return None
     if order.timer is not None:

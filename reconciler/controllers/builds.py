@@ -152,11 +152,11 @@ def passes_filters(spec: Mapping[str, Any], changed: Sequence[str] | None) -> bo
     return any(any_match(wanted, path) for path in left) if wanted else bool(left)
 
 
-def ref_of_work(spec: Mapping[str, Any], checkout: Checkout) -> str | None:
-    """The branch or tag, where it changes what a job does: some tasks are kept to some of them. Else None (14.4)."""
+def of_ref(spec: Mapping[str, Any], checkout: Checkout) -> Checkout | None:
+    """Itself, where its branch or tag changes what a job does: tasks are kept to some of them. Else None (14.4)."""
     defaults = spec.get("task_defaults") or {}
     kept = any(part.get(name) for part in (defaults, *spec.get("tasks", ())) for name in ("branches", "tags"))
-    return (checkout.branch or checkout.tag) if kept else None
+    return checkout if kept else None
 
 
 def inputs_of(spec: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:

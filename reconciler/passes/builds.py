@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.apply import builds as apply
 from reconciler.controllers import builds as controller
 from reconciler.controllers import follows as following
-from reconciler.controllers.builds import BuildView, Head, ref_of_work
+from reconciler.controllers.builds import BuildView, Head, of_ref
 from reconciler.controllers.repositories import by_ssh, secret_of
 from reconciler.controllers.repositories import follows as follows_heads
 from reconciler.errors import Stalled, SteersmanError, Waiting
@@ -369,7 +369,7 @@ async def _judged(
     found: list[Checkout],
 ) -> list[Head]:
     def ask(connection: Connection) -> tuple[set[Checkout], dict[str | None, str | None]]:
-        done = {c for c in found if jobs.exists(connection, key, work, c.tree, ref_of_work(spec, c))}
+        done = {c for c in found if jobs.exists(connection, key, work, c.tree, of_ref(spec, c))}
         return done, {c.branch: jobs.last_commit(connection, key, c.branch) for c in found if c.branch}
 
     done, last = await installation.database.read(ask)

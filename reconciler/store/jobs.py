@@ -466,14 +466,14 @@ def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | 
 
 
 def exists(
-    connection: Connection, key: str, work_digest: str, tree: str | None = None, ref: str | None = None
+    connection: Connection, key: str, work_digest: str, tree: str | None = None, ref: Checkout | None = None
 ) -> bool:
-    """Is there a job in any state for this work (and tree, and branch or tag)? What is owed is never made twice."""
+    """Is there a job in any state for this work (and tree, and the branch or tag of `ref`)? None is made twice."""
     query = select(jobs.c.number).where(jobs.c.key == key, jobs.c.work_digest == work_digest)
     if tree is not None:
         query = query.where(jobs.c.tree == tree)
     if ref is not None:
-        query = query.where(func.coalesce(jobs.c.branch, jobs.c.tag) == ref)
+        query = query.where(_of_ref(ref))
     return connection.execute(query.limit(1)).first() is not None
 
 

@@ -238,7 +238,7 @@ def test_text_that_cannot_be_stored_is_the_callers_fault(new_database: NewDataba
 
 
 def test_work_that_has_a_job_is_known(new_database: NewDatabase) -> None:
-    """By KEY and work digest, with and without tree."""
+    """By KEY and work digest, with and without tree and branch; a tag of the branch's name is not the branch."""
 
     async def work(database: Database) -> None:
         await database.write(create)
@@ -247,6 +247,12 @@ def test_work_that_has_a_job_is_known(new_database: NewDatabase) -> None:
         assert await database.read(lambda c: jobs.exists(c, key, "w1", "t" * 40))
         assert not await database.read(lambda c: jobs.exists(c, key, "w1", "u" * 40))
         assert not await database.read(lambda c: jobs.exists(c, key, "w2"))
+        for of, known in (
+            (Checkout(branch="main"), True),
+            (Checkout(branch="x"), False),
+            (Checkout(tag="main"), False),
+        ):
+            assert known == await database.read(lambda c, of=of: jobs.exists(c, key, "w1", "t" * 40, of))
         assert await database.read(lambda c: jobs.last_commit(c, key, "main")) == "c" * 40
 
     with_database(new_database, work)
