@@ -29,8 +29,10 @@ def test_a_script_that_ends_before_is_as_ever(runner, held):
     assert (result, log) == (Exit(3), b"done\n")
 
 
-def test_a_lease_that_is_renewed_ends_nothing(runner, held):
-    supervised = runner.start("sleep 6; echo over", term=held.term)
+def test_a_lease_that_is_renewed_ends_nothing(runner, tmp_path):
+    held = Lease(tmp_path / "lease", 5)
+    held.renew(lease.uptime())
+    supervised = runner.start("sleep 8; echo over", term=held.term)
 
     async def renew() -> Exit | None:
         waiting = asyncio.create_task(supervisor.wait(supervised))
