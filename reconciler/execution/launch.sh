@@ -5,39 +5,40 @@
 #   launch.sh FOLDER [environment] COMMAND [ARGUMENT…]
 #
 # FOLDER holds: status (written here: started, install, secret, service NAME, ended NAME, running), steps/N and keys/N (argument lists, each ended by NUL),
-# services/NAME/{run,ready,environment,pipe}. With the word `environment` the variables come by standard input.
+# services/NAME/{run,ready,environment,pipe}. With the word `environment` the variables come by standard input. What is
+# assigned here is called steersman_…: a variable of the script that had its name would be changed for the script as well.
 
-folder=$1
+steersman_folder=$1
 shift
 if [ "$1" = environment ]; then
     shift
     eval "$(cat)"
     exec </dev/null
 fi
-echo started >"$folder/status"
+echo started >"$steersman_folder/status"
 
 say() { echo "steersman: $1" >&2; }
 give_up() {
-    echo "$1" >>"$folder/status"
+    echo "$1" >>"$steersman_folder/status"
     say "$2"
     exit 1
 }
 
 # One that has ended but was not waited for yet is still there for `kill -0`.
 alive() {
-    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
-    case ${stat##*) } in [ZX]*) return 1 ;; esac
+    { read -r steersman_stat <"/proc/$1/stat"; } 2>/dev/null || return
+    case ${steersman_stat##*) } in [ZX]*) return 1 ;; esac
 }
 
-for step in "$folder"/steps/*; do
-    [ -f "$step" ] || continue
-    xargs -0 env <"$step" || give_up install "installing what the task asks for has failed"
+for steersman_step in "$steersman_folder"/steps/*; do
+    [ -f "$steersman_step" ] || continue
+    xargs -0 env <"$steersman_step" || give_up install "installing what the task asks for has failed"
 done
 
 # PGP keys of secrets, into a keyring that is in memory.
-for step in "$folder"/keys/*; do
-    [ -f "$step" ] || continue
-    xargs -0 env <"$step" || give_up secret "importing a PGP key has failed"
+for steersman_step in "$steersman_folder"/keys/*; do
+    [ -f "$steersman_step" ] || continue
+    xargs -0 env <"$steersman_step" || give_up secret "importing a PGP key has failed"
 done
 
 service() (
@@ -51,52 +52,53 @@ start() {
     exec 5>"$1/pipe"
     (
         service "$1" run
-        echo "ended ${1##*/}" >>"$folder/status"
+        echo "ended ${1##*/}" >>"$steersman_folder/status"
         while :; do sleep 3600; done
     ) >&5 2>&1 5>&- &
     exec 5>&-
 }
 
 ended() {
-    while read -r word; do
-        [ "$word" = "ended $1" ] && return
-    done <"$folder/status"
+    while read -r steersman_word; do
+        [ "$steersman_word" = "ended $1" ] && return
+    done <"$steersman_folder/status"
     return 1
 }
 
 # Whole seconds since boot: no clock that is set moves them.
 moment() {
-    read -r seconds rest </proc/uptime
-    seconds=${seconds%.*}
+    read -r steersman_seconds steersman_rest </proc/uptime
+    steersman_seconds=${steersman_seconds%.*}
 }
 
 # A service is ready when its command has passed, which is asked again and again for a minute in all.
 await() {
     moment
-    name=${1##*/} until=$((seconds + 60))
+    steersman_until=$((steersman_seconds + 60))
     while :; do
         service "$1" ready >"$1/pipe" 2>&1 &
-        asked=$!
-        while alive $asked; do
+        steersman_asked=$!
+        while alive $steersman_asked; do
             moment
-            [ "$seconds" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
+            [ "$steersman_seconds" -lt $steersman_until ] || late "${1##*/}"
             sleep 0.05
         done
-        wait $asked && return
-        ended "$name" && give_up "service $name" "the service $name ended before it was ready"
+        wait $steersman_asked && return
+        ended "${1##*/}" && give_up "service ${1##*/}" "the service ${1##*/} ended before it was ready"
         moment
-        [ "$seconds" -lt $until ] || give_up "service $name" "the service $name was not ready in 60 seconds"
+        [ "$steersman_seconds" -lt $steersman_until ] || late "${1##*/}"
         sleep 0.1
     done
 }
+late() { give_up "service $1" "the service $1 was not ready in 60 seconds"; }
 
-for place in "$folder"/services/*; do
-    [ -p "$place/pipe" ] || continue
-    start "$place"
+for steersman_place in "$steersman_folder"/services/*; do
+    [ -p "$steersman_place/pipe" ] || continue
+    start "$steersman_place"
 done
-for place in "$folder"/services/*; do
-    [ -f "$place/ready" ] && await "$place"
+for steersman_place in "$steersman_folder"/services/*; do
+    [ -f "$steersman_place/ready" ] && await "$steersman_place"
 done
 
-echo running >>"$folder/status"
+echo running >>"$steersman_folder/status"
 exec "$@"

@@ -151,18 +151,15 @@ def start(run: Path, command: Command, term: Term | None = None) -> Supervised:
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = {COOKIE: cookie(run)}
     full = {**command.environment, **identity}
-    if command.own_environment is not None:
-        argv, own, words = command.argv, {**command.own_environment, **identity}, _assignments(full)
-    elif command.sandboxed:
-        # bubblewrap itself runs outside: an LD_PRELOAD or PATH of the script's must not reach it, nor the shell
-        argv, own, words = command.argv, {"PATH": os.defpath, **identity}, _settings(full)
-    else:
-        return _spawn(run, command, term, command.argv, full, subprocess.DEVNULL)
-    handles = [_in_memory(words)]
+    # the supervisor, bubblewrap and podman run outside: no LD_PRELOAD or PATH of the script's reaches them, and none of
+    # its variables is taken for one of the supervisor's own
+    own = {"PATH": os.defpath} if command.own_environment is None else command.own_environment
+    handles = [_in_memory(_settings(full) if command.sandboxed else _assignments(full))]
+    argv = command.argv
     try:
         if command.sandboxed:
             argv = _handed(argv, command.held, handles)
-        return _spawn(run, command, term, argv, own, *handles)
+        return _spawn(run, command, term, argv, {**own, **identity}, *handles)
     finally:
         for handle in handles:
             os.close(handle)
@@ -195,8 +192,9 @@ def _settings(environment: Mapping[str, str]) -> bytes:
 
 def _assignments(environment: Mapping[str, str]) -> bytes:
     """A shell's assignments that set the environment; names that no shell takes are left out."""
+    # `command`: a name that the shell of an image keeps for itself, as bash does UID, is told, and ends nothing
     lines = [
-        f"export {name}={shlex.quote(value)}\n"
+        f"command export {name}={shlex.quote(value)}\n"
         for name, value in _checked(environment)
         if name.isidentifier() and name.isascii()
     ]

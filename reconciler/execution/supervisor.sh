@@ -41,10 +41,9 @@ set -C
 { echo "$$ $started $boot $mode $leftovers $limit" >"$run/start"; } 2>/dev/null || exit 0
 set +C
 
-# Standard input is the environment, as bubblewrap's settings or a shell's: never in an argument, never on disk.
+# Standard input is the script's environment, as bubblewrap's settings or a shell's: never in an argument, never on disk,
+# and never this shell's own, whose variables would take the place of the script's.
 exec 4<&0 </dev/null
-input=4
-[ "$mode" = bare ] && exec 4<&- && input=0
 
 # The process that becomes the script enters, and with it all that it starts. What cannot be bounded does not start.
 enter() {
@@ -63,7 +62,10 @@ script() {
     # This shell is no group leader, so setsid replaces it and its pid is the script's group.
     read -r group rest </proc/self/stat
     echo "$group" >"$run/script"
-    exec "$setsid" "$@" <&$input
+    [ "$mode" = container ] && exec "$setsid" "$@" <&4
+    set -- "$setsid" "$@"
+    eval "$("$cat" <&4)"
+    exec "$@" 4<&-
 }
 
 # The limit is the kernel's: a write beyond it ends cat, the pipe breaks, the script ends by SIGPIPE.

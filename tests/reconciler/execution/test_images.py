@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from reconciler.access import EVERYTHING, ROOT, Caller
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
+from reconciler.execution import command, containers, supervisor
 from reconciler.execution.sandbox import bubblewrap, why_not
 from reconciler.execution.supervisor import cookie
 from reconciler.model.job import Job, Reason, State
@@ -112,6 +114,26 @@ def test_a_script_runs_alike_everywhere(way: Way, tmp_path: Path, new_database: 
         assert path.read_text() == "kept\n"
 
     live(tmp_path, new_database, way.specs(ORDINARY), work, **way.settings)
+
+
+def test_variables_of_a_script_keep_their_values_whatever_they_are_called(
+    way: Way, tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """Also where one of the shell texts that start it has a variable of that name; so do its services."""
+    texts = [path.read_text() for path in (supervisor.SCRIPT, command.LAUNCHER, containers.LAUNCHER)]
+    words = ["name", "ENV", *re.findall(r"(?<![\w$.-])(?!steersman_)([a-z]\w*)=", "\n".join(texts))]
+    given = {word: f"my {word}" for word in words}
+    services = "" if way.name == "container" else "services: [{name: db, run: env; sleep 600, ready: 'true'}]"
+    work = f"tasks: [{{name: t, environment_variables: {json.dumps(given)}, run: env, {services}}}]"
+
+    async def show(running: Daemon, _repo: SpecRepository) -> None:
+        await commands.trigger(running.installation, ALICE, "Build/shop/_/work", {}, None, None)
+        assert (await finished(running)).state is S.PASSED
+        for script in ("run", "db") if services else ("run",):
+            shown = (await text_of(running, script=script)).splitlines()
+            assert given == {word: value for word, value in given.items() if f"{word}={value}" in shown}
+
+    live(tmp_path, new_database, way.specs(work), show, **way.settings)
 
 
 ENDLESS = r"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -129,6 +130,14 @@ def test_a_hostile_environment_does_not_reach_the_supervisor(boxed):
     assert result == Exit(0)
     assert log.endswith(b"hello\n")
     assert not (boxed.base / "escaped").exists()
+
+
+def test_a_name_that_an_image_s_shell_keeps_for_itself_does_not_end_the_script():
+    """Many an image has bash as its /bin/sh, which lets nobody set UID."""
+    lines = supervisor._assignments({"UID": "5", "OTHER": "two words"})
+    shell = ["bash", "--posix", "-c", 'eval "$(cat)"; echo "$OTHER"']
+    done = subprocess.run(shell, input=lines, capture_output=True, check=True)
+    assert done.stdout == b"two words\n"
 
 
 def test_scripts_get_an_empty_input_and_no_descriptor_of_ours(runner):
