@@ -74,7 +74,13 @@ drain() {
     umask 077
     ulimit -c 0
     ulimit -f $(((limit + 511) / 512))
-    exec "$cat" >>"$1/raw" 4<&-
+    exec 4<&-
+    [ "$leftovers" = end ] && exec "$cat" >>"$1/raw"
+    "$cat" >>"$1/raw"
+    code=$?
+    # The script has ended within its limit; what it has left behind prints on, which is not kept and must not end it.
+    [ -e "$run/exit" ] && exec "$cat" >/dev/null
+    exit $code
 }
 
 # Nobody has heard of the worker for so long that the trial is somebody else's soon. It lets go of the pipe first: who calls

@@ -238,6 +238,15 @@ def test_survivors_stay_when_asked(runner, until):
     until(lambda: b"later" in _read(supervised))
 
 
+def test_survivors_stay_though_they_print_more_than_the_log_takes(runner, until):
+    spent = "while [ ! -e go ]; do sleep 0.02; done; head -c 100000 /dev/zero && head -c 9 /dev/zero && touch lived"
+    supervised = runner.start(f"({spent}; sleep 300) & echo done", survivors=True, limit=8192)
+    assert Exit(0) == asyncio.run(supervisor.wait(supervised))
+    (runner.workspace / "go").touch()
+    until((runner.workspace / "lived").exists)
+    assert len(_read(supervised)) <= 8192
+
+
 def test_the_supervisor_shrugs_off_signals(runner, until):
     supervised = runner.start("echo ready; sleep 0.5; exit 5")
     until(lambda: b"ready" in _read(supervised))
