@@ -583,6 +583,28 @@ def test_a_trial_without_secrets_has_no_more_files_than_before(tmp_path: Path) -
     live(tmp_path, _sqlite, build("tasks: [{name: t, run: echo}]"), work)
 
 
+def test_what_is_said_of_a_script_that_prints_nothing_is_masked_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has called its files is told. It has ended before anybody began to follow its log."""
+    monkeypatch.setattr("reconciler.execution.run._SHORT", 60.0)
+    body = """
+tasks:
+  - name: t
+    environment_variables: {TOKEN: {secret_ref: token}}
+    attachments: ["*"]
+    run: ln -s nowhere "$TOKEN"
+"""
+
+    async def work(running: Daemon, repo: SpecRepository) -> None:
+        secret = document(running, "Secret/shop/_/token", TOKEN.encode())
+        assert (await ran(running, repo, [secret], body)).state is S.PASSED
+        told = 'steersman: attachment "***" was not kept: it is a link or cannot be read\n'
+        assert await text_of(running) == told
+
+    live(tmp_path, _sqlite, build("tasks: [{name: t, run: echo}]"), work)
+
+
 def test_values_are_kept_sealed_only(tmp_path: Path) -> None:
     """What a restart masks by."""
     given = opener(declared("Secret/shop/_/token", b"the-value"))
