@@ -26,6 +26,15 @@ _TOGETHER = (
     4  # of which so many stand together at the end of a line: one alone would hold back every other line
 )
 _WIDTHS = (64, 76)  # at which base64 is wrapped: PEM, MIME and coreutils
+_MARKS = (
+    (b"&quot;", b"'"),
+    (b"&quot;", b"&#39;"),
+    (b"&quot;", b"&#x27;"),
+    (b"&quot;", b"&apos;"),
+    (b"&#34;", b"&#39;"),
+)
+_IN_QUOTES = re.compile(rb'["$`\\]')
+_SPECIAL = re.compile(rb"[^\w%+,./:=@\x80-\xff-]")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -252,8 +261,9 @@ def _forms(value: bytes) -> Iterator[bytes]:
     yield from _hex(value)
     yield from _percent(value)
     yield from _json(value)
-    yield value.replace(b"'", b"'\\''")
-    yield value.replace(b"'", b"'\"'\"'")
+    if _SPECIAL.search(value):  # to most values none of it makes a difference
+        yield from _markup(value)
+        yield from _quoted(value)
 
 
 def _hex(value: bytes) -> Iterator[bytes]:
@@ -288,6 +298,25 @@ def _percent(value: bytes) -> Iterator[bytes]:
     ):
         yield form.encode()
         yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form).encode()
+
+
+def _markup(value: bytes) -> Iterator[bytes]:
+    """In HTML and XML: as text, and as programs differ in what they make of quotation marks."""
+    text = value.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
+    yield text
+    for double, single in _MARKS:
+        yield text.replace(b'"', double).replace(b"'", single)
+
+
+def _quoted(value: bytes) -> Iterator[bytes]:
+    """In shells, in Python, and where a quotation mark is doubled: YAML, SQL, CSV."""
+    yield value.replace(b"'", b"'\\''")
+    yield value.replace(b"'", b"'\"'\"'")
+    yield _IN_QUOTES.sub(rb"\\\g<0>", value)
+    yield _SPECIAL.sub(rb"\\\g<0>", value)
+    yield value.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
+    yield value.replace(b"'", b"''")
+    yield value.replace(b'"', b'""')
 
 
 def _json(value: bytes) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import itertools
 import json
 import shlex
@@ -17,6 +18,7 @@ from hypothesis import strategies as some
 from reconciler.execution.masking import MASK, Masker, patterns, wrapped
 
 SECRET = "s3cret/+'\"ü value?"
+MARKS = "a<b & 'c' > \"$d\" \\"
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\n\tabcdefgh  \n}\n-----END KEY-----\n"
 
 
@@ -85,6 +87,31 @@ def reference(text: bytes, values: list[bytes]) -> bytes:
 )
 def test_every_usual_encoding_is_masked(form: str) -> None:
     assert masked(f"a={form};".encode(), SECRET) == b"a=***;"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        html.escape(MARKS),
+        html.escape(MARKS, quote=False),
+        html.escape(MARKS).replace("&#x27;", "&#39;"),
+        html.escape(MARKS).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+        html.escape(MARKS).replace("&#x27;", "'"),
+        html.escape(MARKS).replace("&#x27;", "&apos;"),
+        MARKS.replace("'", "''"),
+        MARKS.replace('"', '""'),
+        repr(MARKS)[1:-1],
+    ],
+)
+def test_a_value_in_markup_and_in_quotes_is_masked(form: str) -> None:
+    assert masked(f"a={form};".encode(), MARKS) == b"a=***;"
+
+
+def test_what_bash_prints_of_a_variable_is_masked() -> None:
+    script = 'printf "%q\\n" "$V"; export -p | grep V=; set | grep ^V='
+    done = subprocess.run(["bash", "-c", script], env={"V": MARKS}, capture_output=True, check=True)
+    shown = masked(done.stdout, MARKS).splitlines()
+    assert shown == [b"***", b'declare -x V="***"', b"V='***'"]
 
 
 @pytest.mark.parametrize("before", range(7))
