@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from reconciler.errors import NotFound, Transient
@@ -333,8 +334,10 @@ def _below(directory: int, path: str, depth: int, complaints: list[str]) -> Iter
     with os.scandir(directory) as entries:
         found = sorted(
             (entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
-            for entry in entries
+            for entry in islice(entries, _ENTRIES)  # all of it is in memory
         )
+        if next(entries, None) is not None:
+            _tell(complaints, f"of {_shown(path or '.')} only {_ENTRIES:,} entries were looked at")
     for name, is_directory, regular in found:
         if name == ".git":
             continue

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NotFound
+from reconciler.execution import attachments
 from reconciler.execution.attachments import AttachmentStore, Kept
 
 
@@ -45,6 +46,16 @@ def test_matching_files_are_kept_by_content(store, work):
     assert complaints == []
     assert store.open(_digest(b"one")).read_bytes() == b"one"
     assert [path.name for path in (store.open(_digest(b"one")).parent).iterdir()] == [_digest(b"one")[2:]]
+
+
+def test_of_a_folder_with_too_many_entries_the_rest_is_not_read(store, work, monkeypatch):
+    """Folders among them count as well: their names alone would fill the daemon's memory."""
+    monkeypatch.setattr(attachments, "_ENTRIES", 3)
+    for number in range(7):
+        (work / "many" / str(number)).mkdir(parents=True)
+    kept, complaints = store.keep(work, ["many/*/x"])
+    told = ["of 'many/' only 3 entries were looked at", "no file matched the attachment 'many/*/x'"]
+    assert ([], told) == (kept, complaints)
 
 
 def test_a_pattern_without_a_file_is_complained_about(store, work):
