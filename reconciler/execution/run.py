@@ -408,7 +408,7 @@ class Runs:
             rest = self._watch(trial, found, place, ())
         else:
             if isinstance(found, Lost) and self.is_ours(trial.worker):
-                await self._steadily(lambda: self.shipping.restore(trial.run))
+                await self.shipping.restore(trial.run)
             rest = self._conclude(trial, Verdict(None if isinstance(found, Lost) else found), {})
         await self._minded(self._folder(trial, trial.epoch), rest)
 

@@ -118,9 +118,19 @@ class Shipping:
                 log.warning("log-not-packed", run=run, reason=error.reason, message=error.message)
 
     async def restore(self, run: str) -> None:
-        """What is there and a power cut has taken from the log here comes back, before anything is added to it."""
-        if not self._live:
-            return
+        """What is there and a power cut has taken from the log here comes back, before anything is added to it.
+
+        Waits while the database does not answer.
+        """
+        delay = _RETRY_SECONDS
+        while self._live:
+            try:
+                await self._restore(run)
+                return
+            except Transient as error:
+                delay = await _pause(error, delay)
+
+    async def _restore(self, run: str) -> None:
         at = (await self._database.read(partial(rows.shipped, runs=[run]))).get(run, (0, 0))[0]
         folder = self._runs / run
         while (size := await asyncio.to_thread(logs.size_of, folder)) < at:

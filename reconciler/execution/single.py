@@ -86,6 +86,8 @@ class Single:
             return None
         if isinstance(found, Supervised):
             return await self._watch(order, stop, found, ())
+        if isinstance(found, Lost):
+            await self._tools.shipping.restore(self._name(order))
         ended = None if isinstance(found, Lost) else found
         return await self._conclude(order, Verdict(ended), None, None)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ from reconciler.access import ROOT
 from reconciler.apply.jobs import insert
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
+from reconciler.execution import supervisor
 from reconciler.execution.sandbox import bubblewrap
 from reconciler.model.job import Checkout, Job, Reason, Script, State
 from reconciler.sealing import load, make, seal
-from reconciler.store import jobs
+from reconciler.store import jobs, shipped_logs
 from reconciler.store.jobs import NewJob
+from tests import databases
 from tests.conftest import NewDatabase
 from tests.running import build, finished, live, text_of
 from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
@@ -284,6 +288,41 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path, new_database: NewDatabas
 
     number = asyncio.run(first())
     asyncio.run(second(number))
+
+
+def test_what_a_power_cut_takes_of_a_log_comes_back_from_the_database(tmp_path: Path) -> None:
+    """It was shown already."""
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"project.yaml": PROJECT, "work.yaml": SPECS})
+    settings = settings_for(repo, tmp_path / "data", database=databases.internal(databases.new_postgresql()))
+
+    async def before() -> Path:
+        async with Daemon(settings) as running:
+            await running.installation.run_now("source")
+            number = await submit(running, chain(("a", "echo shown; sleep 600")), lost_retries=0)
+            known: list[str] = []
+
+            async def shipped() -> bool:
+                known[:] = [
+                    script.run for script in (await scripts_of(running, number)).values() if script.run
+                ]
+                found = await running.installation.database.read(lambda c: shipped_logs.shipped(c, known))
+                return [at for at, _ in found.values()] == [6]
+
+            await eventually(shipped)
+            return running.installation.runs.log_folder(known[0])
+
+    async def after_it(folder: Path) -> None:
+        for pid in supervisor.sweep(supervisor.cookie(folder)):
+            os.kill(pid, signal.SIGKILL)
+        for name in ("log", "raw"):
+            os.truncate(folder / name, 0)
+        async with daemon(settings) as running:
+            job = await finished(running, 1)
+            assert job.tasks[0].trials[0].scripts[0].reason == Reason.LOST
+            assert await text_of(running, 1, trial=1) == "shown\n"
+
+    asyncio.run(after_it(asyncio.run(before())))
 
 
 def sealed(name: str, value: bytes, data: Path) -> str:
