@@ -408,7 +408,8 @@ class Runs:
             rest = self._watch(trial, found, place, ())
         else:
             if isinstance(found, Lost) and self.is_ours(trial.worker):
-                await self.shipping.restore(trial.run)
+                for each in _logs_of(trial):
+                    await self.shipping.restore(each)
             rest = self._conclude(trial, Verdict(None if isinstance(found, Lost) else found), {})
         await self._minded(self._folder(trial, trial.epoch), rest)
 

@@ -290,37 +290,50 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path, new_database: NewDatabas
     asyncio.run(second(number))
 
 
-def test_what_a_power_cut_takes_of_a_log_comes_back_from_the_database(tmp_path: Path) -> None:
+PRINTS = "echo shown; sleep 600"
+
+
+@pytest.mark.parametrize(
+    ("policy", "log"),
+    [
+        ({"scripts": chain(("a", PRINTS))}, "scripts/000.0"),
+        ({"run": PRINTS}, "."),
+        ({"services": [{"name": "db", "run": PRINTS, "ready": "true"}], "run": "sleep 600"}, "services/db"),
+    ],
+    ids=["several", "one", "service"],
+)
+def test_what_a_power_cut_takes_of_a_log_comes_back_from_the_database(
+    policy: dict[str, Any], log: str, tmp_path: Path
+) -> None:
     """It was shown already."""
     repo = SpecRepository(tmp_path / "specs")
     repo.commit({"project.yaml": PROJECT, "work.yaml": SPECS})
     settings = settings_for(repo, tmp_path / "data", database=databases.internal(databases.new_postgresql()))
 
-    async def before() -> Path:
+    async def before() -> list[Path]:
         async with Daemon(settings) as running:
             await running.installation.run_now("source")
-            number = await submit(running, chain(("a", "echo shown; sleep 600")), lost_retries=0)
-            known: list[str] = []
+            await submit(running, **{"scripts": [], "lost_retries": 0, **policy})
 
-            async def shipped() -> bool:
-                known[:] = [
-                    script.run for script in (await scripts_of(running, number)).values() if script.run
-                ]
-                found = await running.installation.database.read(lambda c: shipped_logs.shipped(c, known))
-                return [at for at, _ in found.values()] == [6]
+            async def shipped() -> list[Path]:
+                folders = list((tmp_path / "data/runs").glob(f"*/*/{log}"))
+                runs = [str(folder.relative_to(tmp_path / "data/runs")) for folder in folders]
+                found = await running.installation.database.read(lambda c: shipped_logs.shipped(c, runs))
+                return folders if [at for at, _ in found.values()] == [6] else []
 
             await eventually(shipped)
-            return running.installation.runs.log_folder(known[0])
+            return [start.parent for start in (tmp_path / "data/runs").rglob("start")]
 
-    async def after_it(folder: Path) -> None:
-        for pid in supervisor.sweep(supervisor.cookie(folder)):
-            os.kill(pid, signal.SIGKILL)
-        for name in ("log", "raw"):
-            os.truncate(folder / name, 0)
+    async def after_it(started: list[Path]) -> None:
+        for folder in started:
+            for pid in supervisor.sweep(supervisor.cookie(folder)):
+                os.kill(pid, signal.SIGKILL)
+            for name in ("log", "raw"):
+                for path in folder.rglob(name):
+                    os.truncate(path, 0)
         async with daemon(settings) as running:
-            job = await finished(running, 1)
-            assert job.tasks[0].trials[0].scripts[0].reason == Reason.LOST
-            assert await text_of(running, 1, trial=1) == "shown\n"
+            assert (await finished(running, 1)).tasks[0].reason == Reason.LOST
+            assert "shown\n" in await text_of(running, 1)
 
     asyncio.run(after_it(asyncio.run(before())))
 
