@@ -9,6 +9,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.markup import escape
@@ -16,9 +17,9 @@ from rich.markup import escape
 from api.cli import completion
 from api.cli.client import Client, connect
 from api.cli.options import Output, Server, Token
-from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
+from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table, took
 from api.cli.overview import waits_for
-from api.cli.terminal import Harmless, shown
+from api.cli.terminal import Harmless, harmless, shown
 
 Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
 Follow = Annotated[
@@ -74,6 +75,7 @@ def trigger(
     }
     client = connect(server, token)
     _, made = client.post("/reconciler/trigger", body, timeout=180)
+    _tell_what_is_wrong(client, key)
     if pipeline and output is not Format.JSON:
         console().print(f"run {made['number']}  (steersman why {key})", markup=False)
         return
@@ -136,10 +138,12 @@ def jobs(
             i["branch"] or i["tag"],
             (i["commit"] or "")[:10],
             ago(i["created_at"]),
+            took(i["started_at"], i["finished_at"]),
         )
         for i in body["items"]
     ]
-    show_table(("JOB", "KEY", "STATE", "REASON", "TRIGGER", "REF", "COMMIT", "CREATED"), rows, "no jobs")
+    heads = ("JOB", "KEY", "STATE", "REASON", "TRIGGER", "REF", "COMMIT", "CREATED", "TOOK")
+    show_table(heads, rows, "no jobs")
 
 
 def job(number: Number, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
@@ -154,17 +158,18 @@ def job(number: Number, server: Server = None, token: Token = None, output: Outp
     )
     rows: list[tuple[Any, ...]] = []
     for task in body["tasks"]:
-        rows.append((task["name"], task["state"], task["reason"], "", ""))
+        rows.append((task["name"], task["state"], task["reason"], "", "", ""))
         for trial in task["trials"]:
             status = next((s["exit_status"] for s in trial["scripts"] if s["name"] == _OWN), None)
             note = trial["error"] or trial["waits_for"] or ""
-            rows.append((f"  #{trial['number']}", trial["state"], trial["reason"], status, note))
+            time = took(trial["started_at"], trial["finished_at"])
+            rows.append((f"  #{trial['number']}", trial["state"], trial["reason"], status, time, note))
             named = (s for s in trial["scripts"] if s["name"] != _OWN)
-            rows += ((f"    {s['name']}", s["state"], "", s["exit_status"], "") for s in named)
+            rows += ((f"    {s['name']}", s["state"], "", s["exit_status"], "", "") for s in named)
     for issue in body["issues"]:
         told = escape(f"{issue['title']}: {issue['description']}")
         console().print(f"[bold]{escape(issue['type'])}[/bold]: {told}")
-    show_table(("TASK", "STATE", "REASON", "EXIT", "NOTE"), rows, "no tasks")
+    show_table(("TASK", "STATE", "REASON", "EXIT", "TOOK", "NOTE"), rows, "no tasks")
 
 
 def logs(
@@ -212,6 +217,10 @@ def attachments(
     number: Number,
     path: Annotated[str | None, typer.Argument(help="Which to fetch; without it they are listed.")] = None,
     to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path(),
+    task: Annotated[
+        str | None, typer.Option(help="Of this task; else the first that has it, such as a row of a matrix.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(help="Of this try; else the newest.")] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -220,6 +229,9 @@ def attachments(
     client = connect(server, token)
     if path is None:
         body = client.get(f"/reconciler/jobs/{number}/attachments")
+        body["items"] = [
+            item for item in body["items"] if task in (None, item["task"]) and trial in (None, item["trial"])
+        ]
         rows = [(i["path"], i["size"], i["task"], i["trial"], i["digest"][:19]) for i in body["items"]]
         show_json(body) if output is Format.JSON else show_table(
             ("PATH", "BYTES", "TASK", "TRIAL", "DIGEST"), rows, "none"
@@ -227,9 +239,24 @@ def attachments(
         return
     target = to / Path(path).name
     to.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as file:
-        file.writelines(client.text(f"/reconciler/jobs/{number}/attachments/{path}"))
+    part = to / f".{target.name}.part"  # what lies there already stays until the whole is here
+    try:
+        with part.open("wb") as file:
+            place = f"/reconciler/jobs/{number}/attachments/{quote(path)}"
+            file.writelines(client.text(place, task=task, trial=trial))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
     show_json({"path": str(target)}) if output is Format.JSON else console().print(str(target))
+
+
+def _tell_what_is_wrong(client: Client, key: str) -> None:
+    """On standard error, where what has been started is not what Git says now."""
+    found = client.look(f"/reconciler/resources/{key}") or {"conditions": ()}
+    for each in found["conditions"]:
+        if each["status"] and each["type"] == "Invalid":
+            told = "is wrong in Git, and its last good specification runs"
+            sys.stderr.write(f"{key} {told}: {each['message']}\n")
 
 
 def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) -> None:
@@ -243,7 +270,7 @@ def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) ->
 
 
 def _follow(client: Client, number: int, *, reached: bool = False, **params: Any) -> None:
-    harmless = Harmless() if sys.stdout.isatty() else None
+    tamed = Harmless() if sys.stdout.isatty() else None
     begun = threading.Event()
     threading.Thread(target=_tell_what_it_waits_for, args=(client, number, begun), daemon=True).start()
     for message in client.follow(f"/reconciler/jobs/{number}/log/stream", reached=reached, **params):
@@ -255,9 +282,7 @@ def _follow(client: Client, number: int, *, reached: bool = False, **params: Any
             sys.stderr.write(f"job {number}{_part(params)} {body['state']}{reason}\n")
             raise typer.Exit(0 if body["state"] == "passed" else 2)
         text = body["text"]
-        sys.stdout.write(
-            text if harmless is None else harmless.feed(text.encode()).decode("utf-8", "replace")
-        )
+        sys.stdout.write(text if tamed is None else tamed.feed(text.encode()).decode("utf-8", "replace"))
         sys.stdout.flush()
 
 
@@ -282,7 +307,8 @@ def _search(client: Client, number: int, asked: dict[str, Any], offset: int | No
         offset = body["next"]
         for item in body["items"] if output is not Format.JSON else ():
             place = f"{item['task']} #{item['trial']} {item['script']}:{item['line']}"
-            sys.stdout.write(f"{place}: {item['text']}\n")
+            text = item["text"] if not sys.stdout.isatty() else harmless(item["text"])
+            sys.stdout.write(f"{place}: {text}\n")
     if output is Format.JSON:
         show_json({"items": items})
     if not items:

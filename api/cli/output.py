@@ -79,6 +79,18 @@ def ago(moment: str | None) -> str:
     return f"in {text}" if future else f"{text} ago"
 
 
+def took(start: str | None, end: str | None) -> str:
+    """How long from a time to another, or till now; nothing where it has not begun."""
+    if start is None:
+        return ""
+    until = datetime.now(UTC) if end is None else datetime.fromisoformat(end)
+    seconds = max(0.0, (until - datetime.fromisoformat(start)).total_seconds())
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
+
+
 def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong and end."""
     sys.stderr.write(f"steersman: {message}\n")

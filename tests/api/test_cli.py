@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from api.cli.client import Client
 from api.cli.local import named_files
 from specs import manifest
 from tests.api.conftest import FINISHED, Api, build, steersman
@@ -317,10 +319,18 @@ def test_an_address_that_is_none_is_a_sentence(server: str) -> None:
 
 
 def test_what_is_no_verb_is_told(api: Api) -> None:
-    """Exit 2 with a usage line, no traceback; a job that is not there is a sentence."""
-    for arguments in (("nonsense",), ("logs", "x"), ("status", "--nonsense"), ("token", "nonsense")):
+    """Exit 1 with a usage line, no traceback, never 2: there is something to do. What is not there is a sentence."""
+    mistyped: tuple[tuple[str, ...], ...] = (
+        ("nonsense",),
+        ("logs", "x"),
+        ("plan", "--nonsense"),
+        ("--nonsense",),
+        ("token", "nonsense"),
+        ("why",),
+    )
+    for arguments in mistyped:
         done = steersman(*arguments, **NOWHERE)
-        assert done.returncode == 2
+        assert done.returncode == 1, arguments
         assert "Traceback" not in done.stderr
         assert "Usage" in done.stderr
     for verb in ("job", "logs", "cancel", "retry"):
@@ -526,7 +536,13 @@ def test_status_reads_like_the_overview(api: Api, tmp_path: Path) -> None:
     assert re.search(r"Deployment/shop/prod/shop/web +Approval +.*0 of 2 approvals", told["Waits"])
     assert re.search(r"\d+ +Build/shop/_/long +\d+s ago", told["Runs"])
     assert re.search(r"Build/shop/_/long +15 3 \* \* \* +in \d+", told["Next"])
-    assert as_json == served
+    assert as_json.items() >= served.items()
+    assert {fault["where"] for fault in as_json["wrong"]} == {"bad.yaml:5:3", "fails.yaml:1"}
+    deploy = "Deployment/shop/prod/shop/web"
+    assert (deploy, "Approval") in [(wait["key"], wait["reason"]) for wait in as_json["waits"]]
+    assert [run["key"] for run in as_json["runs"]] == ["Build/shop/_/long"]
+    assert as_json["next"][0]["key"] == "Build/shop/_/long"
+    assert datetime.fromisoformat(as_json["next"][0]["starts"]) > datetime.now(UTC)
 
 
 def test_the_token_of_a_near_daemon_is_found(api: Api, tmp_path: Path) -> None:
@@ -661,3 +677,90 @@ def test_who_follows_a_job_that_waits_is_told_for_what(api: Api) -> None:
         following.wait(20)
         assert following.stderr is not None
         following.stderr.close()
+
+
+def test_all_that_is_declared_is_listed_page_by_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every kind where none is named, as the sentence about what is not there says; a full page is not the end."""
+    declared = {item["key"] for item in api.get("/reconciler/resources")["items"]}
+    told = sentence(api.cli("why", "Build/shop/_/nothing"))
+    assert "`steersman get` lists those there are" in told
+    get = Client.get
+    monkeypatch.setattr(Client, "get", lambda self, path, **given: get(self, path, **{"limit": 4} | given))
+    shown = {line.split()[0] for line in api.cli("get").stdout.splitlines()[1:]}
+    assert shown == declared
+    body = json.loads(api.cli("get", "-o", "json").stdout)
+    assert ({item["key"] for item in body["items"]}, body["total"]) == (declared, len(declared))
+
+
+def test_the_newest_events_are_shown(api: Api) -> None:
+    """Oldest first; from the first on only for who asks what came after a number."""
+    api.run("ok")
+    api.run("two")
+    last = api.get("/reconciler/events", limit=1000)["items"]
+    newest = json.loads(api.cli("events", "--limit", "3", "-o", "json").stdout)
+    assert newest == {"items": last[-3:], "next": None}
+    first = json.loads(api.cli("events", "--after", "0", "--limit", "3", "-o", "json").stdout)
+    assert first["items"] == last[:3]
+    assert api.cli("events", "--limit", "1").stdout.splitlines()[1].split()[0] == str(last[-1]["seq"])
+    of_ok = api.get("/reconciler/events", newest=True, key="Build/shop/_/ok", limit=1)["items"][0]
+    assert (of_ok["key"], of_ok["kind"]) == ("Build/shop/_/ok", "job-finished")
+
+
+def test_how_long_a_job_took_is_told(api: Api) -> None:
+    """In the list, and by try; nothing for what has not begun."""
+    number = str(api.run("slow")["number"])
+    listed = next(line for line in api.cli("jobs").stdout.splitlines() if line.startswith(number))
+    assert re.search(r" \d+\.\ds *$", listed)
+    assert re.search(r"#1 +passed +- +0 +\d+\.\ds", api.cli("job", number).stdout)
+    waiting = api.trigger("waiting")
+    try:
+        listed = next(line for line in api.cli("jobs").stdout.splitlines() if line.startswith(str(waiting)))
+        assert re.search(r" ago *$", listed)
+    finally:
+        api.client.post(f"/reconciler/jobs/{waiting}/cancel")
+
+
+def test_an_attachment_that_is_not_there_leaves_no_file(api: Api, tmp_path: Path) -> None:
+    """Nor does it empty one that is: what lies there stays until the whole of the new one has come."""
+    number = str(api.run("files")["number"])
+    (tmp_path / "a.txt").write_text("mine\n")
+    assert "NoSuchAttachment" in sentence(
+        api.cli("attachments", number, "other/a.txt", "--to", str(tmp_path))
+    )
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "mine\n")]
+    assert api.cli("attachments", number, "out/sp ace.txt", "--to", str(tmp_path)).returncode == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "sp ace.txt"]
+
+
+def test_each_row_of_a_matrix_has_its_attachment(api: Api, tmp_path: Path) -> None:
+    """The rows keep files of one path; the task says whose."""
+    rows = "[{name: row, matrix: {n: [a, b]}, attachments: [n.txt], run: 'echo $MATRIX_N > n.txt'}]"
+    api.repo.commit({"rows.yaml": build("rows", rows)})
+    assert api.cli("sync").returncode == 0
+    number = str(api.run("rows")["number"])
+    for row in ("a", "b"):
+        own = ("--task", f"row-{row}")
+        (listed,) = json.loads(api.cli("attachments", number, *own, "-o", "json").stdout)["items"]
+        assert listed["task"] == f"row-{row}"
+        assert api.cli("attachments", number, "n.txt", *own, "--to", str(tmp_path)).returncode == 0
+        assert (tmp_path / "n.txt").read_text() == f"{row}\n"
+    assert "NoSuchAttachment" in sentence(api.cli("attachments", number, "n.txt", "--task", "row-c"))
+    api.repo.commit({"rows.yaml": None})
+    assert api.cli("sync").returncode == 0
+
+
+def test_who_starts_what_is_wrong_in_git_is_told(api: Api) -> None:
+    """The last good specification runs, which is not what the person has just pushed."""
+    api.repo.commit({"stale.yaml": build("stale", "[{name: main, run: echo old}]")})
+    assert api.cli("sync").returncode == 0
+    assert "last good" not in api.cli("trigger", "Build/shop/_/stale", "-f").stderr
+    api.repo.commit({"stale.yaml": build("stale", "[{name: main, rnu: echo new}]")})
+    assert api.cli("sync").returncode == 0
+    done = api.cli("trigger", "Build/shop/_/stale", "-f")
+    assert done.stdout.endswith("\nold\n")
+    assert (
+        "Build/shop/_/stale is wrong in Git, and its last good specification runs: stale.yaml:5:2"
+        in done.stderr
+    )
+    api.repo.commit({"stale.yaml": None})
+    assert api.cli("sync").returncode == 0
