@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.cli.client import Client
 from api.cli.jobs import _search
-from api.cli.output import Format
+from api.cli.output import Format, show_table
 from api.cli.terminal import Harmless, harmless
 
 PLAIN = "plain ✓ \x1b[1;31mred\x1b[0m\ttab\r\n".encode()
@@ -85,3 +85,19 @@ def test_a_search_shows_a_terminal_no_more_than_the_log_does(monkeypatch: pytest
         monkeypatch.setattr("sys.stdout", screen)
         _search(client, 1, {}, 0, Format.TABLE)
         assert screen.getvalue() == shown
+
+
+@pytest.mark.parametrize("screen", [_Screen(), io.StringIO()])
+def test_what_is_copied_from_a_table_is_whole(screen: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a narrow terminal sentences are folded, and never a KEY or a state; no line ends in blanks."""
+    monkeypatch.setattr("sys.stdout", screen)
+    for name, value in (("COLUMNS", "40"), ("NO_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+    key, told = "Deployment/shop/production/shop/a-long-name", "what is waited for has not come " * 4
+    show_table(("KEY", "STATE", "WHY"), [(key, "executing", told), ("Build/a/_/b", "passed", None)])
+    head, first, *more = screen.getvalue().splitlines()
+    assert head.split() == ["KEY", "STATE", "WHY"]
+    assert first.split()[:2] == [key, "executing"]
+    assert more[-1].split() == ["Build/a/_/b", "passed", "-"]
+    assert (len(more) > 1) == screen.isatty()
+    assert [line for line in (head, first, *more) if line != line.rstrip()] == []
