@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ _ACTS = {
 }
 _COLOURS = {"minus": "red", "plus": "green"}
 _ONE_LINE = 80
+_FEW = 10
 _LIMIT = 1 << 20
 
 
@@ -105,6 +107,8 @@ def plan(
         show_json(body)
     else:
         show_plan(body)
+        if body.get("behind"):
+            _tell_what_it_lacks(ref, body["behind"])
     if body["errors"]:
         raise typer.Exit(1)
     raise typer.Exit(2 if body["actions"] or body["held"] else 0)
@@ -280,9 +284,23 @@ def show_plan(body: dict[str, Any]) -> None:
             out.print(cause["message"], markup=False)
     for held in body.get("held", []):
         out.print(f"[yellow]held[/yellow] {held['reason']}: ", end="")
-        out.print(f"{held['message']}: {', '.join(held['keys'])}", markup=False)
+        out.print(f"{held['message']}: {_some(held['keys'])}", markup=False)
     counts = [f"{sum(a['action'] == verb for a in body['actions'])} to {verb}" for verb in _MARKS]
-    out.print(", ".join(counts) if body["actions"] else "nothing to do")
+    counts += [f"{len(held['keys'])} held" for held in body.get("held", [])]
+    out.print(", ".join(counts) if body["actions"] or body.get("held") else "nothing to do")
+
+
+def _some(keys: Sequence[str]) -> str:
+    """As many KEYs as a person reads, and how many there are besides."""
+    more = len(keys) - _FEW
+    return ", ".join(keys) if more <= 0 else f"{', '.join(keys[:_FEW])} and {more} more"
+
+
+def _tell_what_it_lacks(ref: str | None, behind: int) -> None:
+    """On standard error: a plan compares, and does not merge."""
+    commits = "1 commit" if behind == 1 else f"{behind} commits"
+    told = "what they brought is shown as taken back; merge or rebase first, to see what merging would do"
+    typer.echo(f"{ref} lacks {commits} of the followed branch: {told}", err=True)
 
 
 def _deploy(body: dict[str, Any]) -> str:

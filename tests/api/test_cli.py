@@ -616,7 +616,7 @@ def test_status_tells_what_people_are_asked_for(tmp_path: Path) -> None:
         "apiVersion: steersman/v1\nkind: Pipeline\nmetadata: {name: ask, project: shop}\n"
         "spec: {phases: [{name: ask, steps: [{type: confirmation, timeout_seconds: 86400}]}]}\n"
     )
-    many = {f"b{i}.yaml": build(f"b{i}", "[{name: main, run: echo}]") for i in range(6)}
+    many = {f"b{i:02}.yaml": build(f"b{i:02}", "[{name: main, run: echo}]") for i in range(12)}
     specs.commit({"project.yaml": PROJECT, "ask.yaml": ask, **many})
     with process(specs.path, tmp_path / "data", STEERSMAN_ALLOW_UNSANDBOXED="1") as running:
         environment = {"STEERSMAN_SERVER": running.url, "STEERSMAN_TOKEN": running.token}
@@ -626,7 +626,11 @@ def test_status_tells_what_people_are_asked_for(tmp_path: Path) -> None:
         assert steersman("sync", **environment).returncode == 0
         running.wait_for(lambda c: c.get("/reconciler/why/Pipeline/shop/ask").json()["causes"])
         shown = steersman("status", **environment).stdout
+        plan = steersman("plan", **environment)
 
+    assert plan.returncode == 2
+    assert plan.stdout.endswith("0 to create, 0 to update, 0 to delete, 12 held\n")
+    assert "Build/shop/_/b09 and 2 more\n" in plan.stdout
     waits = shown.partition("\nWaits\n")[2]
     assert re.search(r"RemovalBrake +.*`steersman sync --confirm [0-9a-f]{16}`", waits)
     assert re.search(r"Pipeline/shop/ask +AwaitsConfirmation +run 1, step ask/confirmation", waits)
@@ -764,3 +768,25 @@ def test_who_starts_what_is_wrong_in_git_is_told(api: Api) -> None:
     )
     api.repo.commit({"stale.yaml": None})
     assert api.cli("sync").returncode == 0
+
+
+def test_a_plan_says_what_the_branch_lacks(api: Api) -> None:
+    """What main has got since shows as taken back, which a merge would not do; to go back does just that."""
+    api.repo.git("checkout", "-q", "-b", "begun-early")
+    api.repo.commit({"early.yaml": build("early", "[{name: main, run: echo}]")})
+    api.repo.git("checkout", "-q", "main")
+    before = api.repo.head()
+    abreast = api.cli("plan", "--ref", "begun-early", "-o", "json")
+    assert json.loads(abreast.stdout)["behind"] == 0
+    api.repo.commit({"since.yaml": build("since", "[{name: main, run: echo}]")})
+    assert api.cli("sync").returncode == 0
+    done = api.cli("plan", "--ref", "begun-early")
+    assert "- Build/shop/_/since" in done.stdout
+    assert "begun-early lacks 1 commit of the followed branch" in done.stderr
+    assert "lacks" not in done.stdout
+    back = api.cli("plan", "--ref", before)
+    assert ("- Build/shop/_/since" in back.stdout, back.stderr) == (True, "")
+    assert "lacks" not in api.cli("plan").stderr
+    api.repo.commit({"since.yaml": None})
+    assert api.cli("sync").returncode == 0
+    assert "lacks 2 commits" in api.cli("plan", "--ref", "begun-early").stderr
