@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -202,8 +203,10 @@ def logs(
     which: dict[str, Any] = {"task": task, "trial": trial, "script": script}
     if search is not None:
         asked = which | {"q": search, "ignore_case": ignore_case or None}
-        _search(client, number, asked, offset, output)
-        return
+        found = _search(client, number, asked, offset, output)
+        if task is None:
+            _tell_what_is_behind(client, number)
+        raise typer.Exit(0 if found else 1)
     asked = which | {"offset": offset, "since": None if since is None else _moment(since)}
     if follow:
         _follow(client, number, **asked)
@@ -211,6 +214,8 @@ def logs(
     for chunk in shown(client.text(f"/reconciler/jobs/{number}/log", **asked)):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
+    if task is None:
+        _tell_what_is_behind(client, number)
 
 
 def attachments(
@@ -280,10 +285,38 @@ def _follow(client: Client, number: int, *, reached: bool = False, **params: Any
             sys.stdout.flush()
             reason = f" ({body['reason']})" if body["reason"] else ""
             sys.stderr.write(f"job {number}{_part(params)} {body['state']}{reason}\n")
+            if body["state"] != "passed" and not params.get("task"):
+                _tell_what_failed(client, number)
             raise typer.Exit(0 if body["state"] == "passed" else 2)
         text = body["text"]
         sys.stdout.write(text if tamed is None else tamed.feed(text.encode()).decode("utf-8", "replace"))
         sys.stdout.flush()
+
+
+def _tell_what_failed(client: Client, number: int) -> None:
+    """On standard error: the tasks by which it did, each with the way to its log."""
+    job = client.look(f"/reconciler/jobs/{number}") or {"tasks": ()}
+    for task in job["tasks"] if len(job["tasks"]) > 1 else ():
+        if task["state"] in ("failed", "defective"):
+            reason = f" ({task['reason']})" if task["reason"] else ""
+            log = shlex.join(("steersman", "logs", str(number), "--task", task["name"]))
+            sys.stderr.write(f"  task {task['name']} {task['state']}{reason}: {log}\n")
+
+
+def _tell_what_is_behind(client: Client, number: int) -> None:
+    """On standard error: what has begun after a script that still runs, for the log of a job ends with that one."""
+    job = client.look(f"/reconciler/jobs/{number}") or {"tasks": ()}
+    begun = sorted(
+        (trial["started_at"], task["name"], trial["finished_at"] is None)
+        for task in job["tasks"]
+        for trial in task["trials"]
+        if trial["started_at"]
+    )
+    runs = next((at for at, (_, _, at_work) in enumerate(begun) if at_work), len(begun))
+    behind = dict.fromkeys(name for _, name, _ in begun[runs + 1 :])
+    if behind:
+        where = f"{begun[runs][1]} still runs, and behind it come {', '.join(behind)}"
+        sys.stderr.write(f"{where}: steersman logs {number} --task NAME\n")
 
 
 def _tell_what_it_waits_for(client: Client, number: int, begun: threading.Event) -> None:
@@ -298,8 +331,8 @@ def _tell_what_it_waits_for(client: Client, number: int, begun: threading.Event)
             told = waits
 
 
-def _search(client: Client, number: int, asked: dict[str, Any], offset: int | None, output: Format) -> None:
-    """All pages, each shown as it comes."""
+def _search(client: Client, number: int, asked: dict[str, Any], offset: int | None, output: Format) -> bool:
+    """All pages, each shown as it comes; whether there was anything."""
     items: list[dict[str, Any]] = []
     while offset is not None:
         body = client.get(f"/reconciler/jobs/{number}/log/search", **asked, offset=offset, limit=500)
@@ -311,8 +344,7 @@ def _search(client: Client, number: int, asked: dict[str, Any], offset: int | No
             sys.stdout.write(f"{place}: {text}\n")
     if output is Format.JSON:
         show_json({"items": items})
-    if not items:
-        raise typer.Exit(1)
+    return bool(items)
 
 
 def _moment(text: str) -> str:

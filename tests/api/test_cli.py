@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -790,3 +791,31 @@ def test_a_plan_says_what_the_branch_lacks(api: Api) -> None:
     api.repo.commit({"since.yaml": None})
     assert api.cli("sync").returncode == 0
     assert "lacks 2 commits" in api.cli("plan", "--ref", "begun-early").stderr
+
+
+def test_what_a_job_failed_by_is_named(api: Api) -> None:
+    """While it runs, what stands behind what runs longer; at its end, the tasks that failed, and where to read on."""
+    tasks = "[{name: long, run: 'echo up; sleep 600'}, {name: short, run: 'sleep 0.2; echo oops; exit 3'}]"
+    api.repo.commit({"both.yaml": build("both", tasks)})
+    assert api.cli("sync").returncode == 0
+    number = api.trigger("both")
+
+    def short_has_failed(client: httpx.Client) -> bool:
+        found = client.get(f"/reconciler/jobs/{number}").json()["tasks"]
+        return [task["state"] for task in found] == ["executing", "failed"]
+
+    api.running.wait_for(short_has_failed)
+    behind = f"long still runs, and behind it come short: steersman logs {number} --task NAME\n"
+    shown = api.cli("logs", str(number))
+    assert ("oops" in shown.stdout, shown.stderr) == (False, behind)
+    found = api.cli("logs", str(number), "--search", "oops")
+    assert (found.returncode, found.stdout, found.stderr) == (1, "", behind)
+    of_one = api.cli("logs", str(number), "--task", "short")
+    assert (of_one.stdout, of_one.stderr) == ("oops\n", "")
+    assert api.cli("cancel", str(number)).returncode == 0
+    done = api.cli("logs", str(number), "-f")
+    assert (done.returncode, done.stdout.count("oops")) == (2, 1)
+    assert f"\n  task short failed (exit-status): steersman logs {number} --task short\n" in done.stderr
+    assert "behind" not in api.cli("logs", str(number)).stderr
+    api.repo.commit({"both.yaml": None})
+    assert api.cli("sync").returncode == 0
