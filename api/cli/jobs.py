@@ -107,6 +107,8 @@ def cancel(number: Number, server: Server = None, token: Token = None, output: O
 
 
 _PATIENCE = 1.0
+_BAD = ("failed", "defective")
+_IGNORED = "ignored: the job passes without it"
 _OWN = "run"
 """The name of a task's only script."""
 
@@ -159,7 +161,8 @@ def job(number: Number, server: Server = None, token: Token = None, output: Outp
     )
     rows: list[tuple[Any, ...]] = []
     for task in body["tasks"]:
-        rows.append((task["name"], task["state"], task["reason"], "", "", ""))
+        told = _IGNORED if task["state"] in _BAD and task.get("ignore_failure") else ""
+        rows.append((task["name"], task["state"], task["reason"], "", "", told))
         for trial in task["trials"]:
             status = next((s["exit_status"] for s in trial["scripts"] if s["name"] == _OWN), None)
             note = trial["error"] or trial["waits_for"] or ""
@@ -297,7 +300,7 @@ def _tell_what_failed(client: Client, number: int) -> None:
     """On standard error: the tasks by which it did, each with the way to its log."""
     job = client.look(f"/reconciler/jobs/{number}") or {"tasks": ()}
     for task in job["tasks"] if len(job["tasks"]) > 1 else ():
-        if task["state"] in ("failed", "defective"):
+        if task["state"] in _BAD and not task.get("ignore_failure"):
             reason = f" ({task['reason']})" if task["reason"] else ""
             log = shlex.join(("steersman", "logs", str(number), "--task", task["name"]))
             sys.stderr.write(f"  task {task['name']} {task['state']}{reason}: {log}\n")

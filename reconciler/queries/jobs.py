@@ -185,6 +185,7 @@ def _task(task: Task, waits: Mapping[str, Cause]) -> dict[str, Any]:
         "state": task.state.value,
         "reason": task.reason,
         "needs": list(task.policy.get("needs") or ()),
+        "ignore_failure": bool(task.policy.get("ignore_failure")),
         "trials": [_trial(trial, waits) for trial in task.trials],
     }
 

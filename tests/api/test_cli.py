@@ -819,3 +819,26 @@ def test_what_a_job_failed_by_is_named(api: Api) -> None:
     assert "behind" not in api.cli("logs", str(number)).stderr
     api.repo.commit({"both.yaml": None})
     assert api.cli("sync").returncode == 0
+
+
+def test_a_failure_that_is_ignored_is_told_apart(api: Api) -> None:
+    """The job passes without the task: it is no part of what a job failed by, and says so."""
+    tasks = "[{name: lax, ignore_failure: true, run: exit 4}, {name: main, needs: [lax], when: always, run: exit %d}]"
+    api.repo.commit({"lax.yaml": build("lax", tasks % 0)})
+    assert api.cli("sync").returncode == 0
+    passed = api.run("lax")
+    assert passed["state"] == "passed"
+    lines = [" ".join(line.split()) for line in api.cli("job", str(passed["number"])).stdout.splitlines()]
+    assert "lax failed exit-status ignored: the job passes without it" in lines
+    assert "main passed -" in lines
+    tasks_of = api.get(f"/reconciler/jobs/{passed['number']}")["tasks"]
+    assert [(task["name"], task["ignore_failure"]) for task in tasks_of] == [("lax", True), ("main", False)]
+    page = api.client.get(f"/ui/jobs/{passed['number']}").text
+    assert "failed: ignored" in page
+    api.repo.commit({"lax.yaml": build("lax", tasks % 5)})
+    assert api.cli("sync").returncode == 0
+    told = api.cli("trigger", "Build/shop/_/lax", "-f").stderr
+    assert "task main failed" in told
+    assert "task lax" not in told
+    api.repo.commit({"lax.yaml": None})
+    assert api.cli("sync").returncode == 0
