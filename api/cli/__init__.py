@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 from api.cli import calendar, database, gate, jobs, local, login, notifications, releases, remote
 from api.cli.secrets import secrets
@@ -35,9 +34,13 @@ class _Verbs(TyperGroup):
 def _one_for_mistakes() -> Iterator[None]:
     try:
         yield
-    except TyperException as error:
-        error.exit_code = 1
+    except Exception as error:
+        if getattr(error, "exit_code", None) == _USAGE and not isinstance(error, typer.Exit):
+            setattr(error, "exit_code", 1)  # noqa: B010 - the library has no public name for what it raises
         raise
+
+
+_USAGE = 2
 
 
 app = typer.Typer(
