@@ -120,14 +120,19 @@ def jobs(
             help="KEY of a Build or a Deployment.", autocompletion=completion.keys("Build", "Deployment")
         ),
     ] = None,
-    state: Annotated[str | None, typer.Option()] = None,
-    limit: Annotated[int, typer.Option()] = 20,
+    state: Annotated[
+        str | None, typer.Option(help="Such as pending, executing, passed, failed, defective or aborted.")
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Of this project.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Of commits of this branch.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, at most 500.")] = 20,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Jobs, newest first."""
-    body = connect(server, token).get("/reconciler/jobs", key=key, state=state, limit=limit)
+    which = {"key": key, "state": state, "project": project, "branch": branch}
+    body = connect(server, token).get("/reconciler/jobs", **which, limit=limit)
     if output is Format.JSON:
         show_json(body)
         return

@@ -842,3 +842,19 @@ def test_a_failure_that_is_ignored_is_told_apart(api: Api) -> None:
     assert "task lax" not in told
     api.repo.commit({"lax.yaml": None})
     assert api.cli("sync").returncode == 0
+
+
+def test_jobs_of_a_project_or_a_branch(api: Api) -> None:
+    """By the command line as over HTTP."""
+    number = api.run("ok")["number"]
+    for given, has in (
+        (("--project", "shop"), True),
+        (("--project", "tools"), False),
+        (("--branch", "main"), False),  # it has no repository
+    ):
+        items = json.loads(api.cli("jobs", *given, "-o", "json").stdout)["items"]
+        assert (number in [item["number"] for item in items]) == has, given
+    assert (
+        api.get("/reconciler/jobs", project="shop", key="Build/shop/_/ok", limit=1)["items"][0]["number"]
+        == number
+    )
