@@ -23,6 +23,22 @@ from api.cli.overview import waits_for
 from api.cli.terminal import Harmless, harmless, shown
 
 Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
+
+
+def _which(text: str) -> str:
+    if text.isdecimal() or "/" in text:
+        return text
+    raise typer.BadParameter("give the number of a job, or the KEY of a Build or a Deployment")
+
+
+Which = Annotated[
+    str,
+    typer.Argument(
+        callback=_which,
+        help="Number of the job, or a KEY for its newest one.",
+        autocompletion=completion.jobs_and_keys,
+    ),
+]
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Follow until the job has ended; exit 2 if it did not pass.")
 ]
@@ -154,9 +170,11 @@ def jobs(
     show_table(heads, rows, "no jobs")
 
 
-def job(number: Number, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def job(job: Which, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """One job with its tasks and tries."""
-    body = connect(server, token).get(f"/reconciler/jobs/{number}")
+    client = connect(server, token)
+    number = _number(client, job)
+    body = client.get(f"/reconciler/jobs/{number}")
     if output is Format.JSON:
         show_json(body)
         return
@@ -182,7 +200,7 @@ def job(number: Number, server: Server = None, token: Token = None, output: Outp
 
 
 def logs(
-    number: Number,
+    job: Which,
     follow: Follow = False,
     search: Annotated[
         str | None, typer.Option(help="Only lines that have this text; exit 1 if none has.")
@@ -208,6 +226,7 @@ def logs(
     if search is not None and since is not None:
         fail("--search goes through the whole log, or from --offset on; give it without --since")
     client = connect(server, token)
+    number = _number(client, job)
     which: dict[str, Any] = {"task": task, "trial": trial, "script": script}
     if search is not None:
         asked = which | {"q": search, "ignore_case": ignore_case or None}
@@ -227,7 +246,7 @@ def logs(
 
 
 def attachments(
-    number: Number,
+    job: Which,
     path: Annotated[str | None, typer.Argument(help="Which to fetch; without it they are listed.")] = None,
     to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path(),
     task: Annotated[
@@ -240,6 +259,7 @@ def attachments(
 ) -> None:
     """List the files that a job keeps, or fetch one."""
     client = connect(server, token)
+    number = _number(client, job)
     if path is None:
         body = client.get(f"/reconciler/jobs/{number}/attachments")
         body["items"] = [
@@ -261,6 +281,18 @@ def attachments(
     finally:
         part.unlink(missing_ok=True)
     show_json({"path": str(target)}) if output is Format.JSON else console().print(str(target))
+
+
+def _number(client: Client, job: str) -> int:
+    """The number that was given, or that of a KEY's newest job, which is named on standard error."""
+    if job.isdecimal():
+        return int(job)
+    items = client.get("/reconciler/jobs", key=job, limit=1)["items"]
+    if not items:
+        fail(f"there is no job of {job}; `steersman jobs` lists those there are")
+    sys.stderr.write(f"job {items[0]['number']}\n")
+    number: int = items[0]["number"]
+    return number
 
 
 def _tell_what_is_wrong(client: Client, key: str) -> None:

@@ -491,6 +491,7 @@ def test_the_shell_is_offered_what_the_server_has(api: Api, shell: str) -> None:
     assert "Repository" in offered("steersman get Rep")
     assert "ApprovalRuleset" in offered("steersman schema App")
     assert number in offered("steersman logs ")
+    assert "Build/shop/_/ok" in offered("steersman logs Build/shop/_/o")
     assert "Environment" not in offered("steersman trigger ")
     nothing = offered("steersman status Build/", STEERSMAN_SERVER="http://127.0.0.1:9")
     assert "Build" not in nothing
@@ -858,3 +859,16 @@ def test_jobs_of_a_project_or_a_branch(api: Api) -> None:
         api.get("/reconciler/jobs", project="shop", key="Build/shop/_/ok", limit=1)["items"][0]["number"]
         == number
     )
+
+
+def test_a_key_stands_for_its_newest_job(api: Api) -> None:
+    """In verbs that look at a job; which one it is, is told beside."""
+    api.run("files")
+    number = api.run("files")["number"]
+    for verb in (("job",), ("logs",), ("attachments",), ("logs", "-f")):
+        named = api.cli(*verb, "Build/shop/_/files")
+        assert (named.returncode, named.stderr.splitlines()[0]) == (0, f"job {number}"), verb
+        assert named.stdout == api.cli(*verb, str(number)).stdout, verb
+    body = json.loads(api.cli("job", "Build/shop/_/files", "-o", "json").stdout)
+    assert body["number"] == number
+    assert "no job of Build/shop/_/never" in sentence(api.cli("logs", "Build/shop/_/never"))
