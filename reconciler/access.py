@@ -120,7 +120,7 @@ def is_active(installation: Installation, subject: str) -> bool:
 
 def missing(key: str) -> NotFound:
     """The one answer for what is not there and what is not to be seen."""
-    return NotFound("NoSuchResource", f"there is no resource {key}; `steersman status` lists those there are")
+    return NotFound("NoSuchResource", f"there is no resource {key}; `steersman get` lists those there are")
 
 
 def ask(installation: Installation, caller: Caller, verb: str, key: str) -> tuple[Need | None, Level | None]:

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from api.cli import calendar, database, gate, jobs, local, login, notifications, releases, remote
 from api.cli.secrets import secrets
 from api.cli.tokens import audit, tokens
 
+
+class _Verbs(TyperGroup):
+    """All verbs. What is mistyped is an error, 1, and not what 2 says: that there is something to do."""
+
+    def make_context(self, *given: Any, **more: Any) -> Any:
+        """The verb's name and what stands before it are read here …"""
+        with _one_for_mistakes():
+            return super().make_context(*given, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """… and what comes after it here."""
+        with _one_for_mistakes():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_for_mistakes() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "exit_code", None) == _USAGE and not isinstance(error, typer.Exit):
+            setattr(error, "exit_code", 1)  # noqa: B010 - the library has no public name for what it raises
+        raise
+
+
+_USAGE = 2
+
+
 app = typer.Typer(
     name="steersman",
+    cls=_Verbs,
     help="GitOps for everything that is not Kubernetes. Exit codes: 0 done, 1 error, 2 something to do or not passed, "
     "3 the wait ran out.",
     no_args_is_help=True,

@@ -37,6 +37,15 @@ class Client:
         """JSON of a GET."""
         return self._json("GET", path, params=_given(params))
 
+    def pages(self, path: str, **params: Any) -> Iterator[Any]:
+        """The items of a list, page by page to its end."""
+        while True:
+            page = self.get(path, **params)
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            params["after"] = page["next"]
+
     def look(self, path: str) -> Any:
         """The same, or None when there is no such answer to be had now."""
         try:

@@ -49,6 +49,13 @@ def jobs(context: typer.Context, incomplete: str) -> list[Any]:
     return list(_quietly(context, lambda client: _jobs(client, incomplete)))
 
 
+def jobs_and_keys(context: typer.Context, incomplete: str) -> list[Any]:
+    """Offers numbers of jobs, or KEYs once something else has been begun."""
+    return (jobs if incomplete[:1].isdigit() or not incomplete else keys("Build", "Deployment"))(
+        context, incomplete
+    )
+
+
 def _kinds(incomplete: str) -> list[Any]:
     from specs.kinds import KINDS  # only here: the models of all kinds take a third of a second
 

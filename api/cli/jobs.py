@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.markup import escape
@@ -16,11 +18,27 @@ from rich.markup import escape
 from api.cli import completion
 from api.cli.client import Client, connect
 from api.cli.options import Output, Server, Token
-from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table
+from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table, took
 from api.cli.overview import waits_for
-from api.cli.terminal import Harmless, shown
+from api.cli.terminal import Harmless, harmless, shown
 
 Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
+
+
+def _which(text: str) -> str:
+    if text.isdecimal() or "/" in text:
+        return text
+    raise typer.BadParameter("give the number of a job, or the KEY of a Build or a Deployment")
+
+
+Which = Annotated[
+    str,
+    typer.Argument(
+        callback=_which,
+        help="Number of the job, or a KEY for its newest one.",
+        autocompletion=completion.jobs_and_keys,
+    ),
+]
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Follow until the job has ended; exit 2 if it did not pass.")
 ]
@@ -74,6 +92,7 @@ def trigger(
     }
     client = connect(server, token)
     _, made = client.post("/reconciler/trigger", body, timeout=180)
+    _tell_what_is_wrong(client, key)
     if pipeline and output is not Format.JSON:
         console().print(f"run {made['number']}  (steersman why {key})", markup=False)
         return
@@ -104,6 +123,8 @@ def cancel(number: Number, server: Server = None, token: Token = None, output: O
 
 
 _PATIENCE = 1.0
+_BAD = ("failed", "defective")
+_IGNORED = "ignored: the job passes without it"
 _OWN = "run"
 """The name of a task's only script."""
 
@@ -115,14 +136,19 @@ def jobs(
             help="KEY of a Build or a Deployment.", autocompletion=completion.keys("Build", "Deployment")
         ),
     ] = None,
-    state: Annotated[str | None, typer.Option()] = None,
-    limit: Annotated[int, typer.Option()] = 20,
+    state: Annotated[
+        str | None, typer.Option(help="Such as pending, executing, passed, failed, defective or aborted.")
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Of this project.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Of commits of this branch.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, at most 500.")] = 20,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Jobs, newest first."""
-    body = connect(server, token).get("/reconciler/jobs", key=key, state=state, limit=limit)
+    which = {"key": key, "state": state, "project": project, "branch": branch}
+    body = connect(server, token).get("/reconciler/jobs", **which, limit=limit)
     if output is Format.JSON:
         show_json(body)
         return
@@ -136,15 +162,19 @@ def jobs(
             i["branch"] or i["tag"],
             (i["commit"] or "")[:10],
             ago(i["created_at"]),
+            took(i["started_at"], i["finished_at"]),
         )
         for i in body["items"]
     ]
-    show_table(("JOB", "KEY", "STATE", "REASON", "TRIGGER", "REF", "COMMIT", "CREATED"), rows, "no jobs")
+    heads = ("JOB", "KEY", "STATE", "REASON", "TRIGGER", "REF", "COMMIT", "CREATED", "TOOK")
+    show_table(heads, rows, "no jobs")
 
 
-def job(number: Number, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def job(job: Which, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """One job with its tasks and tries."""
-    body = connect(server, token).get(f"/reconciler/jobs/{number}")
+    client = connect(server, token)
+    number = _number(client, job)
+    body = client.get(f"/reconciler/jobs/{number}")
     if output is Format.JSON:
         show_json(body)
         return
@@ -154,21 +184,23 @@ def job(number: Number, server: Server = None, token: Token = None, output: Outp
     )
     rows: list[tuple[Any, ...]] = []
     for task in body["tasks"]:
-        rows.append((task["name"], task["state"], task["reason"], "", ""))
+        told = _IGNORED if task["state"] in _BAD and task.get("ignore_failure") else ""
+        rows.append((task["name"], task["state"], task["reason"], "", "", told))
         for trial in task["trials"]:
             status = next((s["exit_status"] for s in trial["scripts"] if s["name"] == _OWN), None)
             note = trial["error"] or trial["waits_for"] or ""
-            rows.append((f"  #{trial['number']}", trial["state"], trial["reason"], status, note))
+            time = took(trial["started_at"], trial["finished_at"])
+            rows.append((f"  #{trial['number']}", trial["state"], trial["reason"], status, time, note))
             named = (s for s in trial["scripts"] if s["name"] != _OWN)
-            rows += ((f"    {s['name']}", s["state"], "", s["exit_status"], "") for s in named)
+            rows += ((f"    {s['name']}", s["state"], "", s["exit_status"], "", "") for s in named)
     for issue in body["issues"]:
         told = escape(f"{issue['title']}: {issue['description']}")
         console().print(f"[bold]{escape(issue['type'])}[/bold]: {told}")
-    show_table(("TASK", "STATE", "REASON", "EXIT", "NOTE"), rows, "no tasks")
+    show_table(("TASK", "STATE", "REASON", "EXIT", "TOOK", "NOTE"), rows, "no tasks")
 
 
 def logs(
-    number: Number,
+    job: Which,
     follow: Follow = False,
     search: Annotated[
         str | None, typer.Option(help="Only lines that have this text; exit 1 if none has.")
@@ -194,11 +226,14 @@ def logs(
     if search is not None and since is not None:
         fail("--search goes through the whole log, or from --offset on; give it without --since")
     client = connect(server, token)
+    number = _number(client, job)
     which: dict[str, Any] = {"task": task, "trial": trial, "script": script}
     if search is not None:
         asked = which | {"q": search, "ignore_case": ignore_case or None}
-        _search(client, number, asked, offset, output)
-        return
+        found = _search(client, number, asked, offset, output)
+        if task is None:
+            _tell_what_is_behind(client, number)
+        raise typer.Exit(0 if found else 1)
     asked = which | {"offset": offset, "since": None if since is None else _moment(since)}
     if follow:
         _follow(client, number, **asked)
@@ -206,20 +241,30 @@ def logs(
     for chunk in shown(client.text(f"/reconciler/jobs/{number}/log", **asked)):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
+    if task is None:
+        _tell_what_is_behind(client, number)
 
 
 def attachments(
-    number: Number,
+    job: Which,
     path: Annotated[str | None, typer.Argument(help="Which to fetch; without it they are listed.")] = None,
     to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path(),
+    task: Annotated[
+        str | None, typer.Option(help="Of this task; else the first that has it, such as a row of a matrix.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(help="Of this try; else the newest.")] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
     """List the files that a job keeps, or fetch one."""
     client = connect(server, token)
+    number = _number(client, job)
     if path is None:
         body = client.get(f"/reconciler/jobs/{number}/attachments")
+        body["items"] = [
+            item for item in body["items"] if task in (None, item["task"]) and trial in (None, item["trial"])
+        ]
         rows = [(i["path"], i["size"], i["task"], i["trial"], i["digest"][:19]) for i in body["items"]]
         show_json(body) if output is Format.JSON else show_table(
             ("PATH", "BYTES", "TASK", "TRIAL", "DIGEST"), rows, "none"
@@ -227,9 +272,36 @@ def attachments(
         return
     target = to / Path(path).name
     to.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as file:
-        file.writelines(client.text(f"/reconciler/jobs/{number}/attachments/{path}"))
+    part = to / f".{target.name}.part"  # what lies there already stays until the whole is here
+    try:
+        with part.open("wb") as file:
+            place = f"/reconciler/jobs/{number}/attachments/{quote(path)}"
+            file.writelines(client.text(place, task=task, trial=trial))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
     show_json({"path": str(target)}) if output is Format.JSON else console().print(str(target))
+
+
+def _number(client: Client, job: str) -> int:
+    """The number that was given, or that of a KEY's newest job, which is named on standard error."""
+    if job.isdecimal():
+        return int(job)
+    items = client.get("/reconciler/jobs", key=job, limit=1)["items"]
+    if not items:
+        fail(f"there is no job of {job}; `steersman jobs` lists those there are")
+    sys.stderr.write(f"job {items[0]['number']}\n")
+    number: int = items[0]["number"]
+    return number
+
+
+def _tell_what_is_wrong(client: Client, key: str) -> None:
+    """On standard error, where what has been started is not what Git says now."""
+    found = client.look(f"/reconciler/resources/{key}") or {"conditions": ()}
+    for each in found["conditions"]:
+        if each["status"] and each["type"] == "Invalid":
+            told = "is wrong in Git, and its last good specification runs"
+            sys.stderr.write(f"{key} {told}: {each['message']}\n")
 
 
 def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) -> None:
@@ -243,7 +315,7 @@ def _made(client: Client, made: dict[str, Any], follow: bool, output: Format) ->
 
 
 def _follow(client: Client, number: int, *, reached: bool = False, **params: Any) -> None:
-    harmless = Harmless() if sys.stdout.isatty() else None
+    tamed = Harmless() if sys.stdout.isatty() else None
     begun = threading.Event()
     threading.Thread(target=_tell_what_it_waits_for, args=(client, number, begun), daemon=True).start()
     for message in client.follow(f"/reconciler/jobs/{number}/log/stream", reached=reached, **params):
@@ -253,12 +325,38 @@ def _follow(client: Client, number: int, *, reached: bool = False, **params: Any
             sys.stdout.flush()
             reason = f" ({body['reason']})" if body["reason"] else ""
             sys.stderr.write(f"job {number}{_part(params)} {body['state']}{reason}\n")
+            if body["state"] != "passed" and not params.get("task"):
+                _tell_what_failed(client, number)
             raise typer.Exit(0 if body["state"] == "passed" else 2)
         text = body["text"]
-        sys.stdout.write(
-            text if harmless is None else harmless.feed(text.encode()).decode("utf-8", "replace")
-        )
+        sys.stdout.write(text if tamed is None else tamed.feed(text.encode()).decode("utf-8", "replace"))
         sys.stdout.flush()
+
+
+def _tell_what_failed(client: Client, number: int) -> None:
+    """On standard error: the tasks by which it did, each with the way to its log."""
+    job = client.look(f"/reconciler/jobs/{number}") or {"tasks": ()}
+    for task in job["tasks"] if len(job["tasks"]) > 1 else ():
+        if task["state"] in _BAD and not task.get("ignore_failure"):
+            reason = f" ({task['reason']})" if task["reason"] else ""
+            log = shlex.join(("steersman", "logs", str(number), "--task", task["name"]))
+            sys.stderr.write(f"  task {task['name']} {task['state']}{reason}: {log}\n")
+
+
+def _tell_what_is_behind(client: Client, number: int) -> None:
+    """On standard error: what has begun after a script that still runs, for the log of a job ends with that one."""
+    job = client.look(f"/reconciler/jobs/{number}") or {"tasks": ()}
+    begun = sorted(
+        (trial["started_at"], task["name"], trial["finished_at"] is None)
+        for task in job["tasks"]
+        for trial in task["trials"]
+        if trial["started_at"]
+    )
+    runs = next((at for at, (_, _, at_work) in enumerate(begun) if at_work), len(begun))
+    behind = dict.fromkeys(name for _, name, _ in begun[runs + 1 :])
+    if behind:
+        where = f"{begun[runs][1]} still runs, and behind it come {', '.join(behind)}"
+        sys.stderr.write(f"{where}: steersman logs {number} --task NAME\n")
 
 
 def _tell_what_it_waits_for(client: Client, number: int, begun: threading.Event) -> None:
@@ -273,8 +371,8 @@ def _tell_what_it_waits_for(client: Client, number: int, begun: threading.Event)
             told = waits
 
 
-def _search(client: Client, number: int, asked: dict[str, Any], offset: int | None, output: Format) -> None:
-    """All pages, each shown as it comes."""
+def _search(client: Client, number: int, asked: dict[str, Any], offset: int | None, output: Format) -> bool:
+    """All pages, each shown as it comes; whether there was anything."""
     items: list[dict[str, Any]] = []
     while offset is not None:
         body = client.get(f"/reconciler/jobs/{number}/log/search", **asked, offset=offset, limit=500)
@@ -282,11 +380,11 @@ def _search(client: Client, number: int, asked: dict[str, Any], offset: int | No
         offset = body["next"]
         for item in body["items"] if output is not Format.JSON else ():
             place = f"{item['task']} #{item['trial']} {item['script']}:{item['line']}"
-            sys.stdout.write(f"{place}: {item['text']}\n")
+            text = item["text"] if not sys.stdout.isatty() else harmless(item["text"])
+            sys.stdout.write(f"{place}: {text}\n")
     if output is Format.JSON:
         show_json({"items": items})
-    if not items:
-        raise typer.Exit(1)
+    return bool(items)
 
 
 def _moment(text: str) -> str:

@@ -1,6 +1,6 @@
 """What `steersman status` tells of the whole: what is wrong, what waits and for what, what runs, what is next.
 
-Called by `api.cli.remote`. Asks the server by GET only, and puts each thing on a line of its own.
+Called by `api.cli.remote`. Asks the server by GET only. People get a line for each thing, programs the same as JSON.
 """
 
 from __future__ import annotations
@@ -19,25 +19,46 @@ _WAITS = ("Held", "Waiting")
 """Conditions that say what is waited for; most others say what is wrong."""
 _TOLD = (*_WAITS, "Invalid", "RemovalBrake", "PruneHeld", "InUse", "Warning", "Delivered")
 """Conditions that are told otherwise, or nothing bad."""
-Row = tuple[str, str, str]
+Row = dict[str, Any]
 
 
-def show(client: Client, body: Mapping[str, Any]) -> None:
-    """The overview; `body` is the answer of `/reconciler/status`."""
-    _head(body)
+def gather(client: Client, body: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """What the overview tells, by part; `body` is the answer of `/reconciler/status`.
+
+    Of what waits for its turn, the newest hundred jobs.
+    """
     troubled = list(_troubled(client))
     pending = client.get("/reconciler/jobs", state="pending", limit=_PAGE)["items"]
-    running = [
-        job
-        for state in ("executing", "aborting")
-        for job in client.get("/reconciler/jobs", state=state, limit=_PAGE)["items"]
-    ]
-    _section("Wrong", ("WHERE", "WHAT", "KEY"), [*_wrong(body), *_faults(troubled)])
-    _section(
-        "Waits", ("KEY", "REASON", "FOR"), [*_held(body), *_waits(client, troubled, pending), *_asked(client)]
-    )
-    _section("Runs", ("JOB", "KEY", "SINCE"), [_job(job) for job in running])
-    _section("Next", ("KEY", "WHEN", "STARTS"), _next(client))
+    return {
+        "wrong": [*_wrong(body), *_faults(troubled)],
+        "waits": [*_held(body), *_waits(client, troubled, pending), *_asked(client)],
+        "runs": [
+            {"job": job["number"], "key": job["key"], "since": job["started_at"] or job["created_at"]}
+            for state in ("executing", "aborting")
+            for job in client.pages("/reconciler/jobs", state=state, limit=_PAGE)
+        ],
+        "next": _next(client),
+    }
+
+
+def show(body: Mapping[str, Any], found: Mapping[str, Sequence[Row]]) -> None:
+    """The same for people."""
+    _head(body)
+    for part, heads in _PARTS.items():
+        _section(part.title(), heads, [[_cell(name, row[name]) for name in heads] for row in found[part]])
+
+
+_PARTS = {
+    "wrong": ("where", "what", "key"),
+    "waits": ("key", "reason", "for"),
+    "runs": ("job", "key", "since"),
+    "next": ("key", "when", "starts"),
+}
+_TIMES = ("since", "starts")
+
+
+def _cell(name: str, value: Any) -> Any:
+    return ago(value) if name in _TIMES else "" if value is None else value
 
 
 def _head(body: Mapping[str, Any]) -> None:
@@ -62,9 +83,9 @@ def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     if not rows:
         return
     console().print(f"\n[bold]{title}[/bold]")
-    show_table(heads, rows[:_MOST])
+    show_table([head.upper() for head in heads], rows[:_MOST])
     if len(rows) > _MOST:
-        console().print(f"and {len(rows) - _MOST} more")
+        console().print(f"and {len(rows) - _MOST} more, all of which `steersman status -o json` tells")
 
 
 def _troubled(client: Client) -> Iterator[Mapping[str, Any]]:
@@ -76,7 +97,7 @@ def _troubled(client: Client) -> Iterator[Mapping[str, Any]]:
         {"health": "Suspended"},
         {"sync": "Unknown"},
     ):
-        for item in client.get("/reconciler/resources", limit=_PAGE, **asked)["items"]:
+        for item in client.pages("/reconciler/resources", **asked):
             if item["key"] not in seen:
                 seen.add(item["key"])
                 yield item
@@ -86,20 +107,28 @@ def _wrong(body: Mapping[str, Any]) -> Iterator[Row]:
     """What keeps the source from being read, passes that fail, and what is wrong in the files."""
     trouble = body["source"]["trouble"]
     for each in [{"name": "source", **trouble}] if trouble else []:
-        yield each["name"], each["message"], ""
+        yield _fault(each["name"], each["message"])
     for each in body["troubles"]:
-        yield each["name"], each["message"], ""
+        yield _fault(each["name"], each["message"])
     for error in body["source"]["errors"]:
-        yield error["location"], error["message"], error["key"] or ""
+        yield _fault(error["location"], error["message"], error["key"])
 
 
 def _faults(troubled: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     for item in troubled:
         found = [each for each in _conditions(item) if each["type"] not in _TOLD]
         for each in found:
-            yield item["location"], f"{each['type']}: {each['message']}", item["key"]
+            yield _fault(item["location"], f"{each['type']}: {each['message']}", item["key"])
         if item["health"] == "Degraded" and not found:
-            yield item["location"], _degraded(item), item["key"]
+            yield _fault(item["location"], _degraded(item), item["key"])
+
+
+def _fault(where: str, what: str, key: str | None = None) -> Row:
+    return {"where": where, "what": what, "key": key}
+
+
+def _wait(key: str, reason: str, told: str) -> Row:
+    return {"key": key, "reason": reason, "for": told}
 
 
 def _degraded(item: Mapping[str, Any]) -> str:
@@ -110,7 +139,7 @@ def _degraded(item: Mapping[str, Any]) -> str:
 
 def _held(body: Mapping[str, Any]) -> Iterator[Row]:
     for held in body["held"]:
-        yield held["keys"][0] if held["keys"] else "source", held["reason"], held["message"]
+        yield _wait(held["keys"][0] if held["keys"] else "source", held["reason"], held["message"])
 
 
 def _waits(
@@ -121,12 +150,12 @@ def _waits(
         for each in _conditions(item):
             if each["type"] in _WAITS:
                 told.add(item["key"])
-                yield item["key"], each["reason"], each["message"]
+                yield _wait(item["key"], each["reason"], each["message"])
     for job in pending:
         if job["key"] not in told:
             waits = waits_for(client.get(f"/reconciler/jobs/{job['number']}"))
             why = waits or f"{job['reason'] or 'its turn'} (steersman why {job['key']})"
-            yield job["key"], job["reason"] or "pending", f"job {job['number']} waits: {why}"
+            yield _wait(job["key"], job["reason"] or "pending", f"job {job['number']} waits: {why}")
 
 
 def waits_for(job: Mapping[str, Any]) -> str:
@@ -140,16 +169,12 @@ def _asked(client: Client) -> Iterator[Row]:
     runs = client.get("/reconciler/resources", kind="Pipeline", health="Progressing", limit=_MOST)
     for item in runs["items"]:
         for cause in client.get(f"/reconciler/why/{item['key']}")["causes"]:
-            yield item["key"], cause["reason"], cause["message"]
+            yield _wait(item["key"], cause["reason"], cause["message"])
     for request in client.get("/reconciler/approvals")["items"]:
         waits = "; ".join(rule["waits"] for rule in request["rules"] if rule["waits"])
         key = request["key"] or request["application"]
         you = any(rule["you_may"] for rule in request["rules"])
-        yield key, "Approval", waits + (f" (steersman approve {key})" if you else "")
-
-
-def _job(job: Mapping[str, Any]) -> tuple[Any, ...]:
-    return job["number"], job["key"], ago(job["started_at"] or job["created_at"])
+        yield _wait(key, "Approval", waits + (f" (steersman approve {key})" if you else ""))
 
 
 def _next(client: Client) -> list[Row]:
@@ -158,7 +183,7 @@ def _next(client: Client) -> list[Row]:
         for item in client.get("/reconciler/schedules")["items"]
         if item["next"]
     )
-    return [(key, when, ago(moment)) for moment, key, when in sorted(due)[:3]]
+    return [{"key": key, "when": when, "starts": moment} for moment, key, when in sorted(due)[:3]]
 
 
 def _conditions(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:

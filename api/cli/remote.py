@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ _ACTS = {
 }
 _COLOURS = {"minus": "red", "plus": "green"}
 _ONE_LINE = 80
+_FEW = 10
 _LIMIT = 1 << 20
 
 
@@ -41,14 +43,17 @@ def status(
         _resource(client.get(f"/reconciler/resources/{key}"), output)
         return
     body = client.get("/reconciler/status")
-    if output is Format.JSON:
-        show_json(body)
-        return
-    overview.show(client, body)
+    found = overview.gather(client, body)
+    show_json(body | found) if output is Format.JSON else overview.show(body, found)
 
 
 def get(
-    kind: Annotated[str, typer.Argument(help="A kind, or a KEY.", autocompletion=completion.kinds_and_keys)],
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="A kind, or a KEY; without it, of all kinds.", autocompletion=completion.kinds_and_keys
+        ),
+    ] = None,
     project: Annotated[str | None, typer.Option()] = None,
     environment: Annotated[str | None, typer.Option()] = None,
     sync: Annotated[str | None, typer.Option()] = None,
@@ -57,23 +62,23 @@ def get(
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """List resources of a kind."""
-    if "/" in kind:
+    """List resources, of a kind or of all."""
+    if kind is not None and "/" in kind:
         status(kind, server, token, output)
         return
     client = connect(server, token)
     filters = {"kind": kind, "project": project, "environment": environment, "sync": sync, "health": health}
-    body = client.get("/reconciler/resources", **filters)
+    items = list(client.pages("/reconciler/resources", **filters))
     if output is Format.JSON:
-        show_json(body)
+        show_json({"items": items, "next": None, "total": len(items)})
         return
     heads = ["KEY", "SYNC", "HEALTH", "GEN", "LOCATION"]
-    rows = [[i["key"], i["sync"], i["health"], i["generation"], i["location"]] for i in body["items"]]
+    rows = [[i["key"], i["sync"], i["health"], i["generation"], i["location"]] for i in items]
     if kind == "Deployment":
         heads.insert(3, "STANDS")
-        for row, item in zip(rows, body["items"], strict=True):
+        for row, item in zip(rows, items, strict=True):
             row.insert(3, _stands(item["deployed"]))
-    show_table(heads, rows, f"no {kind}")
+    show_table(heads, rows, f"no {kind or 'resources'}")
 
 
 def plan(
@@ -102,6 +107,8 @@ def plan(
         show_json(body)
     else:
         show_plan(body)
+        if body.get("behind"):
+            _tell_what_it_lacks(ref, body["behind"])
     if body["errors"]:
         raise typer.Exit(1)
     raise typer.Exit(2 if body["actions"] or body["held"] else 0)
@@ -233,15 +240,20 @@ _NOBODY = {"name": "nobody", "kind": "", "leads": False, "load": 0, "max_load": 
 
 
 def events(
-    after: Annotated[int, typer.Option(help="Number after which to begin.")] = 0,
+    after: Annotated[
+        int | None, typer.Option(help="Number after which to begin; without it, the newest ones.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many.")] = 100,
-    key: Annotated[str | None, typer.Option()] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Of this KEY only.", autocompletion=completion.keys())
+    ] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """What happened, oldest first."""
-    body = connect(server, token).get("/reconciler/events", after=after, limit=limit, key=key)
+    """What happened lately, oldest first."""
+    which = {"newest": True} if after is None else {"after": after}
+    body = connect(server, token).get("/reconciler/events", **which, limit=limit, key=key)
     if output is Format.JSON:
         show_json(body)
         return
@@ -272,9 +284,23 @@ def show_plan(body: dict[str, Any]) -> None:
             out.print(cause["message"], markup=False)
     for held in body.get("held", []):
         out.print(f"[yellow]held[/yellow] {held['reason']}: ", end="")
-        out.print(f"{held['message']}: {', '.join(held['keys'])}", markup=False)
+        out.print(f"{held['message']}: {_some(held['keys'])}", markup=False)
     counts = [f"{sum(a['action'] == verb for a in body['actions'])} to {verb}" for verb in _MARKS]
-    out.print(", ".join(counts) if body["actions"] else "nothing to do")
+    counts += [f"{len(held['keys'])} held" for held in body.get("held", [])]
+    out.print(", ".join(counts) if body["actions"] or body.get("held") else "nothing to do")
+
+
+def _some(keys: Sequence[str]) -> str:
+    """As many KEYs as a person reads, and how many there are besides."""
+    more = len(keys) - _FEW
+    return ", ".join(keys) if more <= 0 else f"{', '.join(keys[:_FEW])} and {more} more"
+
+
+def _tell_what_it_lacks(ref: str | None, behind: int) -> None:
+    """On standard error: a plan compares, and does not merge."""
+    commits = "1 commit" if behind == 1 else f"{behind} commits"
+    told = "what they brought is shown as taken back; merge or rebase first, to see what merging would do"
+    typer.echo(f"{ref} lacks {commits} of the followed branch: {told}", err=True)
 
 
 def _deploy(body: dict[str, Any]) -> str:

@@ -33,6 +33,12 @@ class Harmless:
         return _ALONE.sub(b"", _STEERING.sub(_judged, whole[:at]))
 
 
+def harmless(text: str) -> str:
+    """A text that is whole; a sequence that it breaks off is left out, and what it has coloured is not what follows."""
+    found = Harmless().feed(text.encode()).decode("utf-8", "replace")
+    return found + "\x1b[0m" if "\x1b" in found else found
+
+
 def _judged(found: re.Match[bytes]) -> bytes:
     return found[0] if _COLOUR.fullmatch(found[0]) else b""
 

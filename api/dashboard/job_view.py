@@ -106,11 +106,16 @@ def boxes(job: Job) -> list[dict[str, str]]:
             "name": task.name,
             "short": task.name if len(task.name) <= 24 else f"{task.name[:23]}…",
             "state": task.state.value,
-            "told": _plain(task.reason) or _tries(task),
+            "told": "ignored" if _is_ignored(task) else _plain(task.reason) or _tries(task),
             "href": _log_path(job.number, task.name),
         }
         for task in job.tasks
     ]
+
+
+def _is_ignored(task: Task) -> bool:
+    """Did it fail, and does the job not care?"""
+    return task.state in (State.FAILED, State.DEFECTIVE) and bool(task.policy.get("ignore_failure"))
 
 
 def _tries(task: Task) -> str:

@@ -24,7 +24,7 @@ from reconciler.commands import jobs as commands
 from reconciler.commands import manifests
 from reconciler.errors import NotFound, SteersmanError
 from reconciler.installation import Installation
-from reconciler.model.job import Job, Reason, State
+from reconciler.model.job import Job, Of, Reason, State
 from reconciler.queries import jobs, log_index, logs, pipelines, resources
 from reconciler.queries.logs import Selection, Text
 
@@ -41,6 +41,7 @@ _CONTROL = re.compile(
 Asked = Request[Caller, Any, Any]
 Number = Annotated[int, Parameter(ge=1, le=2**62)]
 Word = Annotated[str | None, Parameter(max_length=1000)]
+Typed = Annotated[str, Parameter(max_length=1000)]
 
 
 @get("/ui/jobs", **PAGE)
@@ -48,15 +49,18 @@ async def job_list(
     installation: Installation,
     caller: Caller,
     request: Asked,
-    key: Annotated[str, Parameter(max_length=1000)] = "",
+    key: Typed = "",
     job_state: Annotated[str, Parameter(query="state", max_length=20)] = "",
+    project: Typed = "",
+    branch: Typed = "",
     after: Annotated[int | None, Parameter(ge=0, le=2**62)] = None,
 ) -> Response[bytes]:
-    """Newest first; of one KEY, in one state."""
-    wanted = key.replace("\0", "").strip()
+    """Newest first; of one KEY, in one state, of a project, of a branch."""
+    wanted, project, branch = (typed.replace("\0", "").strip() for typed in (key, project, branch))
     chosen = job_state if job_state in STATES else ""
+    of = Of(project or None, branch or None)
     found = await jobs.page(
-        installation, caller, key=wanted or None, state=chosen or None, limit=_PAGE, after=after
+        installation, caller, key=wanted or None, state=chosen or None, limit=_PAGE, after=after, of=of
     )
     items = found["items"]
     held = await jobs.hold_causes(installation, [item["number"] for item in items if item["held"]])
@@ -72,7 +76,7 @@ async def job_list(
         for item in items
     ]
     like = resources.search(installation, caller, wanted, 10) if wanted and not items else []
-    given = {"key": wanted, "state": chosen}
+    given = {"key": wanted, "state": chosen, "project": project, "branch": branch}
     return page(
         request, "jobs", items=shown, next=found["next"], after=after, given=given, states=STATES,
         like=[item["key"] for item in like],

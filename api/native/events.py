@@ -34,8 +34,12 @@ async def event_list(
     limit: Limit = 100,
     key: str | None = None,
     kind: str | None = None,
+    newest: bool = False,
 ) -> dict[str, Any]:
-    """`next` is the number to give as `after`."""
+    """`next` is the number to give as `after`; `newest`: the last ones that there are, without a `next`."""
+    if newest:
+        last = await events.newest(installation, caller, None, limit, key, kind)
+        return {"items": last["items"][::-1], "next": None}
     return await events.page(installation, caller, after, limit, key, kind)
 
 

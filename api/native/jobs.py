@@ -14,7 +14,7 @@ from api.unchanged import STEADY
 from reconciler.access import Caller
 from reconciler.commands import jobs as commands
 from reconciler.installation import Installation
-from reconciler.model.job import State
+from reconciler.model.job import Of, State
 from reconciler.queries import jobs
 
 Limit = Annotated[int, Parameter(ge=1, le=500)]
@@ -29,10 +29,13 @@ async def job_list(
     job_state: Annotated[str | None, Parameter(query="state")] = None,
     limit: Limit = 50,
     after: Annotated[int | None, Parameter(ge=0, le=2**62)] = None,
+    project: str | None = None,
+    branch: str | None = None,
 ) -> dict[str, Any]:
-    """`next` is the number to give as `after`."""
+    """Narrowed by any of the filters; `next` is the number to give as `after`."""
     one_of("state of a job", job_state, State)
-    return await jobs.page(installation, caller, key=key, state=job_state, limit=limit, after=after)
+    of = Of(project, branch)
+    return await jobs.page(installation, caller, key=key, state=job_state, limit=limit, after=after, of=of)
 
 
 @get("/reconciler/jobs/{number:int}", summary="One job with tasks, trials and scripts")

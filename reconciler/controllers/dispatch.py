@@ -130,7 +130,7 @@ class Queue:
         job, need = found
         oldest = self._groups[job.key, job.ref][0]
         if job.number not in self._offered:
-            return Cause("Concurrency", f"waits for job {oldest} of the same build and branch to finish")
+            return Cause("Concurrency", f"job {oldest} of the same build and branch has not ended")
         self._look_at(places)
         fits = self._fitting(need)
         if not fits:

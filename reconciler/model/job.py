@@ -134,6 +134,17 @@ def origins(moves: Mapping[State, frozenset[State]], target: State) -> frozenset
 
 
 @dataclass(frozen=True, slots=True)
+class Of:
+    """What the jobs of a list are of; None asks for nothing."""
+
+    project: str | None = None
+    branch: str | None = None
+
+
+ANYTHING = Of()
+
+
+@dataclass(frozen=True, slots=True)
 class Checkout:
     """What a job's workspace holds: one commit of one repository, or nothing (`url` None).
 

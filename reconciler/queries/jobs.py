@@ -13,7 +13,7 @@ from reconciler.access import Caller, require_job
 from reconciler.controllers.places import Cause
 from reconciler.errors import Forbidden, NotFound
 from reconciler.installation import Installation
-from reconciler.model.job import CONFIGURATION, Job, Script, State, Task, Trial
+from reconciler.model.job import ANYTHING, CONFIGURATION, Job, Of, Script, State, Task, Trial
 from reconciler.model.rights import Scope
 from reconciler.passes.dispatch import look, offers
 from reconciler.passes.jobs import is_away
@@ -31,10 +31,12 @@ async def page(
     state: str | None,
     limit: int,
     after: int | None,
+    of: Of = ANYTHING,
 ) -> dict[str, Any]:
     """Newest first; `next` is the number to give as `after`."""
+    seen = sight(caller)
     found = await installation.database.read(
-        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after, sight=sight(caller))
+        lambda c: rows.page(c, key=key, state=state, limit=limit + 1, after=after, sight=seen, of=of)
     )
     items = found[:limit]
     return {
@@ -185,6 +187,7 @@ def _task(task: Task, waits: Mapping[str, Cause]) -> dict[str, Any]:
         "state": task.state.value,
         "reason": task.reason,
         "needs": list(task.policy.get("needs") or ()),
+        "ignore_failure": bool(task.policy.get("ignore_failure")),
         "trials": [_trial(trial, waits) for trial in task.trials],
     }
 

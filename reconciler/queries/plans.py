@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 from reconciler.access import Caller
@@ -21,7 +22,11 @@ async def of_branch(installation: Installation, caller: Caller) -> dict[str, Any
 
 
 async def of_ref(installation: Installation, caller: Caller, ref: str) -> dict[str, Any]:
-    """What merging a branch, tag or commit would do."""
+    """What would change if all was as a branch, tag or commit has it.
+
+    `behind`: how many commits of the followed branch it has not; what they brought is shown as taken back, which a
+    merge would not do. 0 for what the followed branch holds already: that is the way back to it.
+    """
     mirror = installation.source
     if local_path(installation.settings.repo) is None:
         await mirror.fetch()
@@ -29,7 +34,18 @@ async def of_ref(installation: Installation, caller: Caller, ref: str) -> dict[s
     if commit is None:
         raise NotFound("NoSuchRef", f"{installation.settings.repo} has no branch, tag or commit {ref!r}")
     desired = await source.read(installation, commit, installation.desired)
-    return {"revision": commit} | await _plan(installation, caller, desired, commit)
+    behind = await _behind(installation, commit)
+    return {"revision": commit, "behind": behind} | await _plan(installation, caller, desired, commit)
+
+
+async def _behind(installation: Installation, commit: str) -> int:
+    """Commits that the followed branch has and the other side lacks; where each has some of its own."""
+    mirror = installation.source
+    head = await mirror.head(installation.settings.branch)
+    if head is None or await mirror.is_ancestor(commit, head):
+        return 0
+    async with aclosing(mirror.history((head,), (commit,))) as lacking:
+        return sum([len(portion) async for portion in lacking])
 
 
 async def of_files(installation: Installation, caller: Caller, files: Mapping[str, str]) -> dict[str, Any]:

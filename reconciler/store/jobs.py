@@ -31,12 +31,15 @@ from sqlalchemy import (
 )
 
 from reconciler.model.job import (
+    ANYTHING,
+    CONFIGURATION,
     JOB_MOVES,
     SCRIPT_MOVES,
     TASK_MOVES,
     TRIAL_MOVES,
     Checkout,
     Job,
+    Of,
     Origin,
     Reason,
     Script,
@@ -340,6 +343,14 @@ def within(sight: Sight | None) -> ColumnElement[bool]:
     return or_(jobs.c.number == sight.own, *seen)
 
 
+def _narrowed(of: Of) -> ColumnElement[bool]:
+    wanted = true() if of.branch is None else jobs.c.branch == of.branch
+    if of.project is None:
+        return wanted
+    prefixes = [f"{kind}/{of.project}/" for kind in ("Build", "Deployment", CONFIGURATION)]
+    return wanted & or_(*(func.substr(jobs.c.key, 1, len(prefix)) == prefix for prefix in prefixes))
+
+
 def page(
     connection: Connection,
     *,
@@ -348,6 +359,7 @@ def page(
     limit: int,
     after: int | None,
     sight: Sight | None = None,
+    of: Of = ANYTHING,
 ) -> list[Job]:
     """Jobs without their tasks, newest first; `after` is the number before which to go on. No `sight`: all of them."""
     query = _JOBS.order_by(jobs.c.number.desc()).limit(limit)
@@ -357,7 +369,7 @@ def page(
         query = query.where(jobs.c.state == state)
     if after is not None:
         query = query.where(jobs.c.number < after)
-    query = query.where(within(sight))
+    query = query.where(within(sight), _narrowed(of))
     return [_job(row, ()) for row in connection.execute(query)]
 
 

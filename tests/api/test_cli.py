@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
+from api.cli.client import Client
 from api.cli.local import named_files
 from specs import manifest
 from tests.api.conftest import FINISHED, Api, build, steersman
@@ -317,10 +320,18 @@ def test_an_address_that_is_none_is_a_sentence(server: str) -> None:
 
 
 def test_what_is_no_verb_is_told(api: Api) -> None:
-    """Exit 2 with a usage line, no traceback; a job that is not there is a sentence."""
-    for arguments in (("nonsense",), ("logs", "x"), ("status", "--nonsense"), ("token", "nonsense")):
+    """Exit 1 with a usage line, no traceback, never 2: there is something to do. What is not there is a sentence."""
+    mistyped: tuple[tuple[str, ...], ...] = (
+        ("nonsense",),
+        ("logs", "x"),
+        ("plan", "--nonsense"),
+        ("--nonsense",),
+        ("token", "nonsense"),
+        ("why",),
+    )
+    for arguments in mistyped:
         done = steersman(*arguments, **NOWHERE)
-        assert done.returncode == 2
+        assert done.returncode == 1, arguments
         assert "Traceback" not in done.stderr
         assert "Usage" in done.stderr
     for verb in ("job", "logs", "cancel", "retry"):
@@ -480,6 +491,7 @@ def test_the_shell_is_offered_what_the_server_has(api: Api, shell: str) -> None:
     assert "Repository" in offered("steersman get Rep")
     assert "ApprovalRuleset" in offered("steersman schema App")
     assert number in offered("steersman logs ")
+    assert "Build/shop/_/ok" in offered("steersman logs Build/shop/_/o")
     assert "Environment" not in offered("steersman trigger ")
     nothing = offered("steersman status Build/", STEERSMAN_SERVER="http://127.0.0.1:9")
     assert "Build" not in nothing
@@ -526,7 +538,13 @@ def test_status_reads_like_the_overview(api: Api, tmp_path: Path) -> None:
     assert re.search(r"Deployment/shop/prod/shop/web +Approval +.*0 of 2 approvals", told["Waits"])
     assert re.search(r"\d+ +Build/shop/_/long +\d+s ago", told["Runs"])
     assert re.search(r"Build/shop/_/long +15 3 \* \* \* +in \d+", told["Next"])
-    assert as_json == served
+    assert as_json.items() >= served.items()
+    assert {fault["where"] for fault in as_json["wrong"]} == {"bad.yaml:5:3", "fails.yaml:1"}
+    deploy = "Deployment/shop/prod/shop/web"
+    assert (deploy, "Approval") in [(wait["key"], wait["reason"]) for wait in as_json["waits"]]
+    assert [run["key"] for run in as_json["runs"]] == ["Build/shop/_/long"]
+    assert as_json["next"][0]["key"] == "Build/shop/_/long"
+    assert datetime.fromisoformat(as_json["next"][0]["starts"]) > datetime.now(UTC)
 
 
 def test_the_token_of_a_near_daemon_is_found(api: Api, tmp_path: Path) -> None:
@@ -600,7 +618,7 @@ def test_status_tells_what_people_are_asked_for(tmp_path: Path) -> None:
         "apiVersion: steersman/v1\nkind: Pipeline\nmetadata: {name: ask, project: shop}\n"
         "spec: {phases: [{name: ask, steps: [{type: confirmation, timeout_seconds: 86400}]}]}\n"
     )
-    many = {f"b{i}.yaml": build(f"b{i}", "[{name: main, run: echo}]") for i in range(6)}
+    many = {f"b{i:02}.yaml": build(f"b{i:02}", "[{name: main, run: echo}]") for i in range(12)}
     specs.commit({"project.yaml": PROJECT, "ask.yaml": ask, **many})
     with process(specs.path, tmp_path / "data", STEERSMAN_ALLOW_UNSANDBOXED="1") as running:
         environment = {"STEERSMAN_SERVER": running.url, "STEERSMAN_TOKEN": running.token}
@@ -610,7 +628,11 @@ def test_status_tells_what_people_are_asked_for(tmp_path: Path) -> None:
         assert steersman("sync", **environment).returncode == 0
         running.wait_for(lambda c: c.get("/reconciler/why/Pipeline/shop/ask").json()["causes"])
         shown = steersman("status", **environment).stdout
+        plan = steersman("plan", **environment)
 
+    assert plan.returncode == 2
+    assert plan.stdout.endswith("0 to create, 0 to update, 0 to delete, 12 held\n")
+    assert "Build/shop/_/b09 and 2 more\n" in plan.stdout
     waits = shown.partition("\nWaits\n")[2]
     assert re.search(r"RemovalBrake +.*`steersman sync --confirm [0-9a-f]{16}`", waits)
     assert re.search(r"Pipeline/shop/ask +AwaitsConfirmation +run 1, step ask/confirmation", waits)
@@ -661,3 +683,192 @@ def test_who_follows_a_job_that_waits_is_told_for_what(api: Api) -> None:
         following.wait(20)
         assert following.stderr is not None
         following.stderr.close()
+
+
+def test_all_that_is_declared_is_listed_page_by_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every kind where none is named, as the sentence about what is not there says; a full page is not the end."""
+    declared = {item["key"] for item in api.get("/reconciler/resources")["items"]}
+    told = sentence(api.cli("why", "Build/shop/_/nothing"))
+    assert "`steersman get` lists those there are" in told
+    get = Client.get
+    monkeypatch.setattr(Client, "get", lambda self, path, **given: get(self, path, **{"limit": 4} | given))
+    shown = {line.split()[0] for line in api.cli("get").stdout.splitlines()[1:]}
+    assert shown == declared
+    body = json.loads(api.cli("get", "-o", "json").stdout)
+    assert ({item["key"] for item in body["items"]}, body["total"]) == (declared, len(declared))
+
+
+def test_the_newest_events_are_shown(api: Api) -> None:
+    """Oldest first; from the first on only for who asks what came after a number."""
+    api.run("ok")
+    api.run("two")
+    last = api.get("/reconciler/events", limit=1000)["items"]
+    newest = json.loads(api.cli("events", "--limit", "3", "-o", "json").stdout)
+    assert newest == {"items": last[-3:], "next": None}
+    first = json.loads(api.cli("events", "--after", "0", "--limit", "3", "-o", "json").stdout)
+    assert first["items"] == last[:3]
+    assert api.cli("events", "--limit", "1").stdout.splitlines()[1].split()[0] == str(last[-1]["seq"])
+    of_ok = api.get("/reconciler/events", newest=True, key="Build/shop/_/ok", limit=1)["items"][0]
+    assert (of_ok["key"], of_ok["kind"]) == ("Build/shop/_/ok", "job-finished")
+
+
+def test_how_long_a_job_took_is_told(api: Api) -> None:
+    """In the list, and by try; nothing for what has not begun."""
+    number = str(api.run("slow")["number"])
+    listed = next(line for line in api.cli("jobs").stdout.splitlines() if line.startswith(number))
+    assert re.search(r" \d+\.\ds *$", listed)
+    assert re.search(r"#1 +passed +- +0 +\d+\.\ds", api.cli("job", number).stdout)
+    waiting = api.trigger("waiting")
+    try:
+        listed = next(line for line in api.cli("jobs").stdout.splitlines() if line.startswith(str(waiting)))
+        assert re.search(r" ago *$", listed)
+    finally:
+        api.client.post(f"/reconciler/jobs/{waiting}/cancel")
+
+
+def test_an_attachment_that_is_not_there_leaves_no_file(api: Api, tmp_path: Path) -> None:
+    """Nor does it empty one that is: what lies there stays until the whole of the new one has come."""
+    number = str(api.run("files")["number"])
+    (tmp_path / "a.txt").write_text("mine\n")
+    assert "NoSuchAttachment" in sentence(
+        api.cli("attachments", number, "other/a.txt", "--to", str(tmp_path))
+    )
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "mine\n")]
+    assert api.cli("attachments", number, "out/sp ace.txt", "--to", str(tmp_path)).returncode == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "sp ace.txt"]
+
+
+def test_each_row_of_a_matrix_has_its_attachment(api: Api, tmp_path: Path) -> None:
+    """The rows keep files of one path; the task says whose."""
+    rows = "[{name: row, matrix: {n: [a, b]}, attachments: [n.txt], run: 'echo $MATRIX_N > n.txt'}]"
+    api.repo.commit({"rows.yaml": build("rows", rows)})
+    assert api.cli("sync").returncode == 0
+    number = str(api.run("rows")["number"])
+    for row in ("a", "b"):
+        own = ("--task", f"row-{row}")
+        (listed,) = json.loads(api.cli("attachments", number, *own, "-o", "json").stdout)["items"]
+        assert listed["task"] == f"row-{row}"
+        assert api.cli("attachments", number, "n.txt", *own, "--to", str(tmp_path)).returncode == 0
+        assert (tmp_path / "n.txt").read_text() == f"{row}\n"
+    assert "NoSuchAttachment" in sentence(api.cli("attachments", number, "n.txt", "--task", "row-c"))
+    api.repo.commit({"rows.yaml": None})
+    assert api.cli("sync").returncode == 0
+
+
+def test_who_starts_what_is_wrong_in_git_is_told(api: Api) -> None:
+    """The last good specification runs, which is not what the person has just pushed."""
+    api.repo.commit({"stale.yaml": build("stale", "[{name: main, run: echo old}]")})
+    assert api.cli("sync").returncode == 0
+    assert "last good" not in api.cli("trigger", "Build/shop/_/stale", "-f").stderr
+    api.repo.commit({"stale.yaml": build("stale", "[{name: main, rnu: echo new}]")})
+    assert api.cli("sync").returncode == 0
+    done = api.cli("trigger", "Build/shop/_/stale", "-f")
+    assert done.stdout.endswith("\nold\n")
+    assert (
+        "Build/shop/_/stale is wrong in Git, and its last good specification runs: stale.yaml:5:2"
+        in done.stderr
+    )
+    api.repo.commit({"stale.yaml": None})
+    assert api.cli("sync").returncode == 0
+
+
+def test_a_plan_says_what_the_branch_lacks(api: Api) -> None:
+    """What main has got since shows as taken back, which a merge would not do; to go back does just that."""
+    api.repo.git("checkout", "-q", "-b", "begun-early")
+    api.repo.commit({"early.yaml": build("early", "[{name: main, run: echo}]")})
+    api.repo.git("checkout", "-q", "main")
+    before = api.repo.head()
+    abreast = api.cli("plan", "--ref", "begun-early", "-o", "json")
+    assert json.loads(abreast.stdout)["behind"] == 0
+    api.repo.commit({"since.yaml": build("since", "[{name: main, run: echo}]")})
+    assert api.cli("sync").returncode == 0
+    done = api.cli("plan", "--ref", "begun-early")
+    assert "- Build/shop/_/since" in done.stdout
+    assert "begun-early lacks 1 commit of the followed branch" in done.stderr
+    assert "lacks" not in done.stdout
+    back = api.cli("plan", "--ref", before)
+    assert ("- Build/shop/_/since" in back.stdout, back.stderr) == (True, "")
+    assert "lacks" not in api.cli("plan").stderr
+    api.repo.commit({"since.yaml": None})
+    assert api.cli("sync").returncode == 0
+    assert "lacks 2 commits" in api.cli("plan", "--ref", "begun-early").stderr
+
+
+def test_what_a_job_failed_by_is_named(api: Api) -> None:
+    """While it runs, what stands behind what runs longer; at its end, the tasks that failed, and where to read on."""
+    tasks = "[{name: long, run: 'echo up; sleep 600'}, {name: short, run: 'sleep 0.2; echo oops; exit 3'}]"
+    api.repo.commit({"both.yaml": build("both", tasks)})
+    assert api.cli("sync").returncode == 0
+    number = api.trigger("both")
+
+    def short_has_failed(client: httpx.Client) -> bool:
+        found = client.get(f"/reconciler/jobs/{number}").json()["tasks"]
+        return [task["state"] for task in found] == ["executing", "failed"]
+
+    api.running.wait_for(short_has_failed)
+    behind = f"long still runs, and behind it come short: steersman logs {number} --task NAME\n"
+    shown = api.cli("logs", str(number))
+    assert ("oops" in shown.stdout, shown.stderr) == (False, behind)
+    found = api.cli("logs", str(number), "--search", "oops")
+    assert (found.returncode, found.stdout, found.stderr) == (1, "", behind)
+    of_one = api.cli("logs", str(number), "--task", "short")
+    assert (of_one.stdout, of_one.stderr) == ("oops\n", "")
+    assert api.cli("cancel", str(number)).returncode == 0
+    done = api.cli("logs", str(number), "-f")
+    assert (done.returncode, done.stdout.count("oops")) == (2, 1)
+    assert f"\n  task short failed (exit-status): steersman logs {number} --task short\n" in done.stderr
+    assert "behind" not in api.cli("logs", str(number)).stderr
+    api.repo.commit({"both.yaml": None})
+    assert api.cli("sync").returncode == 0
+
+
+def test_a_failure_that_is_ignored_is_told_apart(api: Api) -> None:
+    """The job passes without the task: it is no part of what a job failed by, and says so."""
+    tasks = "[{name: lax, ignore_failure: true, run: exit 4}, {name: main, needs: [lax], when: always, run: exit %d}]"
+    api.repo.commit({"lax.yaml": build("lax", tasks % 0)})
+    assert api.cli("sync").returncode == 0
+    passed = api.run("lax")
+    assert passed["state"] == "passed"
+    lines = [" ".join(line.split()) for line in api.cli("job", str(passed["number"])).stdout.splitlines()]
+    assert "lax failed exit-status ignored: the job passes without it" in lines
+    assert "main passed -" in lines
+    tasks_of = api.get(f"/reconciler/jobs/{passed['number']}")["tasks"]
+    assert [(task["name"], task["ignore_failure"]) for task in tasks_of] == [("lax", True), ("main", False)]
+    page = api.client.get(f"/ui/jobs/{passed['number']}").text
+    assert "failed: ignored" in page
+    api.repo.commit({"lax.yaml": build("lax", tasks % 5)})
+    assert api.cli("sync").returncode == 0
+    told = api.cli("trigger", "Build/shop/_/lax", "-f").stderr
+    assert "task main failed" in told
+    assert "task lax" not in told
+    api.repo.commit({"lax.yaml": None})
+    assert api.cli("sync").returncode == 0
+
+
+def test_jobs_of_a_project_or_a_branch(api: Api) -> None:
+    """By the command line as over HTTP."""
+    number = api.run("ok")["number"]
+    for given, has in (
+        (("--project", "shop"), True),
+        (("--project", "tools"), False),
+        (("--branch", "main"), False),  # it has no repository
+    ):
+        items = json.loads(api.cli("jobs", *given, "-o", "json").stdout)["items"]
+        assert (number in [item["number"] for item in items]) == has, given
+    assert (
+        api.get("/reconciler/jobs", project="shop", key="Build/shop/_/ok", limit=1)["items"][0]["number"]
+        == number
+    )
+
+
+def test_a_key_stands_for_its_newest_job(api: Api) -> None:
+    """In verbs that look at a job; which one it is, is told beside."""
+    api.run("files")
+    number = api.run("files")["number"]
+    for verb in (("job",), ("logs",), ("attachments",), ("logs", "-f")):
+        named = api.cli(*verb, "Build/shop/_/files")
+        assert (named.returncode, named.stderr.splitlines()[0]) == (0, f"job {number}"), verb
+        assert named.stdout == api.cli(*verb, str(number)).stdout, verb
+    body = json.loads(api.cli("job", "Build/shop/_/files", "-o", "json").stdout)
+    assert body["number"] == number
+    assert "no job of Build/shop/_/never" in sentence(api.cli("logs", "Build/shop/_/never"))

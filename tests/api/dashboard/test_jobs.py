@@ -85,13 +85,17 @@ def rows(page: str) -> list[int]:
 
 
 def test_the_list_is_filtered_and_goes_on(pages: Pages) -> None:
-    """By KEY and state, newest first, page by page."""
+    """By KEY, state, project and branch, newest first, page by page."""
     made = [pages.ends(pages.trigger("ok")) for _ in range(3)]
     key = "Build/shop/_/ok"
     assert rows(pages.page(f"/ui/jobs?key={key}")) == made[::-1]
     assert rows(pages.page(f"/ui/jobs?key={key}&after={made[1]}")) == made[:1]
     assert rows(pages.page(f"/ui/jobs?key={key}&state=failed")) == []
     assert set(made) <= set(rows(pages.page("/ui/jobs?state=passed")))
+    assert set(made) <= set(rows(pages.page("/ui/jobs?project=shop")))
+    assert rows(pages.page("/ui/jobs?project=sho")) == []
+    assert rows(pages.page("/ui/jobs?branch=%00main")) == []  # what they build has no repository
+    assert 'name="branch" value="main"' in pages.page("/ui/jobs?branch=main")
     told = pages.page("/ui/jobs?key=shop/_/o")
     assert f'href="/ui/jobs?key={key.replace("/", "%2F")}"' in told
     assert rows(pages.page("/ui/jobs", who="foreign")) == []

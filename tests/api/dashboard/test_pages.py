@@ -363,6 +363,11 @@ def test_a_plan_of_a_branch_is_readable(world: Pages) -> None:
         page = browser.get("/ui/plan?ref=other")
         assert page.status_code == 200
         assert "bad.yaml:" in page.text
+        assert "lacks" not in page.text
+        check(page)
+        world.repo.git("commit", "-q", "--allow-empty", "-m", "Further")
+        page = browser.get("/ui/plan?ref=other")
+        assert "other lacks 1 commit of main" in page.text
         check(page)
         answer = browser.get("/ui/plan?ref=nowhere")
         assert answer.status_code == 404

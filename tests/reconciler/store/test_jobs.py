@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from reconciler.errors import Refused
-from reconciler.model.job import Checkout, Job, Reason, State
+from reconciler.model.job import Checkout, Job, Of, Reason, State
 from reconciler.store import jobs
 from reconciler.store.database import Database, Write, connect
 from reconciler.store.jobs import Ending, NewJob
@@ -94,6 +94,32 @@ def test_a_checkout_keeps_the_secret_that_it_is_fetched_with(new_database: NewDa
         assert jobs_of[1] is not None
         assert jobs_of[1].checkout == checkout
         assert ["checkout_secret" in job.specification for job in jobs_of if job] == [False, True]
+
+    with_database(new_database, work)
+
+
+def test_a_page_is_of_a_project_and_a_branch(new_database: NewDatabase) -> None:
+    """Whole names, whatever a database makes of their letters; both where both are asked for."""
+
+    async def work(database: Database) -> None:
+        keys = ("Build/sh_p/_/b", "Deployment/sh_p/dev/sh/b", "Build/shop/_/b", "Build/sh_p2/_/b")
+        for key in keys:
+            for branch in ("main", "m%"):
+                new = new_job(key, checkout=Checkout(url="u", commit="c", tree="t", branch=branch))
+                await database.write(lambda w, new=new: create(w, new))
+
+        async def found(of: Of) -> list[tuple[str, str | None]]:
+            page = await database.read(
+                lambda c: jobs.page(c, key=None, state=None, limit=99, after=None, of=of)
+            )
+            return [(job.key, job.checkout.branch) for job in reversed(page)]
+
+        both = [(key, branch) for key in keys for branch in ("main", "m%")]
+        assert await found(Of()) == both
+        assert await found(Of(project="sh_p")) == both[:4]
+        assert await found(Of(branch="m%")) == both[1::2]
+        assert await found(Of(project="sh_p", branch="main")) == both[0:4:2]
+        assert await found(Of(project="sh")) == []
 
     with_database(new_database, work)
 
