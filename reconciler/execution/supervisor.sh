@@ -74,9 +74,9 @@ drain() {
     umask 077
     ulimit -c 0
     ulimit -f $(((limit + 511) / 512))
-    exec 4<&-
-    [ "$leftovers" = end ] && exec "$cat" >>"$1/raw"
-    "$cat" >>"$1/raw"
+    exec >>"$1/raw" 4<&- # also no writing end of the pipe: it would never be seen to end
+    [ "$leftovers" = end ] && exec "$cat"
+    "$cat"
     code=$?
     # The script has ended within its limit; what it has left behind prints on, which is not kept and must not end it.
     [ -e "$run/exit" ] && exec "$cat" >/dev/null

@@ -238,6 +238,14 @@ def test_survivors_stay_when_asked(runner, until):
     until(lambda: b"later" in _read(supervised))
 
 
+def test_where_nothing_is_left_running_nothing_waits_for_it(runner, until):
+    """Neither the supervisor nor what drains its output."""
+    supervised = runner.start("echo done", survivors=True)
+    assert Exit(0) == asyncio.run(supervisor.wait(supervised))
+    until(lambda: supervisor.sweep(supervisor.cookie(supervised.run)) == [])
+    assert _read(supervised) == b"done\n"
+
+
 def test_survivors_stay_though_they_print_more_than_the_log_takes(runner, until):
     spent = "while [ ! -e go ]; do sleep 0.02; done; head -c 100000 /dev/zero && head -c 9 /dev/zero && touch lived"
     supervised = runner.start(f"({spent}; sleep 300) & echo done", survivors=True, limit=8192)
