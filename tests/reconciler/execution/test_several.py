@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -327,7 +328,8 @@ def test_what_a_power_cut_takes_of_a_log_comes_back_from_the_database(
     async def after_it(started: list[Path]) -> None:
         for folder in started:
             for pid in supervisor.sweep(supervisor.cookie(folder)):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             for name in ("log", "raw"):
                 for path in folder.rglob(name):
                     os.truncate(path, 0)
