@@ -68,7 +68,7 @@ soak: install
 screenshots: install
 	$(BIN)/python -m tests.browser.pictures --overview api/docs/overview.png
 
-# Kills the daemon before and after each commit, spawn and rename there is: forty minutes on two cores.
+# Kills the daemon before and after each commit, spawn and rename there is: fifty minutes on two cores.
 sweep: install
 	$(BIN)/python -m tests.crash
 
