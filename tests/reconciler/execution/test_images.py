@@ -123,7 +123,11 @@ def test_variables_of_a_script_keep_their_values_whatever_they_are_called(
     texts = [path.read_text() for path in (supervisor.SCRIPT, command.LAUNCHER, containers.LAUNCHER)]
     words = ["name", "ENV", *re.findall(r"(?<![\w$.-])(?!steersman_)([a-z]\w*)=", "\n".join(texts))]
     given = {word: f"my {word}" for word in words}
-    services = "" if way.name == "container" else "services: [{name: db, run: env; sleep 600, ready: 'true'}]"
+    services = (
+        ""
+        if way.name == "container"
+        else "services: [{name: db, run: env; touch up; sleep 600, ready: test -e up}]"
+    )
     work = f"tasks: [{{name: t, environment_variables: {json.dumps(given)}, run: env, {services}}}]"
 
     async def show(running: Daemon, _repo: SpecRepository) -> None:

@@ -253,7 +253,7 @@ tasks:
     run: echo never
   - name: flooded
     services: [{name: loud, run: "yes | head -c 3M; sleep 600"}]
-    run: sleep 1
+    run: sleep 3
 """
 
 
