@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -15,11 +16,13 @@ import pytest
 from hypothesis import settings
 
 from reconciler.execution import processes
-from reconciler.store import migrate
+from reconciler.store import engine
 from tests import databases
 
 # Each new client reads all certificates of the world, though tests speak to this machine only: 50 ms, thousandfold.
 transports.create_ssl_context = lru_cache(transports.create_ssl_context)  # type: ignore[attr-defined]
+
+engine.create_engine = databases.sharing(engine.create_engine)  # each would compile all statements anew
 
 NewDatabase = Callable[[], str]
 # A CI run is the same each time; runs by hand go on looking for new examples. Neither looks at the clock.
@@ -106,6 +109,12 @@ def _elsewhere(item: pytest.Item, only: str | None) -> bool:
     return chosen != _DATABASES[zlib.crc32(f"{name}[{rest}".encode()) % 2]
 
 
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end: the collector of garbage need not look at it each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(trylast=True)  # its daemons are gone then
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Databases of a module go with it: each takes 8 MB."""
@@ -123,23 +132,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty SQLite file to copy."""
-    path = tmp_path_factory.mktemp("template") / "steersman.db"
-    migrate.prepare(f"sqlite:///{path}", may_migrate=True)
-    return path
-
-
 @pytest.fixture(params=_DATABASES)
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
     """Makes migrated, empty databases; see `pytest_collection_modifyitems` for which of the two kinds."""
     if request.param == "sqlite":
-        template = request.getfixturevalue("sqlite_template")
-        return lambda: _copy(template, tmp_path / f"store-{next(_numbers)}.db")
+        return lambda: _copied(tmp_path / f"store-{next(_numbers)}.db")
     return lambda: databases.internal(databases.new_postgresql())
 
 
-def _copy(template: Path, target: Path) -> str:
-    shutil.copy(template, target)
+def _copied(target: Path) -> str:
+    shutil.copy(databases.sqlite_template(), target)
     return f"sqlite:///{target}"

@@ -10,7 +10,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -32,6 +32,23 @@ _chosen = ["sqlite"]
 _of_data: dict[Path, str] = {}
 _disposable: list[str] = []
 _migrating = Lock()
+
+
+def sharing(create: Callable[..., Engine]) -> Callable[..., Engine]:
+    """`create_engine` whose engines of a kind have their dialect and compiled statements in common."""
+    known: dict[str, Engine] = {}
+
+    def create_engine(url: str, **options: Any) -> Engine:
+        made = create(url, **options)
+        if "json_serializer" not in options or "isolation_level" in options:  # which a dialect knows
+            return made
+        first = known.setdefault(made.name, made)
+        if hasattr(first.dialect, "server_version_info"):  # it was connected once
+            made.dialect = made.pool._dialect = first.dialect
+            made._compiled_cache = first._compiled_cache
+        return made
+
+    return create_engine
 
 
 class Server:
@@ -111,11 +128,30 @@ def server() -> Server:
     return made
 
 
+@cache
+def sqlite_template() -> Path:
+    """A migrated, empty SQLite file to copy."""
+    path = Path(tempfile.mkdtemp(prefix="steersman-test-sqlite-")) / "steersman.db"
+    migrate.prepare(f"sqlite:///{path}", may_migrate=True)
+    return path
+
+
+def fill(data: Path) -> None:
+    """Into a new data folder a database that need not be migrated, where SQLite is chosen."""
+    path = data / "steersman.db"
+    if chosen_for(data) is None and not path.exists():
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy(sqlite_template(), path)
+
+
 def end() -> None:
-    """Its end, if it was ever needed."""
+    """What of them was ever needed goes."""
     if server.cache_info().currsize:
         server().close()
         server.cache_clear()
+    if sqlite_template.cache_info().currsize:
+        shutil.rmtree(sqlite_template().parent)
+        sqlite_template.cache_clear()
 
 
 def choose(database: str | None) -> None:

@@ -74,7 +74,9 @@ def settings_for(repository: SpecRepository | str, data: Path, **more: Any) -> S
     """Settings of a test's daemon."""
     repo = str(repository.path) if isinstance(repository, SpecRepository) else repository
     flags = {"repo": repo, "data": data, "stop_grace_seconds": 1.0, "allow_local_repositories": True} | more
-    flags["database"] = flags.get("database") or databases.chosen_for(data)
+    if not flags.get("database"):
+        databases.fill(data)
+        flags["database"] = databases.chosen_for(data)
     return Settings(**flags)
 
 
@@ -177,6 +179,8 @@ def start(repo: Path | str, data: Path, *, fresh: bool = False, **environment: s
     own = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")}
     own |= {"STEERSMAN_READY_FILE": str(ready), "STEERSMAN_ALLOW_LOCAL_REPOSITORIES": "1"}
     own |= database_for(data) | environment
+    if not fresh and "STEERSMAN_DATABASE" not in own:
+        databases.fill(data)
     errors = data.parent / f"{data.name}.err"
     words = ["serve", "--repo", str(repo), "--data", str(data), "--port", "0"]
     popen = from_nothing(words, own, errors) if fresh else forked.daemon(words, own, errors)

@@ -1,4 +1,4 @@
-"""Statements of the hot paths, compiled once for a database and run by its driver (design 12: speed).
+"""Statements of the hot paths, compiled once for each kind of database and run by its driver (design 12: speed).
 
 SQLAlchemy's own way to a row costs ten times what SQLite needs for it, and a job is thirty statements. What is
 declared, the dialects and the types stay SQLAlchemy's; only the way from the values to the driver is shorter.
@@ -10,7 +10,6 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
 from sqlalchemy.exc import DBAPIError
@@ -26,7 +25,7 @@ class Prepared:
         """`columns`: those that an insert or update is given values for by their own names."""
         self._statement = statement
         self._columns = columns
-        self._compiled: WeakKeyDictionary[Dialect, _Compiled] = WeakKeyDictionary()
+        self._compiled: dict[str, _Compiled] = {}
 
     def all(self, connection: Connection, **values: Any) -> list[Any]:
         """Every row, with its columns as attributes."""
@@ -46,14 +45,14 @@ class Prepared:
         return self._for(connection.dialect).run(connection, values)
 
     def _for(self, dialect: Dialect) -> _Compiled:
-        found = self._compiled.get(dialect)
+        found = self._compiled.get(dialect.name)
         if found is None:
-            found = self._compiled[dialect] = _Compiled(self._statement, dialect, self._columns)
+            found = self._compiled[dialect.name] = _Compiled(self._statement, dialect, self._columns)
         return found
 
 
 class _Compiled:
-    """The text for one database, and what turns values into its and back."""
+    """The text for one kind of database, and what turns values into its and back."""
 
     def __init__(self, statement: Statement, dialect: Dialect, given: Sequence[str] | None) -> None:
         compiled: Any = statement.compile(dialect=dialect, column_keys=given)

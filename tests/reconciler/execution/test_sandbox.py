@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from dataclasses import replace
@@ -52,6 +53,18 @@ def test_what_not_everybody_may_read_is_not_copied(tmp_path):
         str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*") if path.is_file()
     ] == ["open"]
     assert not (tmp_path / "alone").exists()
+
+
+def test_a_copy_of_etc_is_whole_or_not_there(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "symlink", full)
+    with pytest.raises(OSError, match="No space left"):
+        etc.copy(tmp_path, network=True)
+    monkeypatch.undo()
+    assert not list(tmp_path.iterdir())
+    assert (etc.copy(tmp_path, network=True) / "alternatives/awk").is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,10 @@ def test_a_due_time_counts_once(new_database: NewDatabase) -> None:
 
 
 @pytest.mark.sqlite("its lock; end_to_end/test_trouble has that of PostgreSQL")
-def test_a_locked_sqlite_is_a_passing_trouble(sqlite_template: Path, tmp_path: Path) -> None:
+def test_a_locked_sqlite_is_a_passing_trouble(tmp_path: Path) -> None:
     """Another process holds it: a sentence, and then on as before."""
     path = tmp_path / "locked.db"
-    path.write_bytes(sqlite_template.read_bytes())
+    path.write_bytes(databases.sqlite_template().read_bytes())
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
