@@ -110,9 +110,10 @@ def _elsewhere(item: pytest.Item, only: str | None) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """What is there now stays to the end: the collector of garbage need not look at it each time."""
+    """What is there now stays to the end: the collector of garbage need not look at it, and seldom at the rest."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(trylast=True)  # its daemons are gone then
