@@ -22,6 +22,15 @@ from tests import databases, forked
 from tests.forked import Forked
 
 PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
+UNTENDED = {
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "maintenance.auto",
+    "GIT_CONFIG_VALUE_0": "false",
+    "GIT_CONFIG_KEY_1": "core.fsync",
+    "GIT_CONFIG_VALUE_1": "none",
+}
+"""For git: a commit starts no two more processes that tidy up, and does not wait for the disk."""
+
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "Alice",
     "GIT_AUTHOR_EMAIL": "alice@example.org",
@@ -29,7 +38,7 @@ _IDENTITY = {
     "GIT_COMMITTER_EMAIL": "alice@example.org",
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
-}
+} | UNTENDED
 
 
 class SpecRepository:
@@ -67,7 +76,9 @@ class SpecRepository:
 
     def head(self) -> str:
         """The newest commit."""
-        return self.git("rev-parse", "HEAD")
+        head = (self.path / ".git/HEAD").read_text().strip()
+        branch = self.path / ".git" / head.removeprefix("ref: ")
+        return branch.read_text().strip() if branch.is_file() else self.git("rev-parse", "HEAD")
 
 
 def settings_for(repository: SpecRepository | str, data: Path, **more: Any) -> Settings:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import UNTENDED
+
 _WHO = {
     "GIT_AUTHOR_NAME": "Ada",
     "GIT_AUTHOR_EMAIL": "ada@example.org",
@@ -14,7 +16,7 @@ _WHO = {
     "GIT_COMMITTER_EMAIL": "ada@example.org",
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
-}
+} | UNTENDED
 
 
 class Work:
