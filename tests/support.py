@@ -84,6 +84,20 @@ class SpecRepository:
         return self.git("rev-parse", "HEAD")
 
 
+def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """All files below a folder in which others work: what goes meanwhile is left out."""
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink():
+                    yield path, path.read_bytes()
+
+
+def holding(folder: Path, *needles: bytes) -> list[Path]:
+    """Those of them that hold one of these."""
+    return [path for path, content in contents(folder) if any(needle in content for needle in needles)]
+
+
 def settings_for(repository: SpecRepository | str, data: Path, **more: Any) -> Settings:
     """Settings of a test's daemon."""
     repo = str(repository.path) if isinstance(repository, SpecRepository) else repository

@@ -24,7 +24,7 @@ from reconciler.store.tokens import NewToken
 from tests import databases
 from tests.api.conftest import build
 from tests.api.test_access import OPEN, every_route
-from tests.support import PROJECT, Process, SpecRepository, process
+from tests.support import PROJECT, Process, SpecRepository, holding, process
 
 # none: no token; script: an execution token of another job; foreign: owner of another project; the next three: roles on
 # the project; admin: owner of everything.
@@ -672,8 +672,7 @@ def test_a_remembered_secret_is_not_readable_in_the_store(
     made = [asks["owner"].post("/reconciler/tokens", json={"name": "t"}, headers=headers) for _ in range(2)]
     assert made[0].json() == made[1].json()
     secret = made[0].json()["token"].encode()
-    held = [path for path in world.running.data.rglob("*") if path.is_file() and secret in path.read_bytes()]
-    assert held == []
+    assert holding(world.running.data, secret) == []
 
 
 def test_a_narrower_token_is_given_no_answer_of_a_wider_one(

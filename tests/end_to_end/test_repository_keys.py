@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from reconciler import sealing
-from tests.support import Process, SpecRepository, start, stop
+from tests.support import Process, SpecRepository, holding, start, stop
 
 BARE = {"STEERSMAN_ALLOW_UNSANDBOXED": "1", "STEERSMAN_POLL_SECONDS": "1"}
 SSH = """#!/bin/sh
@@ -141,12 +141,6 @@ def trouble(running: Process, project: str, words: str) -> str:
     return message
 
 
-def holding(folder: Path, needles: list[bytes]) -> list[Path]:
-    """Files below the folder that hold one of these."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return [path for path in files if any(needle in path.read_bytes() for needle in needles)]
-
-
 def test_a_declared_key_opens_its_project_s_repository_and_nobody_else_s(world: World) -> None:
     """One URL, four projects: with the key, without one, with another one, and with something that is no key."""
     good, bad = world.new_key(known=True), world.new_key(known=False)
@@ -177,7 +171,7 @@ def test_a_declared_key_opens_its_project_s_repository_and_nobody_else_s(world: 
             assert by_hand.status_code == 202, by_hand.text
         assert "for the shop only\n" in passed(running, "shop", 2)
         heart = [private.splitlines()[2] for private in world.private]
-        assert holding(world.base, heart) == []
+        assert holding(world.base, *heart) == []
         # of the owner alone, and without a name in any folder
         files = set(world.seen.read_text().splitlines())
         assert all(line.startswith(f"600 0 /proc/{running.popen.pid}/fd/") for line in files)

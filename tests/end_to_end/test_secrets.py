@@ -23,7 +23,7 @@ from zstandard import ZstdDecompressor
 from reconciler.execution.masking import patterns
 from reconciler.execution.sandbox import bubblewrap
 from tests.api.test_access import routes
-from tests.support import PROJECT, Process, SpecRepository, process, start, stop
+from tests.support import PROJECT, Process, SpecRepository, contents, process, start, stop
 
 pytestmark = pytest.mark.skipif(
     bubblewrap() is None, reason="bubblewrap is not installed or does not work here"
@@ -226,10 +226,8 @@ def test_no_file_of_the_data_directory_holds_a_value(life: Life, seen: object) -
 
     def files() -> Iterator[tuple[str, bytes]]:
         nonlocal packed
-        for path in [*life.running.data.rglob("*"), life.running.data.parent / "data.err"]:
-            if not path.is_file():
-                continue
-            content = path.read_bytes()
+        told = life.running.data.parent / "data.err"
+        for path, content in [*contents(life.running.data), (told, told.read_bytes())]:
             yield str(path), content
             if path.suffix == ".zst":
                 packed += 1

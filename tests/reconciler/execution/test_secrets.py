@@ -29,7 +29,7 @@ from reconciler.model.status import Health, Sync
 from reconciler.sealing import Keys, seal
 from tests.roots import CONTAINER_ARGUMENTS, IMAGE, container_trouble, make_root
 from tests.running import build, finished, live, text_of
-from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
+from tests.support import PROJECT, SpecRepository, daemon, eventually, holding, settings_for
 
 S = State
 KEYS = Keys((Identity.generate(),))
@@ -402,9 +402,7 @@ def test_variables_keys_and_files_are_there_and_masked(
             lambda: not [path for path in runs.rglob("*") if path.name in ("secrets", "outputs")]
         )
         held = [TOKEN.encode(), b"correct horse", b"other-key", key.splitlines()[1]]
-        for path in (tmp_path / "data").rglob("*"):
-            if path.is_file():
-                assert not [value for value in held if value in path.read_bytes()], path
+        assert holding(tmp_path / "data", *held) == []
 
     live(tmp_path, _sqlite, build("tasks: [{name: t, run: echo}]"), work, **settings)
     if name in ("container", "bare"):
@@ -447,8 +445,7 @@ def test_a_service_has_its_own_secrets_and_they_are_masked(
         assert await text_of(running, script="run") == "[]\n"
         if name != "container":
             assert await text_of(running, script="db") == "[***]\n"
-        for path in (tmp_path / "data").rglob("*"):
-            assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+        assert holding(tmp_path / "data", TOKEN.encode()) == []
 
     live(tmp_path, _sqlite, build("tasks: [{name: t, run: echo}]"), work, **settings)
 
@@ -667,8 +664,7 @@ tasks:
             assert "its outputs were left out" in log
             runs = tmp_path / "data/runs"
             await eventually(lambda: not list(runs.rglob("secrets")) and not list(runs.rglob("outputs")))
-            for path in runs.rglob("*"):
-                assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+            assert holding(runs, TOKEN.encode()) == []
 
     asyncio.run(before())
     (tmp_path / "data/server.key").unlink()
