@@ -19,7 +19,10 @@ Statement = Select[Any] | Insert | Update | Delete
 
 
 class Prepared:
-    """One statement. Values that it does not have itself are given by the names of its `bindparam`s."""
+    """One statement. Values that it does not have itself are given by the names of its `bindparam`s.
+
+    What was compiled for one database of a kind serves all of that kind: `database.connect` opens them alike.
+    """
 
     def __init__(self, statement: Statement, columns: Sequence[str] | None = None) -> None:
         """`columns`: those that an insert or update is given values for by their own names."""
