@@ -133,10 +133,24 @@ def _names(spec: Mapping[str, Any], expanded: list[list[Row]]) -> Iterator[SpecF
         for at, need in enumerate(task["needs"]):
             if need not in first:
                 yield ("tasks", index, "needs", at), _no_task(spec, expanded, need, sorted(first))
-            alike = next((n for n in task["needs"][:at] if n != need and as_word(n) == as_word(need)), None)
-            if alike is not None:
-                message = f'the outputs of "{alike}" and "{need}" would both be OUTPUT_{as_word(need)}_…; rename one'
-                yield ("tasks", index, "needs", at), message
+    yield from _outputs(spec, expanded)
+
+
+def _outputs(spec: Mapping[str, Any], expanded: list[list[Row]]) -> Iterator[SpecFault]:
+    """Names of needed tasks, and of rows, whose outputs a script could not tell apart."""
+    names: dict[str, list[str]] = {}
+    for task, of_task in zip(spec["tasks"], expanded, strict=True):
+        names[task["name"]] = [row_name(task["name"], row) for row in of_task]
+    for index, task in enumerate(spec["tasks"]):
+        first: dict[str, str] = {}
+        for at, need in enumerate(task["needs"]):
+            for name in names.get(need, ()):
+                alike = first.setdefault(as_word(name), name)
+                if alike != name:
+                    word = f"OUTPUT_{as_word(name)}_…"
+                    message = f'the outputs of "{alike}" and "{name}" would both be {word}; rename one'
+                    yield ("tasks", index, "needs", at), message
+                    break
 
 
 def _no_task(spec: Mapping[str, Any], expanded: list[list[Row]], need: str, known: list[str]) -> str:

@@ -17,7 +17,7 @@ import stat
 import tarfile
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -36,6 +36,10 @@ _NOTED = "caches"
 _STALE = 86_400.0
 _DEPTH = 100
 _Entry = tuple[tarfile.TarInfo, IO[bytes] | None]
+
+
+def _never() -> bool:
+    return False
 
 
 class CacheError(Exception):
@@ -85,10 +89,12 @@ class Caches:
         self._directory = directory
         self._limit = limit
 
-    def restore(self, workspace: Path, cache: Cache, room: int | None = None) -> bool:
+    def restore(
+        self, workspace: Path, cache: Cache, room: int | None = None, stopped: Callable[[], bool] = _never
+    ) -> bool:
         """Put it back into a workspace, as a whole or not at all; False where nothing is kept.
 
-        CacheError when it cannot be read, or takes more than `room` bytes of the disk.
+        CacheError when it cannot be read, takes more than `room` bytes of the disk, or is `stopped`.
         """
         for name in cache.names():
             path = self._directory / name
@@ -100,7 +106,7 @@ class Caches:
             try:
                 with file:
                     os.utime(path)
-                    _unpack(file, members, cache.paths)
+                    _unpack(file, members, cache.paths, stopped)
             except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
                 path.unlink(missing_ok=True)  # the archive is damaged
                 members.undo()
@@ -111,8 +117,11 @@ class Caches:
             return True
         return False
 
-    def keep(self, workspace: Path, cache: Cache) -> bool:
-        """Keep it unless its key is there already. CacheError when it cannot be written, a full disk for one."""
+    def keep(self, workspace: Path, cache: Cache, stopped: Callable[[], bool] = _never) -> bool:
+        """Keep it unless its key is there already.
+
+        CacheError when it cannot be written, a full disk for one, or is `stopped`.
+        """
         place = self._directory / cache.names()[0]
         if place.exists():
             return False
@@ -120,7 +129,7 @@ class Caches:
         handle, name = tempfile.mkstemp(dir=self._directory)
         try:
             with os.fdopen(handle, "wb") as file:
-                found = _pack(file, workspace, cache.paths, self._limit)
+                found = _pack(file, workspace, cache.paths, self._limit, stopped)
                 file.flush()
                 os.fsync(handle)
             if not found:
@@ -166,7 +175,14 @@ def _content(workspace: Path, pattern: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _pack(file: IO[bytes], workspace: Path, paths: Sequence[str], limit: int) -> bool:
+def _go_on(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise InterruptedError("it was stopped")
+
+
+def _pack(
+    file: IO[bytes], workspace: Path, paths: Sequence[str], limit: int, stopped: Callable[[], bool]
+) -> bool:
     """Write what is below the paths; False if there is nothing."""
     found, size = False, 0
     with (
@@ -176,6 +192,7 @@ def _pack(file: IO[bytes], workspace: Path, paths: Sequence[str], limit: int) ->
         for path in paths:
             with contextlib.closing(_entries(workspace, path)) as entries:
                 for info, source in entries:
+                    _go_on(stopped)
                     found = True
                     size += info.size
                     if size > limit:
@@ -252,12 +269,13 @@ class _Whole:
             raise EOFError("it ends too early")
 
 
-def _unpack(file: IO[bytes], members: Members, paths: Sequence[str]) -> None:
+def _unpack(file: IO[bytes], members: Members, paths: Sequence[str], stopped: Callable[[], bool]) -> None:
     roots = [tuple(part for part in path.split("/") if part not in ("", ".")) for path in paths]
     with zstandard.ZstdDecompressor().stream_reader(file) as stream:
         whole = _Whole(stream)
         with tarfile.open(fileobj=cast(IO[bytes], whole), mode="r|") as archive:
             for info in archive:
+                _go_on(stopped)
                 parts = tuple(info.name.split("/"))
                 if ".." in parts or not any(parts[: len(root)] == root for root in roots):
                     raise tarfile.TarError(f"{info.name!r} lies outside of the cache's paths")

@@ -45,6 +45,7 @@ for place in "$run"/containers/*/; do
     moment
     until=$((seconds + 60)) # not from before: its image may have had to come first
     [ -f "$place/ready" ] || continue
+    echo "waiting $service" >>"$run/status"
     while :; do
         moment
         left=$((until - seconds))
@@ -53,6 +54,7 @@ for place in "$run"/containers/*/; do
         [ -f "$place/ended" ] && give_up "$service" "ended before it was ready"
         sleep 0.1
     done
+    echo waiting >>"$run/status"
 done
 
 "$podman" run "$@"

@@ -22,6 +22,7 @@ from reconciler.store.jobs import MAIN, Ending
 
 _SMALL = 64 << 10
 _FORCED = "forced"
+_WAITING = "waiting"
 MESSAGES: Mapping[str | None, str] = {
     Reason.TIMEOUT: "it took longer than timeout_seconds",
     Reason.LOST: "its process is gone without a status",
@@ -79,12 +80,14 @@ def judge(
 ) -> Ending:
     """The end as it is stored; `sizes` are those of the logs by name of script."""
     passed = verdict.found is not None and verdict.found.status == 0
-    told = None if passed else _told(run, sizes)
     forced = verdict.forced or Stop.kept(run)  # by an earlier daemon, or while it ended by itself
+    told = None if passed else _told(run, sizes)
+    if told is not None and told[0] == _WAITING and (forced is None or forced.reason is not Reason.TIMEOUT):
+        told = None
     state, reason, message = _state(verdict.found, forced, told, out_of_memory=out_of_memory)
     status = verdict.found.status if verdict.found is not None else None
     services = {name: size for name, size in sizes.items() if name != MAIN}
-    failed = told[1] if told is not None and told[0] == "service" else None
+    failed = told[1] if told is not None and told[0] in ("service", _WAITING) else None
     return Ending(state, reason, message, status, sizes.get(MAIN, 0), services, failed, outputs)
 
 
@@ -104,7 +107,10 @@ def _state(
     found: Exit | None, forced: Stop | None, told: tuple[str, str] | None, *, out_of_memory: bool
 ) -> tuple[State, str | None, str | None]:
     if forced is not None and (forced.reason is Reason.TIMEOUT or found is None or found.status != 0):
-        return ended_by(forced)
+        state, reason, message = ended_by(forced)
+        if told is not None and told[0] == _WAITING:
+            message = f"{message}, waiting for the service {told[1]} to be ready; its log says more"
+        return state, reason, message
     if found is None:
         return State.DEFECTIVE, Reason.LOST, MESSAGES[Reason.LOST]
     if found.over_limit:
@@ -149,20 +155,30 @@ def _launch_failed(what: str, name: str) -> tuple[State, str | None, str | None]
 def _told(run: Path, scripts: Mapping[str, int]) -> tuple[str, str] | None:
     """What kept a script from starting, by the launcher: `service`, `install`, `secret` or `container`, and a name.
 
-    The script may have written there too, or put something else in its place: only what is expected counts.
+    `waiting`: for this service, as far as it came.
     """
-    try:
-        handle = os.open(run / "status", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            regular = stat.S_ISREG(os.fstat(handle).st_mode)
-            words = file.read(_SMALL).decode(errors="replace").splitlines() if regular else []
-    except OSError:
-        return None
+    words = _words(run)
+    waiting = None
     for word in words:
         what, _, name = word.partition(" ")
         if what == "running":
             return None
         if (what == "service" and name in scripts) or word in ("install", "secret"):
             return what, name
+        if what == _WAITING:
+            waiting = (what, name) if name in scripts else None
+    if waiting is not None:
+        return waiting
     contained = (run / "containers").is_dir()
     return ("container", "") if contained and "started" not in words else None
+
+
+def _words(run: Path) -> list[str]:
+    """What was told. The script may write there too, or put something else in its place: it is read with care."""
+    try:
+        handle = os.open(run / "status", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            regular = stat.S_ISREG(os.fstat(handle).st_mode)
+            return file.read(_SMALL).decode(errors="replace").splitlines() if regular else []
+    except OSError:
+        return []

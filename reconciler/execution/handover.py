@@ -118,12 +118,21 @@ def variables(trials: Mapping[str, Trial]) -> dict[str, str]:
     }
 
 
-def place(folder: Path, files: Iterable[Attachment], store: AttachmentStore, *, share: bool) -> None:
+def place(
+    folder: Path,
+    files: Iterable[Attachment],
+    store: AttachmentStore,
+    *,
+    share: bool,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     """Lay out attachments as FOLDER/TASK/path. Blocks. `share`: the script cannot write them, so they are links.
 
-    NotFound when a file is no longer kept.
+    Once it is `stopped` the rest is left. NotFound when a file is no longer kept.
     """
     for item in files:
+        if stopped():
+            return
         target = folder / item.task / item.path
         target.parent.mkdir(parents=True, exist_ok=True)
         source = store.open(item.digest)

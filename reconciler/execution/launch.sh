@@ -4,7 +4,7 @@
 #
 #   launch.sh FOLDER [environment] COMMAND [ARGUMENT…]
 #
-# FOLDER holds: status (written here: started, install, secret, service NAME, ended NAME, running), steps/N and keys/N (argument lists, each ended by NUL),
+# FOLDER holds: status (written here: started, install, secret, waiting NAME, service NAME, ended NAME, running), steps/N and keys/N (argument lists, each ended by NUL),
 # services/NAME/{run,ready,environment,pipe}. With the word `environment` the variables come by standard input. What is
 # assigned here is called steersman_…: a variable of the script that had its name would be changed for the script as well.
 
@@ -73,6 +73,7 @@ moment() {
 
 # A service is ready when its command has passed, which is asked again and again for a minute in all.
 await() {
+    echo "waiting ${1##*/}" >>"$steersman_folder/status"
     moment
     steersman_until=$((steersman_seconds + 60))
     while :; do

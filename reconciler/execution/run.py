@@ -298,7 +298,11 @@ class Runs:
                 started = True
                 await self._minded(folder, self._several(order))
                 return
-            handle, notes = await asyncio.to_thread(self._started, order, files)
+            begun = await asyncio.to_thread(self._started, order, files)
+            if begun is None:
+                await self._finish(trial, epoch, Ending(*ended_by(self._stops[trial.id])), ())
+                return
+            handle, notes = begun
         except (WorkspaceError, SecretError) as error:
             await self._finish(trial, epoch, Ending(State.DEFECTIVE, error.reason, error.message), ())
         except (SteersmanError, OSError, ValueError) as error:
@@ -349,17 +353,34 @@ class Runs:
         return replace(order, secrets=opened, memory=self._memory)
 
     def _prepared(self, order: Order, files: Sequence[Attachment]) -> tuple[str, ...]:
-        """All that it finds in its workspace and that is not a checkout; sentences for its log. Blocks."""
+        """All that it finds in its workspace and that is not a checkout; sentences for its log. Blocks.
+
+        Half of it, once it is stopped: nothing may start then.
+        """
         if order.job.checkout.commit is None or order.trial.handed:
             workspace.make_empty(order.folder)
+        if order.policy.get("needs"):
+            order.folder.needs.mkdir(parents=True, exist_ok=True)
         share = order.place.spec.get("sandbox", "required") == "required"
-        handover.place(order.folder.needs, files, self._store, share=share)
-        return self._restore(order)
+        stop = self._stops[order.trial.id]
 
-    def _started(self, order: Order, files: Sequence[Attachment]) -> tuple[Supervised, tuple[str, ...]]:
-        """Prepared and started, in one go. Blocks."""
+        def stopped() -> bool:
+            return stop.asked
+
+        handover.place(order.folder.needs, files, self._store, share=share, stopped=stopped)
+        return self._restore(order, stopped)
+
+    def _started(
+        self, order: Order, files: Sequence[Attachment]
+    ) -> tuple[Supervised, tuple[str, ...]] | None:
+        """Prepared and started, in one go; None: it was stopped before. Blocks."""
+        stop = self._stops[order.trial.id]
         notes = self._prepared(order, files)
+        if stop.asked:
+            return None
         made, more = command.build(self._with_secrets(order), self._settings)
+        if stop.asked:
+            return None
         return supervisor.start(order.run, made, order.term), (*notes, *more)
 
     async def _begin(self, trial: LiveTrial) -> bool:
@@ -476,9 +497,9 @@ class Runs:
         self._ended[trial.id] = order.folder
         left = await self._patiently(partial(self._left, order), light=False)
         ending = _with_left(ending, left, required=bool(order.policy.get("attachments_required")))
-        await self._finish(trial, trial.epoch, ending, left.lots)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, order.folder)
+        await self._finish(trial, trial.epoch, ending, left.lots)
         await asyncio.to_thread(self._after, trial, order.folder)
         known = await self._scripts_of(trial) if self.shipping.on else []
         await self.shipping.pack(several.folders(known))
@@ -678,9 +699,9 @@ class Runs:
             ends += await self.shipping.rest(large)
         for each in _logs_of(trial):
             self.shipping.leave(each)
-        await self._finish(trial, trial.epoch, ending, kept, ends)
         if ending.state is State.PASSED:
             await self._keep_caches(trial, folder)
+        await self._finish(trial, trial.epoch, ending, kept, ends)
         after = partial(self._after, trial, folder)
         if _light(trial, handle):
             await self._tidying.run(after, wait=True)
@@ -800,7 +821,7 @@ class Runs:
 
     # -- caches
 
-    def _restore(self, order: Order) -> tuple[str, ...]:
+    def _restore(self, order: Order, stopped: Callable[[], bool]) -> tuple[str, ...]:
         """Put caches back into the workspace; sentences about those that could not be. Blocks."""
         job, trial, folder = order.job, order.trial, order.folder
         disk_bytes = _disk_bytes(order.place)
@@ -816,7 +837,7 @@ class Runs:
             )
             room = None if disk_bytes is None else max(0, disk_bytes - workspace.usage(folder.path))
             try:
-                self.caches.restore(folder.workspace, cache, room)
+                self.caches.restore(folder.workspace, cache, room, stopped)
                 caches.append(cache)
             except CacheError as error:
                 # not noted: what its script makes without it may be another thing
@@ -826,11 +847,13 @@ class Runs:
         return tuple(notes)
 
     async def _keep_caches(self, trial: LiveTrial, folder: Folder) -> None:
+        """Before its end is stored: what starts because it has passed finds them, and a kill forgets none."""
         if not trial.policy.get("cache"):
             return
+        stopped = self._stopped(trial)
         for cache in await asyncio.to_thread(noted, self._run(trial)):
             try:
-                await asyncio.to_thread(self.caches.keep, folder.workspace, cache)
+                await asyncio.to_thread(self.caches.keep, folder.workspace, cache, stopped)
             except CacheError as error:
                 log.info("cache-not-kept", job=trial.job, task=trial.task, message=str(error))
 

@@ -42,6 +42,10 @@ CASES: list[tuple[str, str]] = [
         "  tasks: [{name: a-b, run: x}, {name: a_b, run: x}, {name: c, run: x, needs: [a-b, a_b]}]\n",
         '5:84: the outputs of "a-b" and "a_b" would both be OUTPUT_a_b_…; rename one',
     ),
+    (
+        "  tasks: [{name: a, run: x, matrix: {v: ['1.2', 1-2, '3']}}, {name: c, run: x, needs: [a]}]\n",
+        '5:88: the outputs of "a-1.2" and "a-1-2" would both be OUTPUT_a_1_2_…; rename one',
+    ),
     ("  tasks: [{name: a, run: x, needs: [a]}]\n", "5:36: tasks need each other in a circle: a → a"),
     (f"{TASK}  repo: webb\n", "6:9: Repository/shop/webb is not declared"),
     (f"{TASK}  repo: 'ext::sh -c id'\n", "6:9: repo must not hold spaces or control characters"),

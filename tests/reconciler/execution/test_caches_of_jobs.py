@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler.access import ROOT
 from reconciler.commands import jobs as commands
 from reconciler.daemon import Daemon
+from reconciler.execution.caches import CacheError
 from reconciler.execution.sandbox import bubblewrap
 from reconciler.model.job import Reason, State
 from reconciler.store import jobs
@@ -179,3 +183,77 @@ def test_a_cache_is_kept_also_by_the_next_daemon(tmp_path: Path) -> None:
             assert let_go(second, 1) == "found:\n"
             begin(second, 2)
             assert let_go(second, 2) == "found: a\n"
+
+
+CHAIN = r"""
+tasks:
+  - {name: install, cache: [{key: k, paths: [lib]}], run: "mkdir lib; echo whole >lib/it"}
+  - {name: test, needs: [install], cache: [{key: k, paths: [lib]}], run: "ls $STEERSMAN_NEEDS; cat lib/it"}
+"""
+
+
+def test_what_starts_because_a_task_has_passed_finds_its_cache(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """However long it takes to keep it."""
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        caches = running.installation.runs.caches
+        keep = caches.keep
+
+        def slowly(*arguments: Any) -> bool:
+            time.sleep(0.7)
+            return keep(*arguments)
+
+        caches.keep = slowly  # type: ignore[method-assign]
+        await commands.trigger(running.installation, ROOT, "Build/shop/_/work", {}, None, None)
+        assert (await finished(running)).state is State.PASSED
+        assert await text_of(running, task="test") == "whole\n"
+
+    live(tmp_path, new_database, build(CHAIN), work)
+
+
+MANY = r"""
+tasks:
+  - name: work
+    cache: [{key: k, paths: [deps]}]
+    run: |
+      echo begun
+      mkdir -p deps
+      seq 200 | while read -r n; do echo "$n" >"deps/$n"; done
+"""
+
+
+def test_a_job_that_is_cancelled_while_its_cache_is_put_back_does_not_begin(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """What is put back is given up, and its script never starts."""
+
+    async def work(running: Daemon, _repo: SpecRepository) -> None:
+        assert await ran(running, 1) == "begun\n"
+        caches, reached, go_on = running.installation.runs.caches, threading.Event(), threading.Event()
+        restore, results = caches.restore, []
+
+        def held(*arguments: Any) -> bool:
+            reached.set()
+            go_on.wait(30)
+            try:
+                results.append(restore(*arguments))
+            except CacheError as error:
+                results.append(str(error))
+                raise
+            return True
+
+        caches.restore = held  # type: ignore[method-assign]
+        await commands.trigger(running.installation, ROOT, "Build/shop/_/work", {}, None, None)
+        await eventually(reached.is_set)
+        await commands.cancel(running.installation, ROOT, 2)
+        go_on.set()
+        job = await finished(running, 2)
+        assert (job.state, job.reason) == (State.ABORTED, Reason.CANCELLED)
+        assert [trial.state for trial in job.tasks[0].trials] == [State.ABORTED]
+        assert results == ["the cache k could not be put back: it was stopped"]
+        assert await text_of(running, 2) == "(cancelled)\n"
+        assert len(list((tmp_path / "data/caches").iterdir())) == 1
+
+    live(tmp_path, new_database, build(MANY), work)

@@ -251,6 +251,10 @@ tasks:
   - name: broken
     services: [{name: gone, run: "echo bye; exit 3", ready: "false"}]
     run: echo never
+  - name: late
+    timeout_seconds: 2
+    services: [{name: slow, run: sleep 600, ready: "echo not yet; false"}]
+    run: echo never
   - name: flooded
     services: [{name: loud, run: "yes | head -c 3M; sleep 600"}]
     run: sleep 3
@@ -262,7 +266,7 @@ def test_services_run_beside_the_script(tmp_path: Path, new_database: NewDatabas
 
     async def work(running: Daemon, _repo: SpecRepository) -> None:
         job = await finished(running)
-        web, broken, flooded = job.tasks
+        web, broken, late, flooded = job.tasks
         assert web.state is S.PASSED
         assert [(s.name, s.state) for s in web.trials[0].scripts] == [("web", S.PASSED), ("run", S.PASSED)]
         assert await text_of(running, task="t", script="run") == "200\n"
@@ -271,6 +275,16 @@ def test_services_run_beside_the_script(tmp_path: Path, new_database: NewDatabas
         assert broken.trials[0].error == "the service gone was not ready; its log says more"
         assert await text_of(running, task="broken", script="gone") == "bye\n"
         assert "never" not in await text_of(running, task="broken", script="run")
+        assert (late.state, late.reason) == (S.DEFECTIVE, Reason.TIMEOUT)
+        slow = (
+            "it took longer than timeout_seconds, waiting for the service slow to be ready; its log says more"
+        )
+        assert late.trials[0].error == slow
+        assert [(s.name, s.state) for s in late.trials[0].scripts] == [
+            ("slow", S.DEFECTIVE),
+            ("run", S.DEFECTIVE),
+        ]
+        assert (await text_of(running, task="late", script="slow")).startswith("not yet\n")
         assert flooded.state is S.PASSED
         told = "steersman: the service loud was ended: its log grew beyond the limit of log_bytes\n"
         assert await text_of(running, task="flooded", script="run") == told
