@@ -51,6 +51,7 @@ from reconciler.model.job import Job, State
 from reconciler.model.queue import Changes
 from reconciler.model.rights import INSTALLATION, Level
 from reconciler.passes import (
+    clock,
     deployments,
     dispatch,
     executors,
@@ -339,6 +340,7 @@ class Daemon:
         self._hearing = partial(notifications.heard, installation)
         installation.database.subscribe(self._hearing)
         self._leading.append(asyncio.create_task(self.loop.run(), name="loop"))
+        self._leading.append(asyncio.create_task(clock.run(installation), name="clock"))
         await self._wake_all()
         path = local_path(self.settings.repo)
         folder = git_dir_of(path) if path is not None else None

@@ -39,6 +39,7 @@ from reconciler.standing import Standing
 from reconciler.store.database import Database
 from reconciler.store.snapshot import Snapshot
 from reconciler.store.workers import Worker
+from reconciler.wall_clock import WallClock
 
 Wake = Callable[..., None]
 
@@ -71,6 +72,7 @@ class Installation:
     `standing`: whether this daemon leads; one that follows decides nothing, and asks the leader;
     `carrier`: brings trials to other processes, on PostgreSQL; `crew`: all that can run trials, as the last heart-beat
     found them; `unserved`: since when nothing can start on which Executors;
+    `wall_clock`: whether somebody has set it;
     `dropping`: KEYs of Deployments whose state goes together with their declaration, and nothing is destroyed.
     """
 
@@ -119,6 +121,7 @@ class Installation:
     carrier: Carrier | None = None
     crew: Sequence[Worker] = ()
     unserved: dict[str, datetime] = field(default_factory=dict)
+    wall_clock: WallClock = field(default_factory=WallClock)
 
     @property
     def version(self) -> int:

@@ -12,7 +12,7 @@ from reconciler.controllers import jobs as controller
 from reconciler.execution.presence import silence
 from reconciler.installation import Installation
 from reconciler.model.job import Job
-from reconciler.passes import builds, pipelines
+from reconciler.passes import builds, clock, pipelines
 from reconciler.store import jobs as rows
 from reconciler.store.workers import Worker
 
@@ -25,6 +25,7 @@ _BEGUN = timedelta(seconds=1)  # one that has ended by then is shown only once
 
 async def run(installation: Installation, number: int) -> datetime | None:
     """One look at one job; gives the time of the next. What has nothing to store is only read."""
+    await clock.follow(installation)
     job = await installation.database.read(lambda c: rows.load(c, number, scripts=False))
     if job is None:
         return None
@@ -112,6 +113,7 @@ async def run_all(installation: Installation) -> None:
 
 async def run_limits(installation: Installation) -> datetime | None:
     """Queue the jobs whose time is up; gives when the next one's is. One name for all: few ever need it."""
+    await clock.follow(installation)
     now = installation.now()
     limits = {
         job.number: limit

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Row,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
     update,
 )
 
@@ -411,6 +413,22 @@ def live(connection: Connection, key: str | None = None) -> list[Job]:
     if key is not None:
         query = query.where(jobs.c.key == key)
     return [_job(row, ()) for row in connection.execute(query)]
+
+
+def move_live(connection: Connection, by: timedelta, since: datetime, until: datetime) -> None:
+    """Move the times at which unfinished jobs, their trials and scripts began and ended, but for those in between."""
+    live = select(jobs.c.number).where(_LIVE_JOB)
+    of_jobs = select(trials.c.id).select_from(_BELOW).where(tasks.c.job.in_(live))
+    further = by // timedelta(microseconds=1)
+    for table, ours in (
+        (scripts, scripts.c.trial.in_(of_jobs)),
+        (trials, trials.c.id.in_(of_jobs)),
+        (jobs, _LIVE_JOB),
+    ):
+        for column in (table.c.started_at, table.c.finished_at):
+            before = ~column.between(since, until)
+            moved = {column.name: type_coerce(column, BigInteger) + further}
+            connection.execute(update(table).where(ours, before).values(moved))
 
 
 def _of_ref(checkout: Checkout) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""`steersman serve` with a wall clock that SIGUSR1 sets back an hour; the monotonic one goes on, as it does in life.
+"""`steersman serve` with a wall clock that SIGUSR1 sets back an hour and SIGUSR2 forward; the monotonic one goes on.
 
 Run by test_trouble as the daemon's program. Every module of the product and of its timer that has the class `datetime`
 by name gets one whose `now` is moved, and so are `time.time` and `time.time_ns`: Linux has no such clock of a process.
@@ -32,9 +32,9 @@ class Moved(dates.datetime, metaclass=_Same):
         return dates.datetime.now(tz) - dates.timedelta(seconds=_behind)
 
 
-def _back(_number: int, _frame: Any) -> None:
+def _set(number: int, _frame: Any) -> None:
     global _behind
-    _behind += 3600
+    _behind += 3600 if number == signal.SIGUSR1 else -3600
 
 
 def _move() -> None:
@@ -44,7 +44,8 @@ def _move() -> None:
             module.datetime = Moved  # type: ignore[attr-defined]
     time.time = lambda: _TIME() - _behind
     time.time_ns = lambda: _TIME_NS() - _behind * 1_000_000_000
-    signal.signal(signal.SIGUSR1, _back)
+    signal.signal(signal.SIGUSR1, _set)
+    signal.signal(signal.SIGUSR2, _set)
 
 
 if __name__ == "__main__":

@@ -263,6 +263,45 @@ def test_a_clock_that_is_set_back_an_hour_starts_nothing_twice(tmp_path: Path) -
         well(running)
 
 
+AGAIN = [
+    {
+        "name": "again",
+        "run": "echo try; [ $STEERSMAN_ATTEMPT -gt 1 ]",
+        "max_trials": 3,
+        "retry_delay_seconds": 3,
+    },
+    {"name": "first", "run": "echo one; sleep 4"},
+    {"name": "then", "run": "echo two", "needs": ["first"]},
+]
+
+
+@pytest.mark.parametrize("way", ["back", "forward"])
+def test_a_clock_that_is_set_leaves_running_jobs_as_they_were(way: str, tmp_path: Path) -> None:
+    """No job ends early or waits for an hour, tries are made when they are due, and given out logs only grow."""
+    specs = [build("again", ""), build("later", "echo on; sleep 600")]
+    specs[0]["spec"] |= {"timeout_seconds": 25, "tasks": AGAIN}
+    specs[1]["spec"]["timeout_seconds"] = 10
+    how = Arrangement(program=(str(CLOCK), "serve"))
+    with daemon(tmp_path, specs, how) as running:
+        again, later = trigger(running, "again"), trigger(running, "later")
+        running.wait_for(lambda _: "one\n" in log(running, again) and log(running, later))
+        running.wait_for(lambda _: "try\n" in log(running, again))
+        before = log(running, again)
+        running.popen.send_signal(signal.SIGUSR1 if way == "back" else signal.SIGUSR2)
+        began = time.monotonic()
+        job = running.job(again, *FINAL)
+        took = time.monotonic() - began
+        assert job["state"] == "passed", job
+        assert took < 20
+        assert log(running, again).startswith(before)
+        job = running.job(later, *FINAL)
+        assert (job["state"], job["reason"]) == ("defective", "timeout")
+        assert time.monotonic() - began < 20
+        started, ended = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
+        assert 9 <= (ended - started).total_seconds() < 20
+        well(running)
+
+
 def items(running: Process, name: str) -> list[dict[str, Any]]:
     """The newest jobs of a Build."""
     with running.client() as client:
