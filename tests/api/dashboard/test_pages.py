@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import httpx
 import pytest
 
 from api.dashboard import routes
+from tests.api.conftest import build
 from tests.api.dashboard.people import Pages
+from tests.support import eventually_now
 
 BUILD = """\
 apiVersion: steersman/v1
@@ -93,6 +96,24 @@ def paths(method: str) -> set[str]:
 def test_every_page_is_in_the_table() -> None:
     """But those of runs, which have tests of their own."""
     assert {path for path in paths("GET") if not path.startswith("/ui/pipelines/")} == TABLE.keys()
+
+
+def test_what_is_declared_reads_as_it_was_written(world: Pages) -> None:
+    """A script line by line, without fields that say nothing, also in the items of a list."""
+    tasks = r'[{name: a, run: "echo one\necho two\n"}, {name: b, needs: [a], when: always, run: "true"}]'
+    world.repo.commit({"lines.yaml": build("lines", tasks)})
+
+    def shown() -> str | None:
+        with world.browser() as browser:
+            page = browser.get("/ui/resources/Build/shop/_/lines")
+        found = re.search(r"<h2>What is declared.*?<code>(.*?)</code>", page.text, re.DOTALL)
+        return unescape(found[1]) if found else None
+
+    text = eventually_now(shown)
+    assert "    run: |\n      echo one\n      echo two\n" in text
+    assert "null" not in text
+    assert "[]" not in text
+    assert "{}" not in text
 
 
 @pytest.mark.parametrize("path", TABLE)
