@@ -7,6 +7,8 @@ all other verbs and the shell's completion would pay.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from specs.errors import SpecError
 
 _FILE_LIMIT = 1 << 20
+_NOT_DECLARED = re.compile(r"(?:^|: )(?:neither )?(\S+?)(?: nor \S+)* is (?:not )?declared$")
 
 
 class Forge(StrEnum):
@@ -140,7 +143,12 @@ def validate(
 
     files, own = _around(path)
     found = from_texts(files, _FILE_LIMIT)
-    errors = [_located(path, error, own) for error in found.tree.errors if own is None or error.path == own]
+    known = found.tree.declared
+    errors = [
+        _located(path, _hinted(error, known), own)
+        for error in found.tree.errors
+        if own is None or error.path == own
+    ]
     if format is Report.JSON:
         show_json(
             [
@@ -152,7 +160,7 @@ def validate(
         for error in errors:
             typer.echo(_github(error) if format is Report.GITHUB else str(error))
         specs = sum(is_spec(name) and own in (None, name) for name in files)
-        resources = sum(own in (None, each.path) for each in found.tree.declared.values())
+        resources = sum(own in (None, each.path) for each in known.values())
         summary = f"{specs} files, {resources} resources, {len(errors)} errors"
         typer.echo(summary, err=True)
     raise typer.Exit(1 if errors else 0)
@@ -304,6 +312,23 @@ def settings_of(flags: dict[str, Any], config: Path | None = None) -> Settings:
         fail("invalid settings: " + "; ".join(lines))
     except (SettingsError, FileNotFoundError, ValueError) as error:
         fail(f"invalid settings: {error}")
+
+
+def _hinted(error: SpecError, known: Collection[str]) -> SpecError:
+    """What names a thing that is not declared, with the nearest name that is.
+
+    Here, since it depends on all KEYs: the daemon looks only at what has changed.
+    """
+    from specs.nearest import did_you_mean
+
+    named = _NOT_DECLARED.search(error.message)
+    if named is None:
+        return error
+    scope, _, name = named[1].rpartition("/")
+    near = (key.rpartition("/") for key in sorted(known))
+    return replace(
+        error, message=error.message + did_you_mean(name, [own for around, _, own in near if around == scope])
+    )
 
 
 def _located(root: Path, error: SpecError, own: str | None) -> SpecError:

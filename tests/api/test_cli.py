@@ -121,6 +121,19 @@ def test_a_file_is_validated_among_those_around_it(tmp_path: Path) -> None:
     assert re.fullmatch(r"other\.yaml:\d+:\d+: .*rnu.*\n", found.stdout)
 
 
+def test_a_name_that_is_not_declared_is_told_with_the_nearest(tmp_path: Path) -> None:
+    """Of the same kind and scope, where one is near; else which there are, where they are few."""
+    (tmp_path / "project.yaml").write_text(PROJECT)
+    header = "apiVersion: steersman/v1\nkind: Repository\n"
+    (tmp_path / "repository.yaml").write_text(
+        f"{header}metadata: {{name: website, project: shop}}\nspec: {{url: 'https://example.org/w.git'}}\n"
+    )
+    for name, told in (("wesbite", 'did you mean "website"?'), ("zzz", "known here: website")):
+        (tmp_path / "ok.yaml").write_text(build("ok", "[{name: main, run: echo}]", f"  repo: {name}\n"))
+        done = steersman("validate", str(tmp_path))
+        assert done.stdout.endswith(f": Repository/shop/{name} is not declared; {told}\n")
+
+
 def test_a_file_in_an_ignored_folder_stands_alone(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / "project.yaml").write_text(PROJECT)
