@@ -20,6 +20,10 @@ _TEXTUAL = (
 )
 _NEAR = re.compile(rf"(^|[\s{{,-])({_TEXTUAL})\s*:")
 
+_TAB = "tabs cannot indent; use spaces"
+_INDENTED = ("did not find expected key", "did not find expected '-' indicator")
+"""What is said of a line that is indented wrongly."""
+
 # What libyaml says -> what it means.
 _ADVICE = {
     "mapping values are not allowed in this context": '": " inside unquoted text, or a line indented wrongly',
@@ -33,8 +37,8 @@ _ADVICE = {
     "could not find expected ':'": 'a ":" is missing after this key, or long text is not quoted',
     "did not find expected <document start>": "the document has ended above; is this line indented wrongly?",
     "did not find expected node content": "a value is missing, or text is not quoted",
-    "found a tab character that violates indentation": "tabs cannot indent; use spaces",
-    "found a tab character where an indentation space is expected": "tabs cannot indent; use spaces",
+    "found a tab character that violates indentation": _TAB,
+    "found a tab character where an indentation space is expected": _TAB,
     "did not find expected whitespace or line break": "a space is missing, or text is not quoted",
     "found unknown escape character": "an unknown escape in \"…\"; use '…' or double the backslash",
     "block sequence entries are not allowed in this context": 'a list begins on its own line; or quote "- "',
@@ -50,10 +54,24 @@ def syntax_fault(error: yaml.YAMLError, text: str, key: str | None) -> Fault:
     else:
         line, column = _place(text, getattr(error, "position", 0) or 0)
         problem = str(getattr(error, "reason", "") or "cannot be read")
-    message = _ADVICE.get(problem, problem)
-    if _is_textual(text, line, key) and QUOTE not in message:
+    before = text.split("\n")[line : line + 1]
+    message = _TAB if _is_tab(before, column) else _ADVICE.get(problem, problem)
+    if _quoting_helps(problem, message, before, column) and _is_textual(text, line, key):
         message = f"{message}; {QUOTE}"
     return Fault(line + 1, column + 1, f"not valid YAML: {message}")
+
+
+def _is_tab(lines: list[str], column: int) -> bool:
+    """Does a tab stand there, or before it where the line is indented?"""
+    return any("\t" in line[: column + 1] and not line[: column + 1].strip() for line in lines)
+
+
+def _quoting_helps(problem: str, message: str, lines: list[str], column: int) -> bool:
+    """Not where it is said already, and not against a line that begins in the wrong column."""
+    if message == _TAB or QUOTE in message:
+        return False
+    begins = any(not line[:column].strip(" ") for line in lines)
+    return not (begins and problem in _INDENTED)
 
 
 def _place(text: str, position: int) -> tuple[int, int]:

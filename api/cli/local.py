@@ -7,6 +7,8 @@ all other verbs and the shell's completion would pay.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from specs.errors import SpecError
 
 _FILE_LIMIT = 1 << 20
+_NOT_DECLARED = re.compile(r"(?:^|: )(?:neither )?(\S+?)(?: nor \S+)* is (?:not )?declared$")
 
 
 class Forge(StrEnum):
@@ -132,12 +135,20 @@ def validate(
     path: Annotated[Path, typer.Argument(help="A folder or a file.")] = Path(),
     format: Annotated[Report, typer.Option(help="How to report.")] = Report.TEXT,
 ) -> None:
-    """Check specifications: every error as file:line:column, exit 1 if there is one."""
+    """Check specifications: every error as file:line:column, exit 1 if there is one.
+
+    Of a file in a Git work tree its own errors, with what it names looked up in the tree around it.
+    """
     from reconciler.source.desired import from_texts, is_spec
 
-    files = read_files(path)
+    files, own = _around(path)
     found = from_texts(files, _FILE_LIMIT)
-    errors = [_located(path, error) for error in found.tree.errors]
+    known = found.tree.declared
+    errors = [
+        _located(path, _hinted(error, known), own)
+        for error in found.tree.errors
+        if own is None or error.path == own
+    ]
     if format is Report.JSON:
         show_json(
             [
@@ -148,8 +159,9 @@ def validate(
     else:
         for error in errors:
             typer.echo(_github(error) if format is Report.GITHUB else str(error))
-        specs = sum(is_spec(name) for name in files)
-        summary = f"{specs} files, {len(found.tree.declared)} resources, {len(errors)} errors"
+        specs = sum(is_spec(name) and own in (None, name) for name in files)
+        resources = sum(own in (None, each.path) for each in known.values())
+        summary = f"{specs} files, {resources} resources, {len(errors)} errors"
         typer.echo(summary, err=True)
     raise typer.Exit(1 if errors else 0)
 
@@ -201,6 +213,33 @@ def init(
         typer.echo("next:")
     for line in made.next_steps:
         typer.echo(f"  {line}")
+
+
+def _around(path: Path) -> tuple[dict[str, bytes], str | None]:
+    """The files to check; of a file that lies among specs these too, and its own path among them."""
+    if not path.is_file():
+        return read_files(path), None
+    place = path.absolute()
+    root = _spec_root(place)
+    if root is not None:
+        files = read_files(root)
+        own = place.relative_to(root).as_posix()
+        if own in files:
+            return files, own
+    return read_files(path), None
+
+
+def _spec_root(place: Path) -> Path | None:
+    """The folder of specs that a file of a Git work tree is below: where `init` was, what holds the folders `projects`
+    or `teams`, or else the work tree; None outside of one.
+    """
+    tree = next((folder for folder in place.parents if (folder / ".git").exists()), None)
+    if tree is None:
+        return None
+    between = [folder for folder in place.parents if folder.is_relative_to(tree)]
+    begun = next((folder for folder in between if (folder / ".steersman").is_dir()), None)
+    named = [folder.parent for folder in between if folder != tree and folder.name in ("projects", "teams")]
+    return begun or (named[-1] if named else tree)
 
 
 def read_files(path: Path) -> dict[str, bytes]:
@@ -275,7 +314,26 @@ def settings_of(flags: dict[str, Any], config: Path | None = None) -> Settings:
         fail(f"invalid settings: {error}")
 
 
-def _located(root: Path, error: SpecError) -> SpecError:
+def _hinted(error: SpecError, known: Collection[str]) -> SpecError:
+    """What names a thing that is not declared, with the nearest name that is.
+
+    Here, since it depends on all KEYs: the daemon looks only at what has changed.
+    """
+    from specs.nearest import did_you_mean
+
+    named = _NOT_DECLARED.search(error.message)
+    if named is None:
+        return error
+    scope, _, name = named[1].rpartition("/")
+    near = (key.rpartition("/") for key in sorted(known))
+    return replace(
+        error, message=error.message + did_you_mean(name, [own for around, _, own in near if around == scope])
+    )
+
+
+def _located(root: Path, error: SpecError, own: str | None) -> SpecError:
+    if own is not None:
+        return replace(error, path=str(root))
     base = root if root.is_dir() else root.parent
     return replace(error, path=str(base / error.path))
 

@@ -18,6 +18,7 @@ from reconciler.queries.logs import Selection, Text
 TASKS = 50
 """Tasks on one page."""
 _TRIALS = 20
+_BAD = (State.FAILED, State.DEFECTIVE)
 
 
 def facts(job: Job) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def boxes(job: Job) -> list[dict[str, str]]:
             "name": task.name,
             "short": task.name if len(task.name) <= 24 else f"{task.name[:23]}…",
             "state": task.state.value,
-            "told": "ignored" if _is_ignored(task) else _plain(task.reason) or _tries(task),
+            "told": "ignored" if _is_ignored(task) else _short(task.reason) or _tries(task),
             "href": _log_path(job.number, task.name),
         }
         for task in job.tasks
@@ -115,24 +116,24 @@ def boxes(job: Job) -> list[dict[str, str]]:
 
 def _is_ignored(task: Task) -> bool:
     """Did it fail, and does the job not care?"""
-    return task.state in (State.FAILED, State.DEFECTIVE) and bool(task.policy.get("ignore_failure"))
+    return task.state in _BAD and bool(task.policy.get("ignore_failure"))
 
 
 def _tries(task: Task) -> str:
     return f"try {len(task.trials)}" if len(task.trials) > 1 else ""
 
 
-def first_failed(job: Job) -> dict[str, Any] | None:
-    """The task to look at first, with its newest trial that went wrong."""
-    bad = (State.FAILED, State.DEFECTIVE)
-    failed = (task for task in job.tasks if task.state in bad and not task.policy.get("ignore_failure"))
-    task = next(failed, None) if job.state in bad else None
-    if task is None:
-        return None
-    trial = next((each for each in reversed(task.trials) if each.state in bad), None)
+def failed_ones(job: Job) -> list[dict[str, Any]]:
+    """The tasks that a failed job failed by: first the one to look at, with its newest trial that went wrong."""
+    failed = [task for task in job.tasks if task.state in _BAD and not task.policy.get("ignore_failure")]
+    return [_failed(job, task) for task in failed] if job.state in _BAD else []
+
+
+def _failed(job: Job, task: Task) -> dict[str, Any]:
+    trial = next((each for each in reversed(task.trials) if each.state in _BAD), None)
     if trial is None:
         return {"task": task.name, "told": _plain(task.reason), "href": _log_path(job.number, task.name)}
-    script = next((each for each in trial.scripts if each.state in bad), None)
+    script = next((each for each in trial.scripts if each.state in _BAD), None)
     told = ": ".join(part for part in (_reason(trial), trial.error) if part)
     href = _log_path(job.number, task.name, trial.number, script.name if script is not None else None)
     return {"task": task.name, "told": told, "href": href}
@@ -204,6 +205,18 @@ _SKIPPED: Mapping[str, str] = {
     Reason.WHEN: "its condition `when` is not met",
     Reason.OTHER_REF: "it is kept to other branches or tags",
 }
+
+
+_FEW_WORDS: Mapping[str, str] = {
+    Reason.NEEDS: "needs not passed",
+    Reason.WHEN: "by its when",
+    Reason.OTHER_REF: "other branch",
+}
+"""The same for a box of the picture."""
+
+
+def _short(reason: str | None) -> str:
+    return _FEW_WORDS.get(reason or "") or _plain(reason)
 
 
 def _plain(reason: str | None) -> str:

@@ -207,7 +207,7 @@ async def _job(
         graph=picture, boxes=job_view.boxes(job) if picture else (), box=(WIDTH, HEIGHT),
         tasks=shown, counts=Counter(task.state.value for task in job.tasks), show=show, part=part,
         total=len(job.tasks), parts=-(-len(tasks) // job_view.TASKS),
-        failed=job_view.first_failed(job),
+        failed=job_view.failed_ones(job),
         scripts=job_view.choices(number, job, tasks, part), selection=job_view.named(selection),
         files=files[:_ATTACHMENTS], more_files=len(files) - _ATTACHMENTS,
         log=job_view.log_of(number, selection, text),

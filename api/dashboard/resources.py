@@ -143,14 +143,36 @@ def _declared(found: Mapping[str, Any]) -> str:
             "metadata": {
                 name: found[name] for name in ("name", "project", "environment") if found[name] is not None
             },
-            "spec": {name: value for name, value in spec.items() if name not in built_in},
+            "spec": {name: _said(value) for name, value in spec.items() if name not in built_in},
         },
-        Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper),
+        Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
         width=100,
     )
     return text if len(text) <= _LONGEST_SPEC else f"{text[:_LONGEST_SPEC]}\n# … cut here"
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes texts of several lines as a file would have them."""
+
+
+def _text(dumper: Any, text: str) -> yaml.ScalarNode:
+    node: yaml.ScalarNode = dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    )
+    return node
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _said(value: Any) -> Any:
+    """A value without the fields in it that say nothing."""
+    if isinstance(value, dict):
+        inner = {name: _said(each) for name, each in value.items()}
+        return {name: each for name, each in inner.items() if each is not None and each not in ([], {})}
+    return [_said(each) for each in value] if isinstance(value, list) else value
 
 
 def _fields(found: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ stand in the page (`security.md`); the scheme that a reader has chosen is a cook
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -25,6 +26,7 @@ from reconciler.installation import Installation
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 MEDIA_TYPE = "text/html"
 PAGE: dict[str, Any] = {"include_in_schema": False, "media_type": "text/html"}
@@ -82,6 +84,7 @@ _TONES = {
     "busy": "executing running dispatching progressing aborting new",
     "wait": "pending waiting held queued unknown stale drifted suspended",
 }
+_TICKED = re.compile(r"`([^`\n]+)`")
 _TONE = {word: tone for tone, words in _TONES.items() for word in words.split()}
 
 
@@ -166,6 +169,7 @@ def templates() -> Environment:
         "commit": lambda revision: revision[:10],
         "path_of": path_of,
         "words": _words,
+        "ticks": _ticks,
         "json": lambda value: msgspec.json.format(msgspec.json.encode(value), indent=2).decode(),
     }
     made.globals |= {"asset": assets.address, "query": _query}
@@ -228,6 +232,18 @@ def _words(name: str) -> str:
     """`NotFound` as people say it."""
     text = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
     return text[:1].upper() + text[1:]
+
+
+def _ticks(text: str | None) -> Markup:
+    """A sentence in which what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    parts = _TICKED.split(text or "")
+    shown = [
+        escape(part) if at % 2 == 0 else Markup("<code>{}</code>").format(part)
+        for at, part in enumerate(parts)
+    ]
+    return Markup("").join(shown)
 
 
 def _query(path: str, given: Mapping[str, Any] | Iterable[tuple[str, Any]], **more: Any) -> str:

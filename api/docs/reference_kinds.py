@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from api.docs.contents import FOLDER, kind_page
+from api.docs.reference_scripts import scripts_text
 from api.docs.tables import Schema, code, default, table, type_of
 from specs.kinds import KINDS
 from specs.meta import SCOPES, Key
@@ -80,6 +81,8 @@ def kind_text(kind: str) -> str:
         parts.append(f"## {name}\n\n{about}\n\n{_fields(model)}")
     if kind == "Deployment":
         parts.insert(5, _ENVIRONMENTS)
+    if kind == "Build":
+        parts.insert(3, scripts_text())
     return "\n".join(parts)
 
 

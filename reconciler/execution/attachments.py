@@ -40,6 +40,7 @@ _LOOK_SECONDS = 120.0
 _STALE = 86_400.0
 _YOUNG = 3_600.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_WILD = re.compile(r"[*?\[\\]")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # NONBLOCK: a named pipe must not hold us up
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -102,15 +103,21 @@ class AttachmentStore:
         written, a full disk for one. Once it is `stopped` the rest is left.
         """
         unmatched = set(patterns)
+        folders = {pattern: f"{pattern.rstrip('/')}/" for pattern in patterns if not _WILD.search(pattern)}
+        named: set[str] = set()
 
         def wanted(entry: Entry) -> bool:
+            named.update(pattern for pattern, folder in folders.items() if entry.path.startswith(folder))
             hits = {pattern for pattern in patterns if matches(pattern, entry.path)}
             unmatched.difference_update(hits)
             return bool(hits)
 
         kept, complaints = self._keep_all(workspace, wanted, stopped)
         complaints += [
-            f"no file matched the attachment {pattern!r}" for pattern in patterns if pattern in unmatched
+            f"no file matched the attachment {pattern!r}"
+            + (f", which is a folder: write {folders[pattern]}**" if pattern in named else "")
+            for pattern in patterns
+            if pattern in unmatched
         ]
         return kept, _first(complaints)
 

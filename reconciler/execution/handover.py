@@ -63,7 +63,7 @@ def read_outputs(path: Path) -> Outputs:
                 f"line {number} of its outputs is longer than {_LARGEST_VALUE:,} bytes and was left out"
             )
         elif pair is None:
-            complaints.append(f"line {number} of its outputs is not NAME=value and was left out")
+            complaints.append(f"line {number} of its outputs is not NAME=value and was left out{_why(line)}")
         else:
             values[pair[0]] = pair[1]
     return Outputs(values, tuple(complaints[:20]))
@@ -95,6 +95,14 @@ def _pair(line: bytes) -> tuple[str, str] | None:
     except UnicodeDecodeError:
         return None
     return (name, value) if mark and _NAME.fullmatch(name) and "\0" not in value else None
+
+
+def _why(line: bytes) -> str:
+    """Of a line whose name is none, how one is."""
+    name, mark, _ = line.partition(b"=")
+    if not mark or _NAME.fullmatch(name.decode("ascii", "replace")):
+        return ""
+    return ": a name has the letters A-Z and a-z, digits and _, and begins with no digit"
 
 
 def givers(job: Job, needs: Iterable[str]) -> dict[str, Trial]:

@@ -98,6 +98,52 @@ def test_validate_of_a_clean_folder_is_silent(tmp_path: Path) -> None:
     assert str(tmp_path / "x") in sentence(steersman("validate", str(tmp_path / "x")))
 
 
+def test_a_file_is_validated_among_those_around_it(tmp_path: Path) -> None:
+    """What it names is found in its work tree, and only its own errors are told; outside of one it stands alone."""
+    text = build("ok", "[{name: main, run: echo}]")
+    specs = tmp_path / "specs"
+    own = specs / "projects" / "shop" / "ok.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(text)
+    (own.parent / "project.yaml").write_text(PROJECT)
+    (own.parent / "other.yaml").write_text(build("other", "[{name: main, rnu: echo}]"))
+    alone = steersman("validate", str(own))
+    assert (alone.returncode, alone.stderr) == (1, "1 files, 1 resources, 1 errors\n")
+    assert "Project/shop is not declared" in alone.stdout
+
+    for folder in (tmp_path, specs):
+        (folder / ".git").mkdir()
+        found = steersman("validate", str(own))
+        assert (found.returncode, found.stdout) == (0, "")
+        assert found.stderr == "1 files, 1 resources, 0 errors\n"
+    found = steersman("validate", "other.yaml", cwd=own.parent)
+    assert found.returncode == 1
+    assert re.fullmatch(r"other\.yaml:\d+:\d+: .*rnu.*\n", found.stdout)
+
+
+def test_a_name_that_is_not_declared_is_told_with_the_nearest(tmp_path: Path) -> None:
+    """Of the same kind and scope, where one is near; else which there are, where they are few."""
+    (tmp_path / "project.yaml").write_text(PROJECT)
+    header = "apiVersion: steersman/v1\nkind: Repository\n"
+    (tmp_path / "repository.yaml").write_text(
+        f"{header}metadata: {{name: website, project: shop}}\nspec: {{url: 'https://example.org/w.git'}}\n"
+    )
+    for name, told in (("wesbite", 'did you mean "website"?'), ("zzz", "known here: website")):
+        (tmp_path / "ok.yaml").write_text(build("ok", "[{name: main, run: echo}]", f"  repo: {name}\n"))
+        done = steersman("validate", str(tmp_path))
+        assert done.stdout.endswith(f": Repository/shop/{name} is not declared; {told}\n")
+
+
+def test_a_file_in_an_ignored_folder_stands_alone(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "project.yaml").write_text(PROJECT)
+    own = tmp_path / "data" / "ok.yaml"
+    own.parent.mkdir()
+    (own.parent / ".gitignore").write_text("*\n")
+    own.write_text(build("ok", "[{name: main, run: echo}]"))
+    assert "Project/shop is not declared" in steersman("validate", str(own)).stdout
+
+
 def test_plan_exits_0_2_and_1(api: Api, tmp_path: Path) -> None:
     """Nothing to do, something to do, an error; for the branch, a ref, a folder, and a folder offline."""
     clean = api.cli("plan", "--output", "json")

@@ -148,6 +148,26 @@ def test_a_syntax_error_says_what_to_write_instead(line: str, told: str) -> None
     assert told in parsed.faults[-1].message
 
 
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("- name: a\n\t  run: x", "tabs cannot indent; use spaces"),
+        ("- name: a\n  run:\n    x\n\ty", "tabs cannot indent; use spaces"),
+        ("- name: a\n  run: |\n\t  x", "tabs cannot indent; use spaces"),
+        ("- name: a\n run: x", "the line is indented wrongly, or a quote or bracket is missing"),
+        ("- name: a\n  run: x\n branch: x", "the line is indented wrongly, or a quote or bracket is missing"),
+        ("  - name: a\n   run: x", "the items of this list are not indented alike"),
+        (
+            "- name: a\n  run: x\n   image: x",
+            '": " inside unquoted text, or a line indented wrongly; quote it or use |',
+        ),
+    ],
+)
+def test_a_line_that_is_indented_wrongly_needs_no_quotes(lines: str, told: str) -> None:
+    parsed = parse_file(f"{HEAD}spec:\n  tasks:\n  {lines.replace(chr(10), chr(10) + '  ')}\n".encode())
+    assert parsed.faults[-1].message == f"not valid YAML: {told}"
+
+
 def test_a_file_that_breaks_in_the_middle_declares_nothing() -> None:
     """Documents before the break may have ended too early, so none is believed."""
     parsed = parse_file(f"{HEAD}---\n{HEAD}spec: [\n".encode())

@@ -26,6 +26,12 @@ FILES = {
         "[{name: lint, run: 'true'}, {name: test, needs: [lint], max_trials: 2, run: 'echo bad; exit 3'}, "
         "{name: docs, needs: [lint], run: 'true'}, {name: wheel, needs: [test, docs], run: 'true'}]",
     ),
+    "worse.yaml": build(
+        "worse",
+        "[{name: unit, run: 'exit 3'}, {name: lint, run: 'exit 4'}, {name: types, run: 'exit 5'}, "
+        "{name: shy, needs: [lint], run: 'true', ignore_failure: true}, {name: good, run: 'true'}, "
+        "{name: mourn, needs: [good], when: failed, run: 'true'}]",
+    ),
     "sleeps.yaml": build("sleeps", "[{name: main, run: 'echo up; sleep 600'}]", "  concurrency: allow\n"),
     "replaced.yaml": build(
         "replaced", "[{name: main, traits: [nowhere], run: x}]", "  concurrency: replace\n"
@@ -121,6 +127,26 @@ def test_the_tasks_are_a_picture_and_a_list(pages: Pages) -> None:
     assert page.count('<div class="trial">') == 4
     assert "what it needs did not pass" in page
     assert pages.page(f"/ui/jobs/{number}?show=failed").count('<div class="trial">') == 2
+
+
+def test_every_task_that_failed_is_named(pages: Pages) -> None:
+    """On top, with ways to their logs; the picture says in few words why the others did not start."""
+    number = pages.ends(pages.trigger("worse"))
+    page = pages.page(f"/ui/jobs/{number}")
+    note = page.partition('<div class="note bad">')[2].partition("</div>")[0]
+    assert re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", note)).strip() == (
+        "unit: exit 3. See its log Also failed: lint, types."
+    )
+    assert f'href="/ui/jobs/{number}?task=lint&amp;trial=1&amp;script=run#log">lint</a>' in note
+    picture = page[page.index("<svg") : page.index("</svg>")]
+    told = re.findall(r'class="told">([^<]+)<', picture)
+    assert sorted(told) == [
+        *(["failed: exit status"] * 3),
+        "passed",
+        "skipped: by its when",
+        "skipped: needs not passed",
+    ]
+    assert "its condition <code>when</code> is not met" in page
 
 
 def test_what_jobs_say_is_text(pages: Pages) -> None:

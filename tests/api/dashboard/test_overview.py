@@ -130,7 +130,7 @@ def test_figures_add_up_and_a_typo_is_not_the_servers_fault(world: Pages) -> Non
     bad = build("never", "[{name: main, runn: 'true'}]")
     apply(world, {"never.yaml": bad, "torn.yaml": "kind: [\n"})
     page = words(world.page("/"))
-    assert "Specs are invalid." in page
+    assert "Specs are invalid. What is wrong keeps its last good version, where there is one." in page
     assert "The server is" not in page
     assert "torn.yaml:" in page
     found = {

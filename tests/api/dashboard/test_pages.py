@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import httpx
 import pytest
 
 from api.dashboard import routes
+from tests.api.conftest import build
 from tests.api.dashboard.people import Pages
+from tests.support import eventually_now
 
 BUILD = """\
 apiVersion: steersman/v1
@@ -341,6 +344,24 @@ def test_a_large_change_is_shown_within_bounds(world: Pages) -> None:
         page = browser.get("/ui/plan?ref=large")
         check(page)
         assert re.search(r"and \d+ more", page.text)
+
+
+def test_what_is_declared_reads_as_it_was_written(world: Pages) -> None:
+    """A script line by line, without fields that say nothing, also in the items of a list."""
+    tasks = r'[{name: a, run: "echo one\necho two\n"}, {name: b, needs: [a], when: always, run: "true"}]'
+    world.repo.commit({"lines.yaml": build("lines", tasks)})
+
+    def shown() -> str | None:
+        with world.browser() as browser:
+            page = browser.get("/ui/resources/Build/shop/_/lines")
+        found = re.search(r"<h2>What is declared.*?<code>(.*?)</code>", page.text, re.DOTALL)
+        return unescape(found[1]) if found else None
+
+    text = eventually_now(shown)
+    assert "    run: |\n      echo one\n      echo two\n" in text
+    assert "null" not in text
+    assert "[]" not in text
+    assert "{}" not in text
 
 
 def test_search_goes_straight_to_the_only_thing(world: Pages) -> None:

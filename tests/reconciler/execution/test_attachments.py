@@ -48,6 +48,21 @@ def test_matching_files_are_kept_by_content(store, work):
     assert [path.name for path in (store.open(_digest(b"one")).parent).iterdir()] == [_digest(b"one")[2:]]
 
 
+def test_a_folder_is_no_file_and_it_is_told_what_to_write(store, work):
+    (work / "out" / "deep").mkdir(parents=True)
+    (work / "out" / "deep" / "a.txt").write_bytes(b"one")
+    kept, complaints = store.keep(work, ["out", "out/", "out/deep", "ou", "out/*"])
+    assert kept == []
+    assert complaints == [
+        "no file matched the attachment 'out', which is a folder: write out/**",
+        "no file matched the attachment 'out/', which is a folder: write out/**",
+        "no file matched the attachment 'out/deep', which is a folder: write out/deep/**",
+        "no file matched the attachment 'ou'",
+        "no file matched the attachment 'out/*'",
+    ]
+    assert [item.path for item in store.keep(work, ["out/**"])[0]] == ["out/deep/a.txt"]
+
+
 def test_of_a_folder_with_too_many_entries_the_rest_is_not_read(store, work, monkeypatch):
     """Folders among them count as well: their names alone would fill the daemon's memory."""
     monkeypatch.setattr(attachments, "_ENTRIES", 3)
