@@ -60,8 +60,13 @@ def trigger(
             "--input", "-i", help="NAME=VALUE, repeatable: of a Build, an errand, or a pipeline's payload."
         ),
     ] = None,
-    branch: Annotated[str | None, typer.Option(help="Of a Build.")] = None,
-    commit: Annotated[str | None, typer.Option(help="Of a Build.")] = None,
+    branch: Annotated[
+        str | None,
+        typer.Option(help="Of a Build: run its head; with --commit, as which branch that commit runs."),
+    ] = None,
+    commit: Annotated[
+        str | None, typer.Option(help="Of a Build: run this one; with --branch, it must be on that branch.")
+    ] = None,
     version: Annotated[
         str | None, typer.Option(help="Deploy this one; only where nothing puts the declared one back.")
     ] = None,

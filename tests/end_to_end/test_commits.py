@@ -284,6 +284,50 @@ def test_only_changes_of_named_files_count(
     assert len(jobs(running, "Build/shop/_/on")) == 2
 
 
+def test_a_commit_runs_as_no_branch_that_it_is_not_on(
+    running: Process, repo: SpecRepository, code: SpecRepository
+) -> None:
+    """By hand: a task kept to a branch never runs what has not come to it, but does at once when it has."""
+    old = code.head()
+    code.git("checkout", "-q", "-b", "feature/x")
+    unmerged = code.commit({"a.txt": "unmerged"})
+    code.git("checkout", "-q", "main")
+    head = code.commit({"b.txt": "main"})
+    text = build("a", "cat a.txt", f"  repo: '{code.path}'\n").replace("run:", "branches: [main], run:")
+    applied(running, repo.commit({"a.yaml": text}))
+    key = "Build/shop/_/a"
+
+    def start(**given: str) -> httpx.Response:
+        with running.client() as client:
+            return client.post("/reconciler/trigger", json={"key": key, **given}, timeout=60)
+
+    for commit in (unmerged, unmerged[:10]):
+        refused = start(commit=commit, branch="main")
+        assert (refused.status_code, refused.json()["title"]) == (422, "NotOnBranch")
+        assert f"commit {unmerged[:10]} is not on main; leave the branch out" in refused.json()["detail"]
+    assert start(commit=unmerged, branch="nowhere").json()["title"] == "BranchMissing"
+    assert jobs(running, key) == []
+    starts = [
+        {"commit": old, "branch": "main"},
+        {"commit": head, "branch": "main"},
+        {"commit": unmerged},
+        {"commit": unmerged, "branch": "feature/x"},
+    ]
+    assert [start(**given).status_code for given in starts] == [202] * 4
+    code.git("merge", "-q", "--no-edit", "feature/x")
+    assert start(commit=unmerged, branch="main").status_code == 202
+    found = wait_jobs(running, key, 5)
+    assert [(job["commit"], job["branch"]) for job in found] == [
+        (old, "main"),
+        (head, "main"),
+        (unmerged, None),
+        (unmerged, "feature/x"),
+        (unmerged, "main"),
+    ]
+    for job, state in zip(found, ["passed", "passed", "skipped", "skipped", "passed"], strict=True):
+        assert running.job(job["number"], *FINISHED)["tasks"][0]["state"] == state
+
+
 def test_branches_and_tags_are_matched(running: Process, repo: SpecRepository, code: SpecRepository) -> None:
     """Every branch that fits is owed a job; tags that come later too; what does not fit is left alone."""
     for name in ("feature/x", "wip"):
