@@ -22,8 +22,6 @@ from api.cli.output import Format, ago, coloured, console, fail, show_json, show
 from api.cli.overview import waits_for
 from api.cli.terminal import Harmless, harmless, shown
 
-Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
-
 
 def _which(text: str) -> str:
     if text.isdecimal() or "/" in text:
@@ -105,7 +103,7 @@ def trigger(
 
 
 def retry(
-    number: Number,
+    job: Which,
     follow: Follow = False,
     server: Server = None,
     token: Token = None,
@@ -113,7 +111,7 @@ def retry(
 ) -> None:
     """Run a finished job again, as a new job: with the specification that it had."""
     client = connect(server, token)
-    _, made = client.post(f"/reconciler/jobs/{number}/retry")
+    _, made = client.post(f"/reconciler/jobs/{_number(client, job)}/retry")
     if made.get("outdated") and output is not Format.JSON:
         key = made["key"]
         told = f"it runs an earlier specification of {key}; `steersman trigger {key}` runs the present one"
@@ -121,9 +119,11 @@ def retry(
     _made(client, made, follow, output)
 
 
-def cancel(number: Number, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def cancel(job: Which, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """End a job: TERM, then KILL."""
-    _, body = connect(server, token).post(f"/reconciler/jobs/{number}/cancel")
+    client = connect(server, token)
+    number = _number(client, job)
+    _, body = client.post(f"/reconciler/jobs/{number}/cancel")
     show_json(body) if output is Format.JSON else console().print(f"job {number} is being ended")
 
 
@@ -142,7 +142,10 @@ def jobs(
         ),
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Such as pending, executing, passed, failed, defective or aborted.")
+        str | None,
+        typer.Option(
+            help="Such as pending, executing, passed, failed, defective or aborted; several as in failed,defective."
+        ),
     ] = None,
     project: Annotated[str | None, typer.Option(help="Of this project.")] = None,
     branch: Annotated[str | None, typer.Option(help="Of commits of this branch.")] = None,

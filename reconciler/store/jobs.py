@@ -363,12 +363,14 @@ def page(
     sight: Sight | None = None,
     of: Of = ANYTHING,
 ) -> list[Job]:
-    """Jobs without their tasks, newest first; `after` is the number before which to go on. No `sight`: all of them."""
+    """Jobs without their tasks, newest first; `after` is the number before which to go on. No `sight`: all of them.
+    `state`: one, or several with commas between them.
+    """
     query = _JOBS.order_by(jobs.c.number.desc()).limit(limit)
     if key is not None:
         query = query.where(jobs.c.key == key)
     if state is not None:
-        query = query.where(jobs.c.state == state)
+        query = query.where(jobs.c.state.in_(state.split(",")))
     if after is not None:
         query = query.where(jobs.c.number < after)
     query = query.where(within(sight), _narrowed(of))

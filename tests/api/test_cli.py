@@ -874,3 +874,37 @@ def test_a_key_stands_for_its_newest_job(api: Api) -> None:
     body = json.loads(api.cli("job", "Build/shop/_/files", "-o", "json").stdout)
     assert body["number"] == number
     assert "no job of Build/shop/_/never" in sentence(api.cli("logs", "Build/shop/_/never"))
+
+
+def test_the_newest_job_of_a_key_is_ended_and_run_again(api: Api) -> None:
+    """Which one it is, is told beside; the one before it goes on."""
+    key = "Build/shop/_/sleeps"
+    before, newest = api.trigger("sleeps"), api.trigger("sleeps")
+    made = newest
+    try:
+        ended = api.cli("cancel", key)
+        assert (ended.returncode, ended.stderr) == (0, f"job {newest}\n")
+        assert f"job {newest} is being ended" in ended.stdout
+        api.running.job(newest, "aborted")
+        late = api.cli("cancel", key)
+        assert (late.returncode, f"job {newest} has aborted already" in late.stderr) == (1, True)
+        again = api.cli("retry", key, "-o", "json")
+        made = json.loads(again.stdout)["number"]
+        assert again.stderr == f"job {newest}\n"
+        assert api.get(f"/reconciler/jobs/{made}")["key"] == key
+        assert not api.get(f"/reconciler/jobs/{before}")["state"].startswith("abort")
+        for verb in ("cancel", "retry"):
+            assert "no job of Build/shop/_/never" in sentence(api.cli(verb, "Build/shop/_/never"))
+            assert "KEY" in api.cli(verb, "sleeps").stderr
+    finally:
+        for number in {before, newest, made}:
+            api.client.post(f"/reconciler/jobs/{number}/cancel")
+
+
+def test_jobs_are_listed_by_several_states(api: Api) -> None:
+    """As one word with commas; each of them must be a state."""
+    failed, passed = api.run("fails")["number"], api.run("ok")["number"]
+    listed = json.loads(api.cli("jobs", "--state", "failed,passed", "-o", "json").stdout)["items"]
+    assert [job["number"] for job in listed[:2]] == [passed, failed]
+    assert {job["state"] for job in listed} == {"failed", "passed"}
+    assert "there is no state of a job 'lost'" in sentence(api.cli("jobs", "--state", "failed,lost"))
