@@ -8,6 +8,7 @@ import shlex
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -128,6 +129,7 @@ def cancel(job: Which, server: Server = None, token: Token = None, output: Outpu
 
 
 _PATIENCE = 1.0
+_MARKS = frozenset("*?[")
 _BAD = ("failed", "defective")
 _IGNORED = "ignored: the job passes without it"
 _OWN = "run"
@@ -255,8 +257,11 @@ def logs(
 
 def attachments(
     job: Which,
-    path: Annotated[str | None, typer.Argument(help="Which to fetch; without it they are listed.")] = None,
-    to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path(),
+    path: Annotated[
+        str | None,
+        typer.Argument(help="Which to fetch, or a pattern such as 'out/*.xml'; without it they are listed."),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to put it in, with the folders of its path.")] = Path(),
     task: Annotated[
         str | None, typer.Option(help="Of this task; else the first that has it, such as a row of a matrix.")
     ] = None,
@@ -265,30 +270,61 @@ def attachments(
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """List the files that a job keeps, or fetch one."""
+    """List the files that a job keeps, or fetch one or more."""
     client = connect(server, token)
     number = _number(client, job)
-    if path is None:
-        body = client.get(f"/reconciler/jobs/{number}/attachments")
-        body["items"] = [
-            item for item in body["items"] if task in (None, item["task"]) and trial in (None, item["trial"])
-        ]
-        rows = [(i["path"], i["size"], i["task"], i["trial"], i["digest"][:19]) for i in body["items"]]
-        show_json(body) if output is Format.JSON else show_table(
-            ("PATH", "BYTES", "TASK", "TRIAL", "DIGEST"), rows, "none"
-        )
+    if path is not None and not _MARKS & set(path):
+        target = _fetch(client, number, path, to, task=task, trial=trial)
+        show_json({"path": str(target)}) if output is Format.JSON else _told([target])
         return
-    target = to / Path(path).name
-    to.mkdir(parents=True, exist_ok=True)
-    part = to / f".{target.name}.part"  # what lies there already stays until the whole is here
+    body = client.get(f"/reconciler/jobs/{number}/attachments")
+    body["items"] = [
+        item for item in body["items"] if task in (None, item["task"]) and trial in (None, item["trial"])
+    ]
+    if path is not None:
+        found = _fitting(path, [item["path"] for item in body["items"]])
+        if not found:
+            fail(f"job {number} keeps nothing that fits {path!r}; `steersman attachments {number}` lists it")
+        targets = [_fetch(client, number, each, to, task=task, trial=trial) for each in found]
+        show_json({"paths": [str(each) for each in targets]}) if output is Format.JSON else _told(targets)
+        return
+    rows = [(i["path"], i["size"], i["task"], i["trial"], i["digest"][:19]) for i in body["items"]]
+    show_json(body) if output is Format.JSON else show_table(
+        ("PATH", "BYTES", "TASK", "TRIAL", "DIGEST"), rows, "none"
+    )
+
+
+def _told(targets: list[Path]) -> None:
+    """Their names are what scripts called them."""
+    for target in targets:
+        console().print(harmless(str(target)), markup=False)
+
+
+def _fitting(pattern: str, paths: list[str]) -> list[str]:
+    """The file of this very name, or else all that fit, as `attachments` of a task are found."""
+    from specs.globs import matches  # only here: the command line starts without the models
+
+    known = list(dict.fromkeys(paths))
+    return [pattern] if pattern in known else [path for path in known if matches(pattern, path)]
+
+
+def _fetch(client: Client, number: int, path: str, to: Path, **which: Any) -> Path:
+    """Put one below the folder, at its own path; nothing lies there before the whole of it is here."""
+    target = to / path.lstrip("/")
+    inside = target.parent.resolve().is_relative_to(to.resolve())  # links that lie there are followed
+    if not inside or ".." in target.relative_to(to).parts or target == to:
+        fail(f"{path} would lie outside of {to}")
+    content = client.text(f"/reconciler/jobs/{number}/attachments/{quote(path)}", **which)
+    first = next(content, b"")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.parent / f".{target.name}.part"  # what lies there already stays until the whole is here
     try:
         with part.open("wb") as file:
-            place = f"/reconciler/jobs/{number}/attachments/{quote(path)}"
-            file.writelines(client.text(place, task=task, trial=trial))
+            file.writelines(chain((first,), content))
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    show_json({"path": str(target)}) if output is Format.JSON else console().print(str(target))
+    return target
 
 
 def _number(client: Client, job: str) -> int:

@@ -210,7 +210,7 @@ def test_every_verb_speaks_json(api: Api, tmp_path: Path) -> None:
         done = api.cli(*verb, "--output", "json")
         assert done.returncode in (0, 1, 2), (verb, done.stderr)
         assert isinstance(json.loads(done.stdout), (dict, list)), verb
-    assert (tmp_path / "a.txt").read_text() == "data\n"
+    assert (tmp_path / "out/sub/a.txt").read_text() == "data\n"
 
 
 def test_verbs_speak_to_people(api: Api) -> None:
@@ -732,12 +732,57 @@ def test_an_attachment_that_is_not_there_leaves_no_file(api: Api, tmp_path: Path
     """Nor does it empty one that is: what lies there stays until the whole of the new one has come."""
     number = str(api.run("files")["number"])
     (tmp_path / "a.txt").write_text("mine\n")
-    assert "NoSuchAttachment" in sentence(
-        api.cli("attachments", number, "other/a.txt", "--to", str(tmp_path))
-    )
+    for path in ("a.txt", "other/a.txt"):
+        assert "NoSuchAttachment" in sentence(api.cli("attachments", number, path, "--to", str(tmp_path)))
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "mine\n")]
     assert api.cli("attachments", number, "out/sp ace.txt", "--to", str(tmp_path)).returncode == 0
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "sp ace.txt"]
+    assert _files(tmp_path) == ["a.txt", "out/sp ace.txt"]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def test_attachments_are_fetched_by_patterns_with_their_folders(api: Api, tmp_path: Path) -> None:
+    """A file of the very name comes first; without any nothing is made."""
+    tasks = (
+        "[{name: t, attachments: ['**/*.txt'], run: \"mkdir -p r/sub; echo 1 > report1.txt; echo 2 > report2.txt; "
+        "echo 3 > r/report3.txt; echo 4 > r/sub/b.txt; echo 5 > 'r/[a].txt'; echo 6 > r/a.txt\"}]"
+    )
+    api.repo.commit({"reports.yaml": build("reports", tasks)})
+    assert api.cli("sync").returncode == 0
+    number = str(api.run("reports")["number"])
+    for pattern, wanted in {
+        "report*": ["report1.txt", "report2.txt"],
+        "r/**": ["r/[a].txt", "r/a.txt", "r/report3.txt", "r/sub/b.txt"],
+        "r/sub/b.txt": ["r/sub/b.txt"],
+        "r/[a].txt": ["r/[a].txt"],
+        "r/[b-z]*": ["r/report3.txt"],
+    }.items():
+        to = tmp_path / str(len(list(tmp_path.iterdir())))
+        done = api.cli("attachments", number, pattern, "--to", str(to))
+        assert done.returncode == 0, done.stderr
+        assert (_files(to), sorted(done.stdout.split())) == (wanted, [f"{to}/{path}" for path in wanted])
+    assert (to / "r/report3.txt").read_text() == "3\n"
+    told = json.loads(api.cli("attachments", number, "report*", "--to", str(to), "-o", "json").stdout)
+    assert told == {"paths": [f"{to}/report1.txt", f"{to}/report2.txt"]}
+    nothing = api.cli("attachments", number, "none*", "--to", str(tmp_path / "nothing"))
+    assert f"job {number} keeps nothing that fits 'none*'" in sentence(nothing)
+    assert not (tmp_path / "nothing").exists()
+    api.repo.commit({"reports.yaml": None})
+    assert api.cli("sync").returncode == 0
+
+
+def test_an_attachment_never_lies_outside_of_its_folder(api: Api, tmp_path: Path) -> None:
+    """Neither by its path nor by a link that lies there."""
+    number = str(api.run("files")["number"])
+    to, outside = tmp_path / "to", tmp_path / "outside"
+    to.mkdir()
+    outside.mkdir()
+    (to / "out").symlink_to(outside)
+    for path in ("out/sub/a.txt", "out/**", "../a.txt", "x/../../a.txt", "x/../a.txt", ""):
+        assert "outside of" in sentence(api.cli("attachments", number, path, "--to", str(to))), path
+    assert (_files(outside), list(outside.iterdir())) == ([], [])
 
 
 def test_each_row_of_a_matrix_has_its_attachment(api: Api, tmp_path: Path) -> None:
