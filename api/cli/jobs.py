@@ -8,6 +8,7 @@ import shlex
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -21,8 +22,6 @@ from api.cli.options import Output, Server, Token
 from api.cli.output import Format, ago, coloured, console, fail, show_json, show_table, took
 from api.cli.overview import waits_for
 from api.cli.terminal import Harmless, harmless, shown
-
-Number = Annotated[int, typer.Argument(help="Number of the job.", autocompletion=completion.jobs)]
 
 
 def _which(text: str) -> str:
@@ -60,8 +59,13 @@ def trigger(
             "--input", "-i", help="NAME=VALUE, repeatable: of a Build, an errand, or a pipeline's payload."
         ),
     ] = None,
-    branch: Annotated[str | None, typer.Option(help="Of a Build.")] = None,
-    commit: Annotated[str | None, typer.Option(help="Of a Build.")] = None,
+    branch: Annotated[
+        str | None,
+        typer.Option(help="Of a Build: run its head; with --commit, as which branch that commit runs."),
+    ] = None,
+    commit: Annotated[
+        str | None, typer.Option(help="Of a Build: run this one; with --branch, it must be on that branch.")
+    ] = None,
     version: Annotated[
         str | None, typer.Option(help="Deploy this one; only where nothing puts the declared one back.")
     ] = None,
@@ -100,7 +104,7 @@ def trigger(
 
 
 def retry(
-    number: Number,
+    job: Which,
     follow: Follow = False,
     server: Server = None,
     token: Token = None,
@@ -108,7 +112,7 @@ def retry(
 ) -> None:
     """Run a finished job again, as a new job: with the specification that it had."""
     client = connect(server, token)
-    _, made = client.post(f"/reconciler/jobs/{number}/retry")
+    _, made = client.post(f"/reconciler/jobs/{_number(client, job)}/retry")
     if made.get("outdated") and output is not Format.JSON:
         key = made["key"]
         told = f"it runs an earlier specification of {key}; `steersman trigger {key}` runs the present one"
@@ -116,13 +120,16 @@ def retry(
     _made(client, made, follow, output)
 
 
-def cancel(number: Number, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
+def cancel(job: Which, server: Server = None, token: Token = None, output: Output = Format.TABLE) -> None:
     """End a job: TERM, then KILL."""
-    _, body = connect(server, token).post(f"/reconciler/jobs/{number}/cancel")
+    client = connect(server, token)
+    number = _number(client, job)
+    _, body = client.post(f"/reconciler/jobs/{number}/cancel")
     show_json(body) if output is Format.JSON else console().print(f"job {number} is being ended")
 
 
 _PATIENCE = 1.0
+_MARKS = frozenset("*?[")
 _BAD = ("failed", "defective")
 _IGNORED = "ignored: the job passes without it"
 _OWN = "run"
@@ -137,7 +144,10 @@ def jobs(
         ),
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Such as pending, executing, passed, failed, defective or aborted.")
+        str | None,
+        typer.Option(
+            help="Such as pending, executing, passed, failed, defective or aborted; several as in failed,defective."
+        ),
     ] = None,
     project: Annotated[str | None, typer.Option(help="Of this project.")] = None,
     branch: Annotated[str | None, typer.Option(help="Of commits of this branch.")] = None,
@@ -247,8 +257,11 @@ def logs(
 
 def attachments(
     job: Which,
-    path: Annotated[str | None, typer.Argument(help="Which to fetch; without it they are listed.")] = None,
-    to: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path(),
+    path: Annotated[
+        str | None,
+        typer.Argument(help="Which to fetch, or a pattern such as 'out/*.xml'; without it they are listed."),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to put it in, with the folders of its path.")] = Path(),
     task: Annotated[
         str | None, typer.Option(help="Of this task; else the first that has it, such as a row of a matrix.")
     ] = None,
@@ -257,30 +270,61 @@ def attachments(
     token: Token = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """List the files that a job keeps, or fetch one."""
+    """List the files that a job keeps, or fetch one or more."""
     client = connect(server, token)
     number = _number(client, job)
-    if path is None:
-        body = client.get(f"/reconciler/jobs/{number}/attachments")
-        body["items"] = [
-            item for item in body["items"] if task in (None, item["task"]) and trial in (None, item["trial"])
-        ]
-        rows = [(i["path"], i["size"], i["task"], i["trial"], i["digest"][:19]) for i in body["items"]]
-        show_json(body) if output is Format.JSON else show_table(
-            ("PATH", "BYTES", "TASK", "TRIAL", "DIGEST"), rows, "none"
-        )
+    if path is not None and not _MARKS & set(path):
+        target = _fetch(client, number, path, to, task=task, trial=trial)
+        show_json({"path": str(target)}) if output is Format.JSON else _told([target])
         return
-    target = to / Path(path).name
-    to.mkdir(parents=True, exist_ok=True)
-    part = to / f".{target.name}.part"  # what lies there already stays until the whole is here
+    body = client.get(f"/reconciler/jobs/{number}/attachments")
+    body["items"] = [
+        item for item in body["items"] if task in (None, item["task"]) and trial in (None, item["trial"])
+    ]
+    if path is not None:
+        found = _fitting(path, [item["path"] for item in body["items"]])
+        if not found:
+            fail(f"job {number} keeps nothing that fits {path!r}; `steersman attachments {number}` lists it")
+        targets = [_fetch(client, number, each, to, task=task, trial=trial) for each in found]
+        show_json({"paths": [str(each) for each in targets]}) if output is Format.JSON else _told(targets)
+        return
+    rows = [(i["path"], i["size"], i["task"], i["trial"], i["digest"][:19]) for i in body["items"]]
+    show_json(body) if output is Format.JSON else show_table(
+        ("PATH", "BYTES", "TASK", "TRIAL", "DIGEST"), rows, "none"
+    )
+
+
+def _told(targets: list[Path]) -> None:
+    """Their names are what scripts called them."""
+    for target in targets:
+        console().print(harmless(str(target)), markup=False)
+
+
+def _fitting(pattern: str, paths: list[str]) -> list[str]:
+    """The file of this very name, or else all that fit, as `attachments` of a task are found."""
+    from specs.globs import matches  # only here: the command line starts without the models
+
+    known = list(dict.fromkeys(paths))
+    return [pattern] if pattern in known else [path for path in known if matches(pattern, path)]
+
+
+def _fetch(client: Client, number: int, path: str, to: Path, **which: Any) -> Path:
+    """Put one below the folder, at its own path; nothing lies there before the whole of it is here."""
+    target = to / path.lstrip("/")
+    inside = target.parent.resolve().is_relative_to(to.resolve())  # links that lie there are followed
+    if not inside or ".." in target.relative_to(to).parts or target == to:
+        fail(f"{path} would lie outside of {to}")
+    content = client.text(f"/reconciler/jobs/{number}/attachments/{quote(path)}", **which)
+    first = next(content, b"")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.parent / f".{target.name}.part"  # what lies there already stays until the whole is here
     try:
         with part.open("wb") as file:
-            place = f"/reconciler/jobs/{number}/attachments/{quote(path)}"
-            file.writelines(client.text(place, task=task, trial=trial))
+            file.writelines(chain((first,), content))
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    show_json({"path": str(target)}) if output is Format.JSON else console().print(str(target))
+    return target
 
 
 def _number(client: Client, job: str) -> int:

@@ -60,9 +60,9 @@ class SyncBody(Body):
 class TriggerBody(Body):
     """What to run, by its KEY.
 
-    A Build: values for its `inputs`, a `branch` or a `commit`. A Deployment is deployed as it is declared, or in
-    another `version` where nothing puts the declared one back; `action` does something else to it, and `errand` runs
-    one, with `inputs`. A Pipeline: `inputs` are the payload of its run.
+    A Build: values for its `inputs`, a `branch`, a `commit`, or both, where the commit is on that branch. A Deployment
+    is deployed as it is declared, or in another `version` where nothing puts the declared one back; `action` does
+    something else to it, and `errand` runs one, with `inputs`. A Pipeline: `inputs` are the payload of its run.
     """
 
     key: str = Field(max_length=500)

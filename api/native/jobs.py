@@ -32,8 +32,9 @@ async def job_list(
     project: str | None = None,
     branch: str | None = None,
 ) -> dict[str, Any]:
-    """Narrowed by any of the filters; `next` is the number to give as `after`."""
-    one_of("state of a job", job_state, State)
+    """Narrowed by any of the filters, `state` to several too: `failed,defective`; `next` is the number for `after`."""
+    for word in () if job_state is None else job_state.split(","):
+        one_of("state of a job", word, State)
     of = Of(project, branch)
     return await jobs.page(installation, caller, key=key, state=job_state, limit=limit, after=after, of=of)
 

@@ -40,7 +40,7 @@ class Head:
 class BuildView:
     """All that is looked at. `heads` None: unknown at the moment, with `trouble` saying why.
 
-    `follows`: by position, what each `build` trigger looks at.
+    `follows`: by position, what each `build` trigger looks at. `latest`: the newest job of its main branch.
     """
 
     key: str
@@ -134,7 +134,9 @@ def decide(view: BuildView, now: datetime) -> BuildDecision:
 
 
 def health(latest: Job | None) -> Health:
-    """Design 14.10: the newest job of the specification in force; none is Unknown, one at work Progressing."""
+    """Design 14.10: of the specification in force, the newest job of the main branch, or of all where there is no
+    repository; none is Unknown, one at work Progressing.
+    """
     if latest is None or latest.state is State.ABORTED:
         return Health.UNKNOWN
     if not latest.state.finished:

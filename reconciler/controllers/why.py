@@ -8,9 +8,10 @@ from typing import Any
 
 from reconciler.controllers.jobs import retry_at
 from reconciler.controllers.places import Cause as Wait
-from reconciler.model.job import Job, State, Task, outdated
+from reconciler.model.job import Job, OfRef, State, Task, outdated
 from reconciler.model.resource import Resource
 
+_MOST_OTHERS = 5
 _NO_CAUSE = frozenset({"Warning", "Held", "Delivered"})
 """A warning stops nothing, nor does what has been delivered; what is held says so itself, cause by cause."""
 
@@ -26,7 +27,9 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All that is looked at. `waits`: what each trial waits for, by id; `awaits`: KEYs, by trigger's position."""
+    """All that is looked at. `waits`: what each trial waits for, by id; `awaits`: KEYs, by trigger's position;
+    `latest`: of a Build, the job that its health is of; `others`: the newest jobs of other branches, and of tags.
+    """
 
     resource: Resource
     source_trouble: tuple[str, str] | None
@@ -35,6 +38,7 @@ class Question:
     latest: Job | None
     waits: Mapping[str, Wait]
     awaits: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    others: Sequence[OfRef] = ()
 
 
 def causes(question: Question) -> tuple[Cause, ...]:
@@ -64,7 +68,28 @@ def _build(question: Question, spec: Mapping[str, Any]) -> list[Cause]:
     if not question.live:
         found += _nothing_runs(question, spec, where)
         found += [Cause("AwaitsBuilds", _awaits(keys), where) for keys in question.awaits.values() if keys]
+    return found + _failed_elsewhere(question.others)
+
+
+def _failed_elsewhere(others: Sequence[OfRef]) -> list[Cause]:
+    """Health says nothing of them."""
+    failed = [job for job in others if job.state in (State.FAILED, State.DEFECTIVE)]
+    found = [
+        Cause(
+            "OtherRefFailed",
+            f"job {job.number} of {job.branch or job.tag} {_ended(job)}",
+            f"job/{job.number}",
+        )
+        for job in failed[:_MOST_OTHERS]
+    ]
+    if len(failed) > _MOST_OTHERS:
+        more = f"the newest jobs of {len(failed) - _MOST_OTHERS} further branches and tags failed"
+        found.append(Cause("OtherRefFailed", more))
     return found
+
+
+def _ended(job: Job | OfRef) -> str:
+    return f"{job.state.value} ({job.reason})" if job.reason else job.state.value
 
 
 def _awaits(keys: Sequence[str]) -> str:
@@ -74,8 +99,7 @@ def _awaits(keys: Sequence[str]) -> str:
 def _nothing_runs(question: Question, spec: Mapping[str, Any], where: str) -> list[Cause]:
     latest = question.latest
     if latest is not None and latest.state in (State.FAILED, State.DEFECTIVE):
-        reason = f" ({latest.reason})" if latest.reason else ""
-        message = f"job {latest.number} {latest.state.value}{reason}"
+        message = f"job {latest.number} {_ended(latest)}"
         if outdated(latest, question.resource):
             key = question.resource.key
             message += f" with an earlier specification; `steersman trigger {key}` runs the present one"

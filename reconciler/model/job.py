@@ -294,6 +294,17 @@ def manifest_key(owner: str) -> str:
     return f"{_MANIFEST}{owner}/_/build"
 
 
+@dataclass(frozen=True, slots=True)
+class OfRef:
+    """The newest job of a branch or tag."""
+
+    branch: str | None
+    tag: str | None
+    number: int
+    state: State
+    reason: str | None
+
+
 def outdated(job: Job, resource: Resource) -> bool:
     """Was it made from another specification than the one in force? Only jobs of what is declared know."""
     made = job.specification.get("generation"), job.specification.get("revision")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.apply import builds as apply
 from reconciler.controllers import builds as controller
@@ -31,6 +31,7 @@ from specs.build_work import first_branch
 from specs.globs import branch_matches
 from specs.references import secret_keys
 
+T = TypeVar("T")
 _BASELINE = ""  # the row of seen_tags that says: the tags of the first look are noted
 _SOON = timedelta(seconds=30)
 _SHORTLY = timedelta(seconds=1)
@@ -87,6 +88,7 @@ async def run(installation: Installation, key: str) -> datetime | None:
     if heads == [] and trouble is None and (stored.owed(now) or not stored.has_job_for_spec):
         patterns = ", ".join(spec.get("branches") or ())
         trouble = ("BranchMissing", f"no branch of {repository.url if repository else ''} matches {patterns}")
+    latest, sure = await _standing(installation, resource, work, stored.latest)
     view = BuildView(
         key=key,
         spec=spec,
@@ -94,7 +96,7 @@ async def run(installation: Installation, key: str) -> datetime | None:
         heads=heads,
         timers=stored.timers,
         trigger_digests={i: following.trigger_digest(t) for i, t in enumerate(spec.get("triggers") or ())},
-        latest=stored.latest,
+        latest=latest,
         has_job_for_spec=stored.has_job_for_spec,
         trouble=trouble,
         follows=stored.follows,
@@ -105,8 +107,79 @@ async def run(installation: Installation, key: str) -> datetime | None:
         wake_after(installation, key)  # without tasks to run it may have passed at once
         installation.wake("dispatch")  # the status can wait: the job's first step looks here again
         return min(decision.wake_at or now + _SHORTLY, now + _SHORTLY)
-    await apply.set_status(installation, key, decision.sync, decision.health, trouble)
-    return min(decision.wake_at or now + _SOON, now + _SOON) if trouble else decision.wake_at
+    health = decision.health if sure else resource.health
+    await apply.set_status(installation, key, decision.sync, health, trouble)
+    soon = trouble is not None or not sure
+    return min(decision.wake_at or now + _SOON, now + _SOON) if soon else decision.wake_at
+
+
+async def _standing(
+    installation: Installation, resource: Resource, work: str, latest: Job | None
+) -> tuple[Job | None, bool]:
+    """The job that says how a Build is, and whether that can be told now."""
+    if latest is None:
+        return None, True
+    try:
+        main = await main_of(installation, resource)
+    except SteersmanError:
+        return latest, False
+    if main is None or (latest.checkout.branch, latest.checkout.tree) == (main.branch, main.tree):
+        return latest, True
+    return await installation.database.read(lambda c: latest_of_main(c, resource, main, work)), True
+
+
+def latest_of_main(
+    connection: Connection, resource: Resource, main: Checkout, work: str | None
+) -> Job | None:
+    """The newest job of a Build's main branch; a tree that was built on another one is not built again."""
+    of_tree = of_ref(resource.spec or {}, main) is None
+    return jobs.latest_of_main(connection, resource.key, main, work, of_tree=of_tree)
+
+
+async def main_of(installation: Installation, resource: Resource) -> Checkout | None:
+    """The branch by which a Build is judged, with its head as it was fetched last: the first that it names, else the
+    repository's own. None: it has no repository, or is for other branches only. SteersmanError: not known now.
+    """
+    repository, spec = repository_of(installation, resource), resource.spec or {}
+    if repository is None:
+        return None
+    own, patterns = branch_of(spec, repository), spec.get("branches")
+
+    async def look(mirror: Mirror) -> Checkout | None:
+        name = own or await mirror.default_branch()
+        head = await mirror.head(name) if name else None
+        if name is None or (own is None and head is None):
+            return None
+        tree = await mirror.tree_of(head) if head else None
+        return Checkout(repository.url, head, tree, name)
+
+    main = await _as_it_is(installation, repository, look)
+    theirs = main is None or (patterns and not branch_matches(patterns, str(main.branch)))
+    return None if theirs else main
+
+
+async def refs_of(installation: Installation, resource: Resource) -> tuple[set[str], set[str]]:
+    """The branches and tags of a Build's repository, as they were fetched last. SteersmanError: not known now."""
+    repository = repository_of(installation, resource)
+    if repository is None:
+        return set(), set()
+
+    async def look(mirror: Mirror) -> tuple[set[str], set[str]]:
+        return set(await mirror.heads()), set(await mirror.tags())
+
+    return await _as_it_is(installation, repository, look)
+
+
+async def _as_it_is(
+    installation: Installation, repository: Repository, look: Callable[[Mirror], Awaitable[T]]
+) -> T:
+    """What is in the mirror, without a fetch. SteersmanError: not known now, also while a long fetch runs."""
+    _check_local(installation, repository.url)
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await look(await installation.mirrors.get(repository.url, repository.secret))
+    except TimeoutError as error:
+        raise Waiting("Fetching", f"{repository.url} is being fetched", after=None) from error
 
 
 def wake_followers(
@@ -193,13 +266,17 @@ async def mirror_of(
 
     `secret` is the KEY of the Secret to fetch with.
     """
+    _check_local(installation, url)
+    return await installation.mirrors.fetched(url, max_age, secret)
+
+
+def _check_local(installation: Installation, url: str) -> None:
     if local_path(url) is not None and not installation.settings.allow_local_repositories:
         raise Stalled(
             "LocalRepository",
             f"{url} is a path of this machine, which needs the setting allow_local_repositories "
             "(STEERSMAN_ALLOW_LOCAL_REPOSITORIES=1)",
         )
-    return await installation.mirrors.fetched(url, max_age, secret)
 
 
 async def fresh(installation: Installation, key: str, repository: Repository, max_age: float) -> Mirror:

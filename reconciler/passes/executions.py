@@ -29,6 +29,7 @@ from reconciler.passes import gate, wanted
 from reconciler.passes.builds import Repository, branch_of, mirror_of, repository_of
 from reconciler.passes.wanted import AS_DECLARED
 from reconciler.passes.wanted import Asked as Asked
+from reconciler.source.git import Mirror
 from reconciler.store import deployments, releases
 from reconciler.store import jobs as rows
 from reconciler.store.database import Connection, Write
@@ -165,26 +166,38 @@ async def checkout_of(
     branch: str | None,
     commit: str | None,
 ) -> Checkout:
-    """The commit that a start by hand means. Refused."""
+    """The commit that a start by hand means; with both, one that is on that branch. Refused."""
     if repository is None:
         if branch or commit:
             raise Refused("NoRepository", f"{resource.key} has no repo, so branch and commit mean nothing")
         return Checkout()
-    age = 0 if commit is None else 5
+    age = 5 if commit is not None and branch is None else 0
     mirror = await mirror_of(installation, repository.url, age, repository.secret)
     if commit is not None:
         found = await mirror.resolve(commit)
         if found is None:
             raise Refused("CommitGone", f"{repository.url} has no commit {commit}")
+        if branch is not None:
+            await _check_on_branch(mirror, repository, found, branch)
         return Checkout(repository.url, found, await mirror.tree_of(found), branch, secret=repository.secret)
     name = branch or branch_of(resource.spec or {}, repository) or await mirror.default_branch()
-    head = await mirror.head(name) if name else None
-    if head is None:
-        raise Refused(
-            "BranchMissing",
-            f"{repository.url} has no branch {name}" if name else f"{repository.url} is empty",
-        )
+    if not name:
+        raise Refused("BranchMissing", f"{repository.url} is empty")
+    head = await _head(mirror, repository, name)
     return Checkout(repository.url, head, await mirror.tree_of(head), name, secret=repository.secret)
+
+
+async def _check_on_branch(mirror: Mirror, repository: Repository, commit: str, branch: str) -> None:
+    """Tasks kept to a branch must not run what has not come to it. Refused."""
+    if not await mirror.is_ancestor(commit, await _head(mirror, repository, branch)):
+        raise Refused("NotOnBranch", f"commit {commit[:10]} is not on {branch}; leave the branch out")
+
+
+async def _head(mirror: Mirror, repository: Repository, branch: str) -> str:
+    head = await mirror.head(branch)
+    if head is None:
+        raise Refused("BranchMissing", f"{repository.url} has no branch {branch}")
+    return head
 
 
 # -- deployments

@@ -42,6 +42,7 @@ from reconciler.model.job import (
     Checkout,
     Job,
     Of,
+    OfRef,
     Origin,
     Reason,
     Script,
@@ -72,6 +73,7 @@ _LIVE_TRIAL = trials.c.finished_at.is_(None)
 
 
 # Statements of the hot paths are built once: building costs more than running them.
+_LAST = 200  # how many jobs of a KEY are looked through for those of a branch
 _JOBS = select(jobs, specifications.c.data).select_from(jobs.join(specifications))
 _JOB = Prepared(_JOBS.where(jobs.c.number == bindparam("of")))
 _NEWEST = Prepared(
@@ -363,12 +365,14 @@ def page(
     sight: Sight | None = None,
     of: Of = ANYTHING,
 ) -> list[Job]:
-    """Jobs without their tasks, newest first; `after` is the number before which to go on. No `sight`: all of them."""
+    """Jobs without their tasks, newest first; `after` is the number before which to go on. No `sight`: all of them.
+    `state`: one, or several with commas between them.
+    """
     query = _JOBS.order_by(jobs.c.number.desc()).limit(limit)
     if key is not None:
         query = query.where(jobs.c.key == key)
     if state is not None:
-        query = query.where(jobs.c.state == state)
+        query = query.where(jobs.c.state.in_(state.split(",")))
     if after is not None:
         query = query.where(jobs.c.number < after)
     query = query.where(within(sight), _narrowed(of))
@@ -493,6 +497,48 @@ def latest_of_spec(connection: Connection, key: str, work_digest: str) -> Job | 
     """The newest job of a KEY with this work, without its tasks."""
     row = _NEWEST.one_or_none(connection, of=key, work=work_digest)
     return None if row is None else _job(row, ())
+
+
+def latest_of_main(
+    connection: Connection, key: str, main: Checkout, work_digest: str | None, *, of_tree: bool
+) -> Job | None:
+    """The newest job of a KEY for what a branch's head holds (`of_tree`: whatever branch it was made for); else, as
+    far as its last jobs show, the newest of that branch, or of none. Without tasks; `work_digest` None: with any work.
+    """
+    query = _JOBS.where(jobs.c.key == key).order_by(jobs.c.number.desc()).limit(1)
+    if work_digest is not None:
+        query = query.where(jobs.c.work_digest == work_digest)
+    of_branch, last = jobs.c.branch == main.branch, jobs.c.number >= _first_of_last(key)
+    ways: list[ColumnElement[bool]] = [
+        of_branch & last,
+        jobs.c.branch.is_(None) & jobs.c.tag.is_(None) & last,
+    ]
+    if main.tree is not None:
+        head = jobs.c.tree == main.tree
+        ways.insert(0, head if of_tree else head & of_branch)
+    for way in ways:
+        row = connection.execute(query.where(way)).first()
+        if row is not None:
+            return _job(row, ())
+    return None
+
+
+def newest_by_ref(connection: Connection, key: str) -> list[OfRef]:
+    """Of each branch and tag that the last jobs of a KEY were made for, the newest job; newest first."""
+    columns = (jobs.c.branch, jobs.c.tag, jobs.c.number, jobs.c.state, jobs.c.reason)
+    query = select(*columns).where(jobs.c.key == key, jobs.c.number >= _first_of_last(key))
+    found: dict[tuple[str | None, str | None], OfRef] = {}
+    for row in connection.execute(query.order_by(jobs.c.number.desc())):
+        if row.branch is not None or row.tag is not None:
+            of_ref = OfRef(row.branch, row.tag, row.number, State(row.state), row.reason)
+            found.setdefault((row.branch, row.tag), of_ref)
+    return list(found.values())
+
+
+def _first_of_last(key: str) -> ColumnElement[int]:
+    """The number of the oldest of the last jobs of a KEY: what looks through its jobs goes no further back."""
+    numbers_ = select(jobs.c.number).where(jobs.c.key == key).order_by(jobs.c.number.desc())
+    return func.coalesce(numbers_.limit(1).offset(_LAST - 1).scalar_subquery(), 0)
 
 
 def exists(

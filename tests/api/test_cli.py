@@ -256,7 +256,7 @@ def test_every_verb_speaks_json(api: Api, tmp_path: Path) -> None:
         done = api.cli(*verb, "--output", "json")
         assert done.returncode in (0, 1, 2), (verb, done.stderr)
         assert isinstance(json.loads(done.stdout), (dict, list)), verb
-    assert (tmp_path / "a.txt").read_text() == "data\n"
+    assert (tmp_path / "out/sub/a.txt").read_text() == "data\n"
 
 
 def test_verbs_speak_to_people(api: Api) -> None:
@@ -778,12 +778,57 @@ def test_an_attachment_that_is_not_there_leaves_no_file(api: Api, tmp_path: Path
     """Nor does it empty one that is: what lies there stays until the whole of the new one has come."""
     number = str(api.run("files")["number"])
     (tmp_path / "a.txt").write_text("mine\n")
-    assert "NoSuchAttachment" in sentence(
-        api.cli("attachments", number, "other/a.txt", "--to", str(tmp_path))
-    )
+    for path in ("a.txt", "other/a.txt"):
+        assert "NoSuchAttachment" in sentence(api.cli("attachments", number, path, "--to", str(tmp_path)))
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "mine\n")]
     assert api.cli("attachments", number, "out/sp ace.txt", "--to", str(tmp_path)).returncode == 0
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "sp ace.txt"]
+    assert _files(tmp_path) == ["a.txt", "out/sp ace.txt"]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def test_attachments_are_fetched_by_patterns_with_their_folders(api: Api, tmp_path: Path) -> None:
+    """A file of the very name comes first; without any nothing is made."""
+    tasks = (
+        "[{name: t, attachments: ['**/*.txt'], run: \"mkdir -p r/sub; echo 1 > report1.txt; echo 2 > report2.txt; "
+        "echo 3 > r/report3.txt; echo 4 > r/sub/b.txt; echo 5 > 'r/[a].txt'; echo 6 > r/a.txt\"}]"
+    )
+    api.repo.commit({"reports.yaml": build("reports", tasks)})
+    assert api.cli("sync").returncode == 0
+    number = str(api.run("reports")["number"])
+    for pattern, wanted in {
+        "report*": ["report1.txt", "report2.txt"],
+        "r/**": ["r/[a].txt", "r/a.txt", "r/report3.txt", "r/sub/b.txt"],
+        "r/sub/b.txt": ["r/sub/b.txt"],
+        "r/[a].txt": ["r/[a].txt"],
+        "r/[b-z]*": ["r/report3.txt"],
+    }.items():
+        to = tmp_path / str(len(list(tmp_path.iterdir())))
+        done = api.cli("attachments", number, pattern, "--to", str(to))
+        assert done.returncode == 0, done.stderr
+        assert (_files(to), sorted(done.stdout.split())) == (wanted, [f"{to}/{path}" for path in wanted])
+    assert (to / "r/report3.txt").read_text() == "3\n"
+    told = json.loads(api.cli("attachments", number, "report*", "--to", str(to), "-o", "json").stdout)
+    assert told == {"paths": [f"{to}/report1.txt", f"{to}/report2.txt"]}
+    nothing = api.cli("attachments", number, "none*", "--to", str(tmp_path / "nothing"))
+    assert f"job {number} keeps nothing that fits 'none*'" in sentence(nothing)
+    assert not (tmp_path / "nothing").exists()
+    api.repo.commit({"reports.yaml": None})
+    assert api.cli("sync").returncode == 0
+
+
+def test_an_attachment_never_lies_outside_of_its_folder(api: Api, tmp_path: Path) -> None:
+    """Neither by its path nor by a link that lies there."""
+    number = str(api.run("files")["number"])
+    to, outside = tmp_path / "to", tmp_path / "outside"
+    to.mkdir()
+    outside.mkdir()
+    (to / "out").symlink_to(outside)
+    for path in ("out/sub/a.txt", "out/**", "../a.txt", "x/../../a.txt", "x/../a.txt", ""):
+        assert "outside of" in sentence(api.cli("attachments", number, path, "--to", str(to))), path
+    assert (_files(outside), list(outside.iterdir())) == ([], [])
 
 
 def test_each_row_of_a_matrix_has_its_attachment(api: Api, tmp_path: Path) -> None:
@@ -920,3 +965,37 @@ def test_a_key_stands_for_its_newest_job(api: Api) -> None:
     body = json.loads(api.cli("job", "Build/shop/_/files", "-o", "json").stdout)
     assert body["number"] == number
     assert "no job of Build/shop/_/never" in sentence(api.cli("logs", "Build/shop/_/never"))
+
+
+def test_the_newest_job_of_a_key_is_ended_and_run_again(api: Api) -> None:
+    """Which one it is, is told beside; the one before it goes on."""
+    key = "Build/shop/_/sleeps"
+    before, newest = api.trigger("sleeps"), api.trigger("sleeps")
+    made = newest
+    try:
+        ended = api.cli("cancel", key)
+        assert (ended.returncode, ended.stderr) == (0, f"job {newest}\n")
+        assert f"job {newest} is being ended" in ended.stdout
+        api.running.job(newest, "aborted")
+        late = api.cli("cancel", key)
+        assert (late.returncode, f"job {newest} has aborted already" in late.stderr) == (1, True)
+        again = api.cli("retry", key, "-o", "json")
+        made = json.loads(again.stdout)["number"]
+        assert again.stderr == f"job {newest}\n"
+        assert api.get(f"/reconciler/jobs/{made}")["key"] == key
+        assert not api.get(f"/reconciler/jobs/{before}")["state"].startswith("abort")
+        for verb in ("cancel", "retry"):
+            assert "no job of Build/shop/_/never" in sentence(api.cli(verb, "Build/shop/_/never"))
+            assert "KEY" in api.cli(verb, "sleeps").stderr
+    finally:
+        for number in {before, newest, made}:
+            api.client.post(f"/reconciler/jobs/{number}/cancel")
+
+
+def test_jobs_are_listed_by_several_states(api: Api) -> None:
+    """As one word with commas; each of them must be a state."""
+    failed, passed = api.run("fails")["number"], api.run("ok")["number"]
+    listed = json.loads(api.cli("jobs", "--state", "failed,passed", "-o", "json").stdout)["items"]
+    assert [job["number"] for job in listed[:2]] == [passed, failed]
+    assert {job["state"] for job in listed} == {"failed", "passed"}
+    assert "there is no state of a job 'lost'" in sentence(api.cli("jobs", "--state", "failed,lost"))

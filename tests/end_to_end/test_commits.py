@@ -284,6 +284,129 @@ def test_only_changes_of_named_files_count(
     assert len(jobs(running, "Build/shop/_/on")) == 2
 
 
+def test_a_commit_runs_as_no_branch_that_it_is_not_on(
+    running: Process, repo: SpecRepository, code: SpecRepository
+) -> None:
+    """By hand: a task kept to a branch never runs what has not come to it, but does at once when it has."""
+    old = code.head()
+    code.git("checkout", "-q", "-b", "feature/x")
+    unmerged = code.commit({"a.txt": "unmerged"})
+    code.git("checkout", "-q", "main")
+    head = code.commit({"b.txt": "main"})
+    text = build("a", "cat a.txt", f"  repo: '{code.path}'\n").replace("run:", "branches: [main], run:")
+    applied(running, repo.commit({"a.yaml": text}))
+    key = "Build/shop/_/a"
+
+    def start(**given: str) -> httpx.Response:
+        with running.client() as client:
+            return client.post("/reconciler/trigger", json={"key": key, **given}, timeout=60)
+
+    for commit in (unmerged, unmerged[:10]):
+        refused = start(commit=commit, branch="main")
+        assert (refused.status_code, refused.json()["title"]) == (422, "NotOnBranch")
+        assert f"commit {unmerged[:10]} is not on main; leave the branch out" in refused.json()["detail"]
+    assert start(commit=unmerged, branch="nowhere").json()["title"] == "BranchMissing"
+    assert jobs(running, key) == []
+    starts = [
+        {"commit": old, "branch": "main"},
+        {"commit": head, "branch": "main"},
+        {"commit": unmerged},
+        {"commit": unmerged, "branch": "feature/x"},
+    ]
+    assert [start(**given).status_code for given in starts] == [202] * 4
+    code.git("merge", "-q", "--no-edit", "feature/x")
+    assert start(commit=unmerged, branch="main").status_code == 202
+    found = wait_jobs(running, key, 5)
+    assert [(job["commit"], job["branch"]) for job in found] == [
+        (old, "main"),
+        (head, "main"),
+        (unmerged, None),
+        (unmerged, "feature/x"),
+        (unmerged, "main"),
+    ]
+    for job, state in zip(found, ["passed", "passed", "skipped", "skipped", "passed"], strict=True):
+        assert running.job(job["number"], *FINISHED)["tasks"][0]["state"] == state
+
+
+def _standing(running: Process, key: str) -> tuple[str, list[tuple[str, str]]]:
+    """Health, and the causes that `why` gives with the jobs that they name."""
+    with running.client() as client:
+        told = client.get(f"/reconciler/why/{key}").json()
+    return told["health"], [(cause["reason"], cause["message"]) for cause in told["causes"]]
+
+
+def _stands(running: Process, key: str, health: str, *causes: tuple[str, str]) -> None:
+    """It does so soon, and stays so while nothing is under way."""
+
+    def check(_: httpx.Client) -> bool:
+        found, told = _standing(running, key)
+        return found == health and [reason for reason, _ in told] == [reason for reason, _ in causes]
+
+    try:
+        running.wait_for(check)
+    except AssertionError:
+        pytest.fail(f"{_standing(running, key)} is not {health} with {causes}")
+    for (_, message), (_, words) in zip(_standing(running, key)[1], causes, strict=True):
+        assert words in message
+
+
+def test_a_build_is_as_well_as_its_main_branch(
+    running: Process, repo: SpecRepository, code: SpecRepository
+) -> None:
+    """Other branches are told of while they fail and are there; a tree that was built on another counts for main."""
+    code.git("checkout", "-q", "-b", "feature/x")
+    code.commit({"broken": "1"})
+    code.git("checkout", "-q", "main")
+    spec = _poll(code, "  branches: [main, 'feature/*']\n")
+    key = "Build/shop/_/a"
+    applied(running, repo.commit({"a.yaml": build("a", "test ! -e broken", spec)}))
+    found = wait_jobs(running, key, 2)
+    assert [(job["branch"], job["state"]) for job in found] == [("main", "passed"), ("feature/x", "failed")]
+    _stands(running, key, "Healthy", ("OtherRefFailed", "job 2 of feature/x failed (exit-status)"))
+    code.commit({"broken": "2"})
+    assert wait_jobs(running, key, 3)[2]["branch"] == "main"
+    both = [("LastJobFailed", "job 3 failed"), ("OtherRefFailed", "job 2 of feature/x")]
+    _stands(running, key, "Degraded", *both)
+    code.git("checkout", "-q", "feature/x")
+    code.commit({"broken": None, "more.txt": "1"})
+    assert wait_jobs(running, key, 4)[3]["state"] == "passed"
+    _stands(running, key, "Degraded", ("LastJobFailed", "job 3 failed"))
+    code.git("branch", "-f", "main", "feature/x")
+    _stands(running, key, "Healthy")
+    code.git("checkout", "-q", "-b", "feature/y")
+    code.commit({"broken": "3"})
+    assert wait_jobs(running, key, 5)[4]["state"] == "failed"
+    _stands(running, key, "Healthy", ("OtherRefFailed", "job 5 of feature/y"))
+    code.git("checkout", "-q", "main")
+    code.git("branch", "-q", "-D", "feature/y")
+    _stands(running, key, "Healthy")
+
+
+def test_of_what_starts_by_hand_the_default_branch_counts(
+    running: Process, repo: SpecRepository, code: SpecRepository
+) -> None:
+    """Also where no branch is named anywhere; a branch that is kept to has jobs of its own for the same tree."""
+    code.git("checkout", "-q", "-b", "x")
+    code.commit({"broken": "1"})
+    code.git("checkout", "-q", "main")
+    text = build("a", "test ! -e broken", f"  repo: '{code.path}'\n")
+    kept = build("b", "test ! -e broken", f"  repo: '{code.path}'\n").replace(
+        "run:", "branches: [main], run:"
+    )
+    applied(running, repo.commit({"a.yaml": text, "b.yaml": kept}))
+    with running.client() as client:
+        for given in ({}, {"branch": "x"}):
+            started = client.post("/reconciler/trigger", json={"key": "Build/shop/_/a", **given}, timeout=60)
+            running.job(started.json()["number"], *FINISHED)
+        by_hand = ("NoTriggers", "by hand only")
+        _stands(running, "Build/shop/_/a", "Healthy", by_hand, ("OtherRefFailed", "job 2 of x failed"))
+        code.git("merge", "-q", "x")
+        for given in ({"branch": "main"}, {"branch": "x"}):
+            started = client.post("/reconciler/trigger", json={"key": "Build/shop/_/b", **given}, timeout=60)
+            running.job(started.json()["number"], *FINISHED)
+    _stands(running, "Build/shop/_/b", "Degraded", ("LastJobFailed", "job 3 failed"))
+
+
 def test_branches_and_tags_are_matched(running: Process, repo: SpecRepository, code: SpecRepository) -> None:
     """Every branch that fits is owed a job; tags that come later too; what does not fit is left alone."""
     for name in ("feature/x", "wip"):

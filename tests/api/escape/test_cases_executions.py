@@ -595,6 +595,7 @@ def test_a_start_is_what_it_says_or_is_refused(shop: Works) -> None:
         {"commit": "abc"},
         {"commit": "z" * 40},
         {"commit": "d" * 40},
+        {"branch": "main", "commit": other},
         {"variables": []},
         {"variables": {"level": 3}},
         {"steps": [2]},

@@ -80,6 +80,56 @@ def test_a_job_is_read_back_as_it_was_made(new_database: NewDatabase) -> None:
     with_database(new_database, work)
 
 
+def test_the_newest_job_of_a_branch_is_found(new_database: NewDatabase) -> None:
+    """By its head's tree however old, else among the last jobs of the KEY; of each other branch the newest."""
+    url = "https://example.org/web.git"
+
+    def at(tree: str, branch: str | None = None, tag: str | None = None) -> Checkout:
+        return Checkout(url, tree * 40, tree * 40, branch, tag)
+
+    def make(write: Write) -> None:
+        some = [
+            at("a", "main"),
+            at("b", "x"),
+            at("c"),
+            at("a", "y"),
+            at("d", None, "v1"),
+            *[at("e", "x")] * 3,
+        ]
+        for checkout in some:
+            create(write, new_job(checkout=checkout))
+        create(write, new_job(checkout=at("a", "main"), work_digest="w2"))
+        create(write, new_job("Build/shop/_/other", checkout=at("a", "main")))
+
+    async def work(database: Database) -> None:
+        async def newest(main: Checkout, work: str | None = "w1", *, of_tree: bool = True) -> int | None:
+            job = await database.read(
+                lambda c: jobs.latest_of_main(c, "Build/shop/_/web", main, work, of_tree=of_tree)
+            )
+            return None if job is None else job.number
+
+        await database.write(make)
+        assert await newest(at("a", "main")) == 4
+        assert await newest(at("a", "main"), of_tree=False) == 1
+        assert await newest(at("a", "main"), None) == 9
+        assert await newest(at("f", "main")) == await newest(Checkout(branch="main")) == 1
+        assert await newest(at("f", "nowhere")) == 3
+        assert await newest(at("f", "main"), "w3") is None
+        found = await database.read(lambda c: jobs.newest_by_ref(c, "Build/shop/_/web"))
+        assert [(job.branch, job.tag, job.number) for job in found] == [
+            ("main", None, 9),
+            ("x", None, 8),
+            (None, "v1", 5),
+            ("y", None, 4),
+        ]
+        await database.write(lambda w: [create(w, new_job(checkout=at("e", "x"))) for _ in range(200)])
+        assert await newest(at("a", "main")) == 4
+        assert await newest(at("f", "main")) is None
+        assert len(await database.read(lambda c: jobs.newest_by_ref(c, "Build/shop/_/web"))) == 1
+
+    with_database(new_database, work)
+
+
 def test_a_checkout_keeps_the_secret_that_it_is_fetched_with(new_database: NewDatabase) -> None:
     """In the specification; a job that has none says nothing of it."""
     checkout = Checkout(
