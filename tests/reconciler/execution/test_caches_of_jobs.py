@@ -248,6 +248,7 @@ def test_a_job_that_is_cancelled_while_its_cache_is_put_back_does_not_begin(
         await commands.trigger(running.installation, ROOT, "Build/shop/_/work", {}, None, None)
         await eventually(reached.is_set)
         await commands.cancel(running.installation, ROOT, 2)
+        await eventually(lambda: [s for s in running.installation.runs._stops.values() if s.asked])
         go_on.set()
         job = await finished(running, 2)
         assert (job.state, job.reason) == (State.ABORTED, Reason.CANCELLED)
