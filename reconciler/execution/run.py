@@ -854,7 +854,7 @@ class Runs:
         for cache in await asyncio.to_thread(noted, self._run(trial)):
             try:
                 await asyncio.to_thread(self.caches.keep, folder.workspace, cache, stopped)
-            except CacheError as error:
+            except (CacheError, OSError) as error:  # a full disk: what has passed has passed
                 log.info("cache-not-kept", job=trial.job, task=trial.task, message=str(error))
 
     # -- the store
