@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -35,15 +35,20 @@ _migrating = Lock()
 
 
 def sharing(create: Callable[..., Engine]) -> Callable[..., Engine]:
-    """`create_engine` whose engines of a kind have their dialect and compiled statements in common."""
+    """`create_engine` whose engines of a kind have their dialect and compiled statements in common.
+
+    Those of the first whose connection stands: one that was lost meanwhile leaves half of a dialect.
+    """
     known: dict[str, Engine] = {}
 
     def create_engine(url: str, **options: Any) -> Engine:
         made = create(url, **options)
         if "json_serializer" not in options or "isolation_level" in options:  # which a dialect knows
             return made
-        first = known.setdefault(made.name, made)
-        if hasattr(first.dialect, "server_version_info"):  # it was connected once
+        first = known.get(made.name)
+        if first is None:
+            event.listen(made.pool, "connect", lambda *_: known.setdefault(made.name, made))
+        else:
             made.dialect = made.pool._dialect = first.dialect
             made._compiled_cache = first._compiled_cache
         return made

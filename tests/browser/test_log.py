@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from reconciler.execution import sandbox
 from tests.api.conftest import FINISHED
 from tests.browser.conftest import Visit, accessible
-from tests.support import Process, SpecRepository, process
+from tests.support import Process, SpecRepository, eventually_now, process
 
 LINES = 200_000
 HUGE = 700_000  # lines of some 50 bytes: more than is loaded at once
@@ -118,12 +118,16 @@ def line(page: Page, number: int) -> Any:
 
 
 def in_view(page: Page, number: int) -> None:
-    """A line is drawn, and lies in the window of the log."""
+    """A line is drawn, and lies in the window of the log; it may be drawn anew meanwhile."""
     expect(line(page, number)).to_be_visible()
-    shown, window = line(page, number).bounding_box(), page.locator(".log-body").bounding_box()
-    assert shown is not None
-    assert window is not None
-    assert window["y"] - 1 <= shown["y"] <= window["y"] + window["height"]
+
+    def lies_in() -> bool:
+        shown, window = line(page, number).bounding_box(), page.locator(".log-body").bounding_box()
+        if shown is None or window is None:
+            return False
+        return window["y"] - 1 <= shown["y"] <= window["y"] + window["height"]
+
+    eventually_now(lies_in)
 
 
 def test_a_log_grows_live_and_the_end_is_followed(place: Place, visit: Visit) -> None:
@@ -227,7 +231,9 @@ def test_a_long_log_scrolls_and_is_searched(place: Place, visit: Visit) -> None:
         page.goto(place.ended("long"))
         expect(line(page, 1)).to_contain_text("needle-1.")
         body = page.locator(".log-body")
-        page.wait_for_function(f"document.querySelector('.log-size').offsetHeight >= {LINES * 20}")
+        eventually_now(
+            lambda: page.evaluate("document.querySelector('.log-size').offsetHeight") >= LINES * 20
+        )
         for part in (0.1, 0.5, 0.9, 1):
             body.evaluate("(e, part) => { e.scrollTop = part * e.scrollHeight; }", part)
             wanted = max(1, min(LINES, round(part * LINES)))
