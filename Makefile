@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 # Tests wait more than they work. Who has nothing left takes from the others.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 STAMP := $(VENV)/.installed
 # What Python compiles is kept, whatever the environment says: without it each process takes seconds longer to start.
 export PYTHONDONTWRITEBYTECODE :=

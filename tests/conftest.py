@@ -56,7 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before the first test is made."""
+    """Before the first test is made; until all are, the collector of garbage finds none."""
+    if hasattr(config, "workerinput"):
+        gc.disable()
     processes.spare_children()
     databases.choose(config.getoption("--database"))
 
@@ -114,6 +116,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # its daemons are gone then

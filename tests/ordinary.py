@@ -23,7 +23,7 @@ import psutil
 
 from reconciler.execution import groups
 from reconciler.execution.supervisor import cookie
-from tests.support import Process, database_for, stop
+from tests.support import Process, database_for, once, stop
 
 TREE = Path(__file__).parents[1]
 SERVE = ("-c", "from api.cli import main; main()", "serve")
@@ -216,10 +216,4 @@ def of(data: Path) -> list[psutil.Process]:
 
 def until(check: Callable[[], object], seconds: float = 30.0, told: object = "") -> object:
     """The first true value of `check`; `told` is shown when there is none."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"did not come true in {seconds} s: {check} {told}"
-        time.sleep(0.02)
+    return once(check, bool, seconds, lambda: f"{check} {told}")

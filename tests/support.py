@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
@@ -21,6 +21,7 @@ from reconciler.settings import Settings
 from tests import databases, forked
 from tests.forked import Forked
 
+T = TypeVar("T")
 PROJECT = "apiVersion: steersman/v1\nkind: Project\nmetadata: {name: shop}\n"
 UNTENDED = {
     "GIT_CONFIG_COUNT": "2",
@@ -122,25 +123,44 @@ async def daemon(settings: Settings) -> AsyncIterator[Daemon]:
 async def eventually(check: Callable[[], Any], seconds: float = 20.0) -> Any:
     """The first true value of `check`, which may be a coroutine function."""
     deadline = time.monotonic() + seconds
-    while True:
+    for pause in pauses():
         found = check()
         if asyncio.iscoroutine(found):
             found = await found
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"did not come true in {seconds} s: {check}")
-        await asyncio.sleep(0.02)
+            break
+        await asyncio.sleep(pause)
+    raise AssertionError(f"did not come true in {seconds} s: {check}")
 
 
 def eventually_now(check: Callable[[], Any], seconds: float = 30.0) -> Any:
     """The same outside of a loop."""
+    return once(check, bool, seconds, lambda: check)
+
+
+def once(
+    ask: Callable[[], T], check: Callable[[T], Any], seconds: float = 30.0, told: Callable[[], Any] = str
+) -> T:
+    """The first of what `ask` gives that `check` is true of; `told()` is shown when there is none."""
     deadline = time.monotonic() + seconds
-    while not (found := check()):
+    for pause in pauses():
+        found = ask()
+        if check(found):
+            return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"did not come true in {seconds} s: {check}")
-        time.sleep(0.05)
-    return found
+            break
+        time.sleep(pause)
+    raise AssertionError(f"did not come true in {seconds} s: {found}\n{told()}")
+
+
+def pauses() -> Iterator[float]:
+    """Seconds until one asks again: ever more, as to answer takes time from getting on."""
+    pause = 0.02
+    while True:
+        yield pause
+        pause = min(pause * 1.25, 0.15)
 
 
 @dataclass
@@ -165,15 +185,8 @@ class Process:
 
     def wait_for(self, check: Callable[[httpx.Client], Any], seconds: float = 30.0) -> Any:
         """The first true value of `check(client)`."""
-        deadline = time.monotonic() + seconds
         with self.client() as client:
-            while True:
-                found = check(client)
-                if found:
-                    return found
-                if time.monotonic() > deadline:
-                    raise AssertionError(f"did not come true in {seconds} s\n{self.log()}")
-                time.sleep(0.05)
+            return once(lambda: check(client), bool, seconds, self.log)
 
     def job(self, number: int, *states: str, seconds: float = 30.0) -> dict[str, Any]:
         """Job NUMBER once it is in one of the states."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from tests.api.cider.conftest import A, Cider
 from tests.api.escape.conftest import document
 from tests.api.srht.conftest import FILES, SETTINGS, World
-from tests.support import SpecRepository, eventually_now, process
+from tests.support import SpecRepository, eventually_now, once, process
 
 FINAL = ("passed", "failed", "aborted", "defective")
 SCRIPTED = """
@@ -106,10 +105,7 @@ class Configured(World):
 
     def wait(self, path: str, check: Callable[[dict[str, Any]], Any], seconds: float = 60) -> dict[str, Any]:
         """A resource as soon as something is so."""
-        until = time.monotonic() + seconds
-        while not check(found := self.bob.get(path)):
-            assert time.monotonic() < until, (found, self.running.log())
-            time.sleep(0.05)
+        found: dict[str, Any] = once(lambda: self.bob.get(path), check, seconds, self.running.log)
         return found
 
     def final(self, job: str, seconds: float = 60) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import httpx
 
 from tests.api.escape.conftest import DEV, FILES, World, document
-from tests.support import SpecRepository, process
+from tests.support import SpecRepository, once, process
 
 ENDED = ("ok", "failed")
 SETTINGS = {
@@ -66,11 +65,10 @@ class Build:
 
     def when(self, execution: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
         """An execution once it has one of these statuses."""
-        deadline = time.monotonic() + seconds
-        while (found := self.get(execution))["status"] not in statuses:
-            assert time.monotonic() < deadline, f"{found}\n{self.works.running.log()}"
-            time.sleep(0.05)
-        return found
+        running = self.works.running
+        return once(
+            lambda: self.get(execution), lambda found: found["status"] in statuses, seconds, running.log
+        )
 
     def run(self, **order: Any) -> dict[str, Any]:
         """Start it, and wait for its end."""

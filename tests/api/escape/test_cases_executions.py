@@ -251,7 +251,9 @@ def _processes(text: str) -> int:
 def test_case_51_cancel_after_the_end_and_twice(shop: Works) -> None:
     build = shop.declare("c51", **shop.released("c51", build="echo 1"))
     refused(build.post(build.run()["id"], "cancel"), 409, "already-finished")
-    slow = shop.declare("c51-slow", **shop.released("c51", build="trap '' TERM; echo begun; sleep 60; sleep 60"))
+    slow = shop.declare(
+        "c51-slow", **shop.released("c51", build="trap '' TERM; echo begun; sleep 60; sleep 60")
+    )
     execution = slow.trigger()
     eventually_now(lambda: "begun" in slow.messages(execution))
     assert [slow.post(execution, "cancel").status_code for _ in range(2)] == [200, 200]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from tests import support
 from tests.api.pdc import clocked
-from tests.support import Process, SpecRepository, process
+from tests.support import Process, SpecRepository, once, process
 
 BASE = "/rest_api/v1/"
 S = "release-schedules/"
@@ -138,11 +137,7 @@ class World:
 
     def once(self, check: Callable[[], Any], seconds: float = 5) -> Any:
         """As soon as something is so: answers are given again for half a second."""
-        until = time.monotonic() + seconds
-        while not (found := check()):
-            assert time.monotonic() < until, self.running.log()
-            time.sleep(0.05)
-        return found
+        return once(check, bool, seconds, self.running.log)
 
     def close(self) -> None:
         """All connections."""

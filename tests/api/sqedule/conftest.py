@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ import pytest
 
 from tests import databases
 from tests.api.escape.conftest import document
-from tests.support import Process, SpecRepository, process, start, stop
+from tests.support import Process, SpecRepository, once, process, start, stop
 
 PEOPLE = ("jo", "ana", "lee", "max")
 SETTINGS = {
@@ -162,11 +161,7 @@ class World:
 
     def once(self, path: str, check: Callable[[dict[str, Any]], Any], seconds: float = 20) -> dict[str, Any]:
         """What a GET shows as soon as something is so."""
-        until = time.monotonic() + seconds
-        while not check(found := self.get(path)):
-            assert time.monotonic() < until, (found, self.running.log())
-            time.sleep(0.02)
-        return dict(found)
+        return dict(once(lambda: self.get(path), check, seconds, self.running.log))
 
     def declared(self, path: str) -> str:
         """A file as the newest commit has it."""

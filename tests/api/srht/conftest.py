@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from reconciler.sealing import seal
 from tests.api.escape.conftest import document
-from tests.support import Process, SpecRepository, process
+from tests.support import Process, SpecRepository, once, process
 
 PEOPLE = ("jo", "ana", "bob", "lee")
 FINAL = ("success", "failed", "timeout", "cancelled")
@@ -101,11 +100,7 @@ class World:
         self, number: int, check: Callable[[dict[str, Any]], Any], seconds: float = 30
     ) -> dict[str, Any]:
         """A job as soon as something is so."""
-        until = time.monotonic() + seconds
-        while not check(found := self.job(number)):
-            assert time.monotonic() < until, (found, self.running.log())
-            time.sleep(0.05)
-        return found
+        return once(lambda: self.job(number), check, seconds, self.running.log)
 
     def ended(self, number: int, seconds: float = 30) -> dict[str, Any]:
         """A job once its status is final."""
