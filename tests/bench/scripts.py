@@ -65,8 +65,8 @@ def _applied(client: httpx.Client) -> Any:
 def measure_throughput(folder: Path) -> list[Row]:
     """No-op jobs that wait already, in a sandbox each, with 2 and with 16 slots.
 
-    100 a second are asked of a machine that starts 500 bare sandboxes a second; of a slower one its part. What it starts is
-    measured before and after, as few machines are as fast all the time.
+    100 a second are asked of a machine that starts 500 bare sandboxes a second; of a slower one its part. What it
+    starts is measured before and after, as few machines are as fast all the time.
     """
     rows = []
     for slots in (2, 16):
