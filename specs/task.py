@@ -129,7 +129,9 @@ class TaskDefaults(Spec):
     task_defaults; {} means none.
     """
     when: Literal["passed", "failed", "always"] | None = None
-    """How the tasks that this one needs must have ended for it to start; passed if not set."""
+    """How the tasks that this one needs must have ended for it to start; passed if not set. After a cancel, and when
+    the build's time is over, nothing starts any more, whatever this says.
+    """
     ignore_failure: bool | None = None
     """A failure counts as passed, for the build and for tasks that need this one; false if not set."""
     branches: list[Glob] | None = None
