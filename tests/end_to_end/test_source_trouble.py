@@ -191,7 +191,7 @@ def test_a_locked_database_holds_things_up_and_loses_nothing(
     running: Process, repo: SpecRepository, tmp_path: Path
 ) -> None:
     """Another process holds it for seven seconds: reads go on, a write is 503, then all of it happens."""
-    applied(running, repo.commit({"slow.yaml": build("slow", "sleep 1; echo done")}))
+    applied(running, repo.commit({"slow.yaml": build("slow", "sleep 4; echo done")}))
     with running.client() as client:
         first = client.post("/reconciler/trigger", json={"key": "Build/shop/_/slow"}).json()["number"]
     running.job(first, "executing")

@@ -49,7 +49,7 @@ jobs:
             main:
               timeout: 10 minutes
               body: |
-                trap '' TERM
+                trap '' TERM; touch SHARED/trapped
                 test -e SHARED/resumed || while true; do sleep 0.2; done
         two: *long
   slow: {task: {scripts: {main: {body: 'sleep 10', timeout: 1 second}}}}

@@ -134,6 +134,7 @@ def test_a_configuration_that_is_queued_cancelled_and_resumed(cases: Configured)
     """Cancelled through builds.sr.ht, resumed here."""
     job = configured(cases, "long")
     job.once("executing", "running", "executing")
+    eventually_now((cases.shared / "trapped").exists)
     assert job.client.post(f"/api/jobs/{job.number}/cancel").json() == {}
     assert job.states() == ("aborting", "running", "aborting")
     job.once("aborted", "cancelled", "aborted")

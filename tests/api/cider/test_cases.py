@@ -336,6 +336,7 @@ def test_case_27_abort_and_resume(cases: Configured) -> None:
         )
 
     eventually_now(lambda: states() == ["executing", "pending"])
+    eventually_now((cases.shared / "trapped").exists)
     answer = cases["bob"].post(f"/cider-ci/dispatcher/jobs/{job}/abort")
     assert (answer.status_code, answer.content) == (202, b"")
     assert states() == ["aborted", "aborting"]

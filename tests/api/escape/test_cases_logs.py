@@ -104,12 +104,13 @@ def test_case_68_the_commit_that_a_worker_tells(shop: Works) -> None:
         )
         assert build.post(execution, "logs", json={"entries": [], "status": "failed"}).status_code == 200
         refused(commit("a" * 40), 409, "already-finished")
-    local = shop.declare("c68-local", **shop.released("c68", build="sleep 2"))
+    local = shop.declare("c68-local", **shop.released("c68", build="sleep 20"))
     execution = local.trigger()
     local.when(execution, "running")
     path = f"{local.path}/executions/{execution}/commit"
     assert shop["wendy"].put(path, json={"git_revision": shop.code.head()}).status_code == 200
     refused(shop["wendy"].put(path, json={"git_revision": "b" * 40}), 409, "commit-mismatch")
+    local.post(execution, "cancel")
 
 
 def test_case_69_entries_that_are_sent_again_are_taken_once(shop: Works) -> None:

@@ -76,7 +76,7 @@ def test_case_04_a_manifest(world: World) -> None:
 
 def test_case_05_a_job_that_waits_for_a_start(world: World) -> None:
     """`pending` until it is started, which can be done once."""
-    number = world.submit(tasks("sleep 1"), execute=False, note="*try*", tags=["demo", "v1"])["id"]
+    number = world.submit(tasks("sleep 4"), execute=False, note="*try*", tags=["demo", "v1"])["id"]
     time.sleep(1)
     found = world.job(number)
     assert (found["status"], found["setup_log"], found["runner"]) == ("pending", None, None)
@@ -433,7 +433,7 @@ def test_case_26_triggers_of_a_request(world: World) -> None:
 
 def test_case_27_logs(world: World) -> None:
     """They grow while a task runs, and are read by the part; the set-up's names each step."""
-    number = world.submit(tasks("echo one; sleep 3; echo two; sleep 600", "true"))["id"]
+    number = world.submit(tasks("echo one; sleep 5; echo two; sleep 600", "true"))["id"]
     found = world.once(number, lambda job: states(job)[0] == "running")
     address = found["tasks"][0]["log"]
     absent(world["jo"].get(found["tasks"][1]["log"]))
