@@ -104,7 +104,6 @@ class Daemon:
         self._stop_leading = asyncio.Event()
         self._later: dict[str, asyncio.TimerHandle] = {}
         self._background: dict[str, asyncio.Task[None]] = {}
-        self._seen: list[tuple[Any, ...]] = []
         self.installation: Installation
         self.loop: Loop
 
@@ -366,6 +365,8 @@ class Daemon:
         """Another one leads, or will."""
         await self._end_leading()
         following.begin(self.installation)
+        # the notice of what another one has committed since may have come while we still took ourselves for the leader
+        self._in_background("snapshot", self._refresh())
 
     async def _wake_all(self) -> None:
         """Everything is looked at: at a start, and where names may have been missed."""
@@ -490,8 +491,7 @@ class Daemon:
         due = 0.0 if gone else workers.due(installation)
         if due < _SOON:
             self._wake(workers.NAME, installation.now() + timedelta(seconds=due))
-        seen, self._seen = self._seen, dispatch.seen(crew)
-        if seen != self._seen:
+        if dispatch.seen(before) != dispatch.seen(crew):
             self._wake("dispatch")
             self._wake(executors.NAME)
 

@@ -27,6 +27,7 @@ _EVERY = 2.0
 _AGAIN = 0.5
 _FRESH = 5.0  # seconds in which one that works is seen again
 _PATIENCE = 8.0
+_HEARD = 6.0  # seconds: one of which three heart-beats did not come is given nothing more
 
 
 class Presence:
@@ -143,10 +144,18 @@ class Sights:
         self._known: dict[str, tuple[datetime | None, float]] = {}
 
     def note(self, found: Sequence[Worker], now: float) -> list[Worker]:
-        """The same, each with `heard_at`; `now` in seconds of `clock`."""
+        """The same, each with `heard_at` and `unheard`; `now` in seconds of `clock`.
+
+        Whether one is unheard is said here, once a beat: asked at any other moment, it could have become so and be
+        heard again between two beats, and what was not given to it meanwhile would wait without anybody being woken.
+        """
         known = {worker.id: self._sight(worker, now) for worker in found}
         self._known = known
-        return [replace(worker, heard_at=known[worker.id][1]) for worker in found]
+        return [
+            replace(worker, heard_at=at, unheard=max(worker.age, now - at) > _HEARD)
+            for worker in found
+            for at in (known[worker.id][1],)
+        ]
 
     def _sight(self, worker: Worker, now: float) -> tuple[datetime | None, float]:
         before = self._known.get(worker.id)

@@ -10,7 +10,6 @@ from typing import Any
 from reconciler.apply import dispatch as apply
 from reconciler.controllers.places import Place as Offer
 from reconciler.execution.command import LOCAL, Place, builtin
-from reconciler.execution.presence import silence
 from reconciler.installation import Installation
 from reconciler.passes import gate
 from reconciler.store import queue as rows
@@ -19,7 +18,6 @@ from specs.configuration_shape import LONGEST_STORM_DELAY
 
 EXECUTORS = frozenset({"Executor"})
 
-_HEARD = 6.0  # seconds: one of which three heart-beats did not come is given nothing more
 _NOT_BEFORE = timedelta(milliseconds=1)  # times are rounded
 
 
@@ -79,22 +77,18 @@ def offers(installation: Installation) -> list[Offer]:
 
 
 def seen(crew: Sequence[Worker]) -> list[tuple[Any, ...]]:
-    """What of them decides where something can start, by now: others may have come, gone, fallen silent, or closed."""
+    """What of them decides where something can start: others may have come, gone, fallen silent, or closed."""
     return [
         (
             worker.id,
             worker.boot,
             worker.executors,
             worker.max_load,
-            worker.lost_at is None and not _is_unheard(worker),
+            worker.lost_at is None and not worker.unheard,
             str((_told(worker) or ("",))[0]),
         )
         for worker in crew
     ]
-
-
-def _is_unheard(worker: Worker) -> bool:
-    return silence(worker) > _HEARD
 
 
 def _told(worker: Worker) -> Any:
@@ -114,7 +108,7 @@ def _offer_of(
 def _closed(installation: Installation, worker: Worker) -> tuple[str, str] | None:
     if worker.id == installation.runs.instance:
         return installation.runs.closed
-    if worker.lost_at is not None or _is_unheard(worker):
+    if worker.lost_at is not None or worker.unheard:
         seen = "" if worker.seen_at is None else f" since {worker.seen_at:%H:%M:%S} UTC"
         return "WorkerAway", f"nothing was heard of it{seen}"
     told = _told(worker)

@@ -32,7 +32,8 @@ class Worker:
     `recipient`: what is sealed for it is sealed to this public key; `address`: where other daemons reach it.
     `lease_seconds`: its scripts end when it was not seen for so long, and are given up soon after; None: they outlive
     it, and wait for it. `age`: seconds since it was seen, by the database's clock; `heard_at`: when this process
-    learned of that, by `presence.clock`, where it did; `lost_at`: when its trials were given up, until it is back.
+    learned of that, by `presence.clock`, where it did; `unheard`: too long ago, at the last heart-beat of this process,
+    for anything to be given to it; `lost_at`: when its trials were given up, until it is back.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Worker:
     lost_at: datetime | None = None
     age: float = 0.0
     heard_at: float = 0.0
+    unheard: bool = False
 
     @property
     def is_daemon(self) -> bool:
@@ -68,6 +70,7 @@ class Worker:
         return "*" in self.executors or executor.partition("/")[2] in self.executors
 
 
+_BY_CLOCK = {"heard_at", "unheard"}  # what no row tells
 _BEAT = Prepared(
     update(workers)
     .where(workers.c.id == bindparam("of"))
@@ -154,5 +157,5 @@ def forget(connection: Connection, days: int) -> list[str]:
 
 
 def _worker(row: Any) -> Worker:
-    known = {name: getattr(row, name) for name in Worker.__dataclass_fields__ if name != "heard_at"}
+    known = {name: getattr(row, name) for name in Worker.__dataclass_fields__ if name not in _BY_CLOCK}
     return Worker(**known | {"executors": tuple(row.executors), "age": float(row.age)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from reconciler.access import ROOT
 from reconciler.apply import dispatch
 from reconciler.commands.triggers import Order, trigger
 from reconciler.daemon import Daemon
-from reconciler.execution import disk
+from reconciler.execution import disk, presence
 from reconciler.installation import Installation
 from reconciler.model.job import State
 from reconciler.model.resource import Resource
@@ -84,7 +85,7 @@ def test_one_that_nobody_serves_is_degraded(tmp_path: Path, repo: SpecRepository
     asyncio.run(asyncio.wait_for(work(), 90))
 
 
-def _silent(worker: WorkerProcess) -> None:
+def _silent(worker: WorkerProcess | Daemon) -> None:
     """Nothing is heard of it any more."""
     for task in worker._tasks:
         if task.get_name() == "presence":
@@ -152,6 +153,48 @@ def test_what_is_chosen_for_one_that_has_just_left_waits(
             assert len(refused) == 1
             found = await running.installation.database.read(jobs.live)
             assert {job.state for job in found} == {State.PENDING}
+
+    asyncio.run(asyncio.wait_for(work(), 90))
+
+
+def test_what_waits_for_one_that_is_heard_again_starts(
+    tmp_path: Path, repo: SpecRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the moment at which it was looked for: nothing is woken twice, and nothing is forgotten."""
+    repo.commit({"work.yaml": BUILD})
+    url = databases.new_postgresql()
+
+    async def claimed(running: Daemon, number: int) -> bool:
+        live = await running.installation.database.read(jobs.live_trials)
+        return [trial.instance for trial in live if trial.job == number] == ["a1"]
+
+    async def work() -> None:
+        async with daemon(settings_for(repo, tmp_path / "data", database=url, executors=())) as running:
+            installation, sights = running.installation, presence.Sights()
+            _silent(running)
+            them = workers.Worker(
+                "a1", "worker", "build1", ("linux",), installation.keys.recipient, "boot1", "0.1"
+            )
+            await installation.database.aside(lambda c: workers.register(c, them))
+
+            def heard(age: float, beaten: int) -> None:
+                at = installation.now() + timedelta(seconds=beaten)
+                running._heard(sights.note([replace(them, age=age, seen_at=at)], presence.clock()))
+
+            heard(5.0, 1)
+            now = presence.clock
+            monkeypatch.setattr(presence, "clock", lambda: now() + 3)  # between two of our heart-beats
+            first = (await trigger(installation, ROOT, "Build/shop/_/work", Order()))["number"]
+            await running.loop.idle()
+            heard(0.5, 2)
+            await eventually(lambda: claimed(running, first))
+
+            dispatch._are_lost(installation, {them.id})
+            second = (await trigger(installation, ROOT, "Build/shop/_/work", Order()))["number"]
+            await running.loop.idle()
+            assert not await claimed(running, second)
+            heard(0.5, 3)
+            await eventually(lambda: claimed(running, second))
 
     asyncio.run(asyncio.wait_for(work(), 90))
 
