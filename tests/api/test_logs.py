@@ -31,7 +31,7 @@ FILES = {
         "two", "[{name: a, run: 'echo first needle'}, {name: b, needs: [a], run: 'echo; echo second needle'}]"
     ),
     "runs.yaml": build("runs", "[{name: main, run: 'seq 1 3000; sleep 600'}]", "  concurrency: allow\n"),
-    "times.yaml": build("times", "[{name: main, run: 'echo early; sleep 3.5; echo late; sleep 600'}]"),
+    "times.yaml": build("times", "[{name: main, run: 'echo early; sleep 6; echo late; sleep 600'}]"),
 }
 
 
@@ -178,8 +178,9 @@ def test_small_texts_and_texts_under_headings_are_sent_plainly(logs: Api) -> Non
 
 
 def test_a_time_picks_what_was_printed_since(logs: Api) -> None:
-    path = running_job(logs, "times", "late\n")
-    now = datetime.now(UTC)
+    path = running_job(logs, "times", "early\n")
+    between = datetime.now(UTC) + timedelta(seconds=1.5)  # times are told to the second
+    now = logs.running.wait_for(lambda c: c.get(path).text == "early\nlate\n" and datetime.now(UTC))
 
     def since(moment: datetime) -> str:
         answer = logs.client.get(path, params={"since": moment.isoformat()})
@@ -188,7 +189,7 @@ def test_a_time_picks_what_was_printed_since(logs: Api) -> None:
         return answer.text
 
     assert since(now - timedelta(hours=1)) == "early\nlate\n"
-    logs.running.wait_for(lambda _: since(now - timedelta(seconds=1)) == "late\n")
+    logs.running.wait_for(lambda _: since(between) == "late\n")
     assert since(now + timedelta(seconds=9)) == ""
     assert logs.client.get(path, params={"since": "2026-07-01T12:00:00Z", "offset": 7}).text in ("", "ate\n")
     number = path.split("/")[3]

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from reconciler.errors import Stalled, Transient
 from reconciler.store import events, migrate, ownership
 from reconciler.store.database import Write, connect
 from tests.databases import Server, internal
-from tests.support import PROJECT, SpecRepository, process, start, stop
+from tests.support import PROJECT, SpecRepository, eventually, process, start, stop
 
 FINAL = ("passed", "failed", "defective")
 BUILD = """\
@@ -129,6 +130,13 @@ def test_who_lost_the_lock_writes_nothing(server: Server, database: str) -> None
 
     async def work() -> None:
         first = connect(url, own=True)
+
+        async def written() -> bool:
+            with suppress(Transient):
+                await first.write(note)
+                return True
+            return False
+
         try:
             await first.own()
             await first.write(note)
@@ -143,7 +151,7 @@ def test_who_lost_the_lock_writes_nothing(server: Server, database: str) -> None
             assert caught.value.reason == "DatabaseHeld"
             assert await first.load_version() == 1
             held.close()
-            await first.write(note)
+            await eventually(written)  # the server may not have seen yet that it was closed
             assert await first.load_version() == 2
         finally:
             await first.close()

@@ -202,7 +202,8 @@ def _repeated_once_there_is_room(running: Process, printing: int, silent: int) -
 def test_a_database_that_is_locked_for_half_a_minute_loses_no_end(tmp_path: Path) -> None:
     """Scripts end meanwhile; health tells it; afterwards every end is stored, once."""
     specs = [
-        build(f"b{number}", f"sleep {number}; echo end {number}; exit {number % 2}") for number in range(1, 5)
+        build(f"b{number}", f"sleep {4 + number}; echo end {number}; exit {number % 2}")
+        for number in range(1, 5)
     ]
     with daemon(tmp_path, specs, Arrangement()) as running:
         numbers = [trigger(running, f"b{number}") for number in range(1, 5)]

@@ -121,14 +121,14 @@ def test_silence_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_who_says_something_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push or a connection is enough."""
-    monkeypatch.setattr(worker, "SILENCE_SECONDS", 0.8)
+    monkeypatch.setattr(worker, "SILENCE_SECONDS", 2.5)
 
     async def test(running: Daemon, found: Worker) -> None:
         installation = running.installation
         made = await executions.trigger_build(installation, ROOT, KEY)
         await eventually(lambda: found.told)
         for turn in range(6):
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.75)
             if turn % 2:
                 await execution_logs.heard(installation, made.number)
             else:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -375,8 +376,7 @@ def test_receivers_do_not_wait_for_each_other(
         assert "/bad-secret" not in receiver.paths
         told = open_.condition("Failing", "Notification/shop/broken")
         assert told is not None
-        assert "email, try 1" in told
-        assert "webhook, try 1" in told
+        assert re.search(r"email, try \d.*webhook, try \d", told)
         items = await query.receivers(open_.installation, ROOT)
         assert [each["state"] for each in items] == ["failing"] * 4 + ["delivered"] * 2
         box.full = False
