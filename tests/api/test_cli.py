@@ -568,6 +568,13 @@ def test_status_reads_like_the_overview(api: Api, tmp_path: Path) -> None:
         running.wait_for(lambda c: c.get("/reconciler/approvals").json()["items"])
         running.wait_for(lambda c: c.get("/reconciler/jobs?state=failed").json()["items"])
         environment = {"STEERSMAN_SERVER": running.url, "STEERSMAN_TOKEN": running.token}
+        at_work = "/reconciler/jobs?state=executing"
+        running.wait_for(
+            lambda c: [each["key"] for each in c.get(at_work).json()["items"]] == ["Build/shop/_/long"]
+        )
+        running.wait_for(
+            lambda c: c.get("/reconciler/resources/Build/shop/_/fails").json()["health"] == "Degraded"
+        )
         done = steersman("status", **environment)
 
         def shown(client: httpx.Client) -> Any:

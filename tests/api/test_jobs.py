@@ -60,7 +60,9 @@ def test_a_failed_job_says_where(api: Api) -> None:
     assert job["tasks"][0]["trials"][0]["scripts"][0]["exit_status"] == 3
     cause = api.get("/reconciler/why/Build/shop/_/fails")["causes"][0]
     assert cause["where"] == f"job/{job['number']}"
-    assert api.get("/reconciler/resources/Build/shop/_/fails")["health"] == "Degraded"
+    api.running.wait_for(
+        lambda c: c.get("/reconciler/resources/Build/shop/_/fails").json()["health"] == "Degraded"
+    )
 
 
 def test_lists_of_jobs_are_filtered_and_paged(api: Api) -> None:

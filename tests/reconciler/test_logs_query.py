@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -270,11 +271,12 @@ def test_a_follower_looks_only_after_a_commit(tmp_path: Path, monkeypatch: pytes
             quiet = dict(counts)
             if installation.database.version == before and not counts["version"]:
                 break
+        began = time.monotonic()
         for _ in range(50):
             await installation.database.write(lambda w: None)
             await asyncio.sleep(0.01)
         assert quiet == {"version": 0, "scripts": 0}
-        assert 1 <= counts["version"] <= 12
+        assert 1 <= counts["version"] <= min(8 + 6 * (time.monotonic() - began), 40)
         assert counts["scripts"] == 0
         await commands.cancel(installation, ALICE, number)
         await waiting
