@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -268,17 +269,16 @@ def ssh_key(folder: Path) -> bytes:
     return (folder / "key").read_bytes()
 
 
-def pgp_key(folder: Path) -> bytes:
-    """Likewise."""
-    home = folder / "gnupg"
-    home.mkdir(mode=0o700)
-    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet"]
-    made = [*gpg, "--passphrase", "", "--quick-gen-key", "bob@example.org", "ed25519"]
-    subprocess.run(made, check=True, capture_output=True)
-    exported = subprocess.run(
-        [*gpg, "--armor", "--export-secret-keys"], check=True, capture_output=True
-    ).stdout
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+def pgp_key() -> bytes:
+    """Likewise. Its agent's socket needs a short path, which a test's folder may not have."""
+    with tempfile.TemporaryDirectory(prefix="gnupg-", dir="/tmp") as home:
+        gpg = ["gpg", "--homedir", home, "--batch", "--quiet"]
+        made = [*gpg, "--passphrase", "", "--quick-gen-key", "bob@example.org", "ed25519"]
+        subprocess.run(made, check=True, capture_output=True)
+        exported = subprocess.run(
+            [*gpg, "--armor", "--export-secret-keys"], check=True, capture_output=True
+        ).stdout
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
     return exported
 
 
@@ -467,7 +467,7 @@ def test_a_pgp_key_is_imported_into_a_keyring_in_memory(
 ) -> None:
     """Where there is gpg; where there is none, the trial is defective and says so."""
     name, executor, settings = way
-    key = pgp_key(tmp_path)
+    key = pgp_key()
 
     async def work(running: Daemon, repo: SpecRepository) -> None:
         job = await ran(
