@@ -364,7 +364,7 @@ class Daemon:
     async def _lost(self) -> None:
         """Another one leads, or will."""
         await self._end_leading()
-        following.begin(self.installation)
+        await following.begin(self.installation)
         # the notice of what another one has committed since may have come while we still took ourselves for the leader
         self._in_background("snapshot", self._refresh())
 

@@ -115,10 +115,11 @@ def take(installation: Installation, leader: Worker | None) -> None:
     installation.troubles = {name: (str(fact[0]), str(fact[1])) for name, fact in found.items()}
 
 
-def begin(installation: Installation) -> None:
+async def begin(installation: Installation) -> None:
     """This daemon led: passes that were ended may have stored what its snapshot does not hold, so it is read whole."""
-    installation.standing.seen = -1
-    installation.snapshot.swap(replace(installation.snapshot.current, version=0))
+    async with installation.standing.refreshing:  # one that is at it would put back what it has begun with
+        installation.standing.seen = -1
+        installation.snapshot.swap(replace(installation.snapshot.current, version=0))
     installation.troubles = {}
 
 

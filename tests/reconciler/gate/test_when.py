@@ -96,9 +96,8 @@ def put(installation: Installation, wanted: list[tuple[str, str, dict[str, Any]]
 async def goes(installation: Installation, number: int, now: list[datetime], looks: int) -> datetime | None:
     """When the pass lets it go; None: not in so many looks."""
     for _ in range(looks):
-        await installation.run_now(
-            gate.NAME
-        )  # one that the daemon began before the clock was moved has ended
+        # after it none is at work that the daemon began before the clock was moved
+        await installation.run_now(gate.NAME)
         again = await gate.run(installation)
         job = await installation.database.read(lambda c: rows.load(c, number))
         assert job is not None

@@ -160,7 +160,7 @@ def test_what_is_chosen_for_one_that_has_just_left_waits(
 def test_what_waits_for_one_that_is_heard_again_starts(
     tmp_path: Path, repo: SpecRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the moment at which it was looked for: nothing is woken twice, and nothing is forgotten."""
+    """Whatever the moment at which it was looked for, and also where it was found to have left."""
     repo.commit({"work.yaml": BUILD})
     url = databases.new_postgresql()
 
