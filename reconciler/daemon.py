@@ -80,6 +80,7 @@ from reconciler.store.engine import is_sqlite
 from reconciler.store.snapshot import Snapshot
 from reconciler.store.tokens import NewToken
 from reconciler.store.workers import Worker
+from reconciler.wall_clock import WallClock
 from specs.meta import parse_key
 
 log = structlog.get_logger(__name__)
@@ -329,6 +330,7 @@ class Daemon:
         self._later.clear()
         following.forget(self.installation)
         await following.refresh(self.installation)
+        self.installation.wall_clock = WallClock()  # who led has followed it so far
         self.installation.standing.leads = True
         self.loop = self._new_loop()
         await self._lead()
@@ -339,7 +341,7 @@ class Daemon:
         self._hearing = partial(notifications.heard, installation)
         installation.database.subscribe(self._hearing)
         self._leading.append(asyncio.create_task(self.loop.run(), name="loop"))
-        self._leading.append(asyncio.create_task(clock.run(installation), name="clock"))
+        self._leading.append(asyncio.create_task(clock.run(installation, self.loop.rouse), name="clock"))
         await self._wake_all()
         path = local_path(self.settings.repo)
         folder = git_dir_of(path) if path is not None else None
@@ -383,6 +385,7 @@ class Daemon:
             "pipelines",
             "requests",
             "retention",
+            workers.NAME,
         ):
             self._wake(name)
         for key, resource in installation.snapshot.current.resources.items():

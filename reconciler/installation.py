@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -42,6 +42,8 @@ from reconciler.store.workers import Worker
 from reconciler.wall_clock import WallClock
 
 Wake = Callable[..., None]
+STARTING = timedelta(seconds=0.5)
+"""The served APIs, which describe what is sent to somebody, are there a moment after the daemon."""
 
 
 def utcnow() -> datetime:

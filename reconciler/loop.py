@@ -72,6 +72,11 @@ class Loop:
             self._ready[name] = time.monotonic()
             self._begin(name)
 
+    def rouse(self) -> None:
+        """Look now at all that waits for its time: the clock by which that was reckoned shows another one."""
+        for name in list(self._due):
+            self.wake(name)
+
     async def run_now(self, name: str) -> None:
         """Queue a name and wait for a pass of it that begins after this call; its errors stay in the loop."""
         waiter = asyncio.get_running_loop().create_future()
@@ -195,7 +200,10 @@ class Loop:
 
     def _later(self, name: str, at: datetime) -> None:
         due = self._due.get(name)
-        if due is not None and datetime.now(UTC) < due <= at:
+        if due is not None and due <= datetime.now(UTC):
+            self.wake(name)  # its timer has not come yet; the pass says when it is due again
+            return
+        if due is not None and due <= at:
             return
         self._due[name] = at
         self._scheduler.add_job(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,16 +23,20 @@ class Change:
 
 
 class WallClock:
-    """Remembers where it stood; `following` is held by whoever moves stored times after it."""
+    """Remembers where it stood; `following` is held by whoever moves stored times after it.
 
-    def __init__(self) -> None:
+    `steady`: the clock to compare with, in seconds; the default also goes on while the machine is suspended.
+    """
+
+    def __init__(self, steady: Callable[[], float] = clock) -> None:
         self.following = asyncio.Lock()
-        self._ahead = _ahead()
-        self._looked = clock()
+        self._steady = steady
+        self._ahead = self._now_ahead()
+        self._looked = steady()
 
     def look(self) -> Change | None:
         """Was it set since the last look, or what that found accepted?"""
-        by, looked = _ahead() - self._ahead, clock()
+        by, looked = self._now_ahead() - self._ahead, self._steady()
         if abs(by) < _NOTICED:
             self._looked = looked
             return None
@@ -39,9 +44,8 @@ class WallClock:
         return Change(timedelta(seconds=by), now - timedelta(seconds=looked - self._looked), now)
 
     def accept(self, change: Change) -> None:
-        """What is stored was moved."""
+        """What depends on it was moved."""
         self._ahead += change.by.total_seconds()
 
-
-def _ahead() -> float:
-    return time.time() - clock()
+    def _now_ahead(self) -> float:
+        return time.time() - self._steady()

@@ -120,7 +120,7 @@ class Arrangement:
     program: Sequence[str] = SERVE
 
 
-def start(repo: Path, data: Path, how: Arrangement, **environment: str) -> Process:
+def start(repo: Path | str, data: Path, how: Arrangement, **environment: str) -> Process:
     """Start a daemon and wait until it answers. Everything below `data.parent` becomes the user's."""
     ready, errors = data.parent / f"{data.name}.ready", data.parent / f"{data.name}.err"
     ready.unlink(missing_ok=True)
@@ -178,7 +178,7 @@ def _give(folder: Path, uid: int) -> None:
 
 
 @contextmanager
-def running(repo: Path, data: Path, how: Arrangement, **environment: str) -> Iterator[Process]:
+def running(repo: Path | str, data: Path, how: Arrangement, **environment: str) -> Iterator[Process]:
     """A daemon that is ended with all that its scripts left."""
     made = start(repo, data, how, **environment)
     try:

@@ -8,12 +8,12 @@ view, and the store checks it again inside the transaction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.controllers.due import latest_due
-from reconciler.controllers.follows import awaited
+from reconciler.controllers.due import is_astray, latest_due
+from reconciler.controllers.follows import awaited, is_ahead
 from reconciler.model.follow import Follow
 from reconciler.model.job import Checkout, Job, State
 from reconciler.model.resource import Resource
@@ -208,7 +208,8 @@ def _schedule(
     if stored is None or stored.digest != digest:
         return Timer(position, digest, None, next_due(trigger, now, seed)), None
     if stored.next_due is None or stored.next_due > now:
-        return stored, None
+        astray = is_astray(trigger, stored, now, seed)
+        return (Timer(position, digest, None, next_due(trigger, now, seed)) if astray else stored), None
     due, following = latest_due(trigger, stored.next_due, now, seed)
     moved = Timer(position, digest, due, following)
     if trigger.get("missed") == "skip" and now - due > MISSED_AFTER:
@@ -237,10 +238,11 @@ def _after_builds(
     stored = view.timers.get(position)
     if stored is None or stored.digest != digest:
         return Timer(position, digest, now, None), None
-    checkout = first_checkout(view)
-    if checkout is None or not owed_by_builds(view.follows, view.timers, position):
+    checkout, follow = first_checkout(view), view.follows.get(position)
+    if follow is not None and is_ahead(stored, follow, now):
+        return replace(stored, last_due=now), None
+    if follow is None or checkout is None or not owed_by_builds(view.follows, view.timers, position):
         return stored, None
-    follow = view.follows[position]
     passes = {key: follow.passes[key] for key in follow.keys}
     moved = Timer(position, digest, min(found.at for found in passes.values()), None)
     after = {key: found.number for key, found in passes.items()}

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from math import exp
 from typing import Any
 
+from reconciler.controllers import due
 from reconciler.controllers.wiring import circle, consumed
 from reconciler.model import deployment as state_of
 from reconciler.model.execution import Type
@@ -233,7 +234,7 @@ def _different(
     if view.gave_up:
         told = f"{view.tried} deploys have failed; change it, or trigger it by hand"
         return None, None, Shown(Sync.OUT_OF_SYNC, Health.DEGRADED, (GAVE_UP, "GaveUp", told))
-    if view.again_at is not None and view.again_at > now and view.deployed.get("attempt") == view.signature:
+    if view.again_at is not None and _waits(view, now) and view.deployed.get("attempt") == view.signature:
         told = f"try {view.tried + 1} of {MOST_TRIES} at {view.again_at.isoformat(timespec='seconds')}"
         return None, view.again_at, Shown(Sync.OUT_OF_SYNC, health, (WAITING, "BackOff", told))
     return Act(view.name, Type.DEPLOY), None, Shown(Sync.OUT_OF_SYNC, Health.PROGRESSING, condition)
@@ -247,9 +248,14 @@ def _removal(
         return None, now + LOOK_AGAIN
     if view.tried >= MOST_TRIES or (view.held is not None and view.held.destroys):
         return None, None
-    if view.again_at is not None and view.again_at > now:
+    if _waits(view, now):
         return None, view.again_at
     return Act(view.name, Type.DESTROY, drop=True), None
+
+
+def _waits(view: DeploymentView, now: datetime) -> bool:
+    """Is it too early for the next try?"""
+    return due.waits(view.again_at, now, _LONGEST_PAUSE)
 
 
 def _check(view: DeploymentView, now: datetime) -> tuple[Act | None, datetime | None]:
@@ -257,8 +263,9 @@ def _check(view: DeploymentView, now: datetime) -> tuple[Act | None, datetime | 
     check = (view.spec or {}).get("check")
     if not check or (view.spec or {}).get("disabled"):
         return None, None
-    due = (view.checked_at or now) + timedelta(seconds=check["every_seconds"])
-    return (Act(view.name, Type.CHECK), None) if due <= now else (None, due)
+    every = timedelta(seconds=check["every_seconds"])
+    again = (view.checked_at or now) + every
+    return (None, again) if due.waits(again, now, every) else (Act(view.name, Type.CHECK), None)
 
 
 def _needs(view: DeploymentView, views: Sequence[DeploymentView]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from reconciler.model.follow import Follow, Pass
 from reconciler.model.resource import Resource
+from reconciler.model.timer import Timer
 from specs.digest import digest
 from specs.meta import Key
 from specs.triggers import followed, followed_keys
@@ -52,6 +53,13 @@ def awaited(follow: Follow, since: datetime) -> tuple[str, ...]:
     return tuple(
         key for key in follow.keys if not _counts(follow.passes.get(key), follow.after.get(key), since)
     )
+
+
+def is_ahead(timer: Timer, follow: Follow, now: datetime) -> bool:
+    """Would what passes now not count, as the clock was set back? Which ones did is known by their numbers too, once
+    the trigger has started a job.
+    """
+    return timer.last_due is not None and timer.last_due > now and follow.after.keys() >= set(follow.keys)
 
 
 def _counts(found: Pass | None, after: int | None, since: datetime) -> bool:

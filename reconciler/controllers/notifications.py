@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 from zlib import crc32
 
+from reconciler.controllers import due
 from reconciler.controllers.rights import parsed
 from reconciler.model.event import Recorded
 from reconciler.model.execution import Type
@@ -229,8 +230,8 @@ def delay(tries: int, of: str = "") -> timedelta:
 
 
 def waits(again_at: datetime | None, now: datetime) -> bool:
-    """Is it too early for the next try? A time that no delay can have given was written by a clock that was wrong."""
-    return again_at is not None and now < again_at <= now + LONGEST_DELAY
+    """Is it too early for the next try?"""
+    return due.waits(again_at, now, LONGEST_DELAY)
 
 
 def body(notice: Notice, url: str) -> dict[str, Any]:

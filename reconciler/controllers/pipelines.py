@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.controllers.due import latest_due
+from reconciler.controllers.due import is_astray, latest_due
 from reconciler.model.execution import Type
 from reconciler.model.job import Reason
 from reconciler.model.pipeline import CONFIRMATION, Phase, Place, Run, Status, Step, followed, target
@@ -344,7 +344,8 @@ def _of_schedule(owing: Owing, index: int, now: datetime) -> tuple[Timer, bool]:
     if stored is None or stored.digest != mark:
         return Timer(index, mark, None, next_due(schedule, now)), False
     if stored.next_due is None or stored.next_due > now:
-        return stored, False
+        astray = is_astray(schedule, stored, now, "")
+        return (Timer(index, mark, None, next_due(schedule, now)) if astray else stored), False
     return Timer(index, mark, *latest_due(schedule, stored.next_due, now, "")), True
 
 

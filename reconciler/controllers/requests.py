@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from reconciler.controllers import due
 from reconciler.model.request import Copied, Mode, Outcome, Request, Verdict
 from specs import periods
 
@@ -112,3 +113,8 @@ def delay(tries: int, jitter: timedelta) -> timedelta:
     """How long after so many failures it is tried again: twice as long each time, from 5 s to 300 s (7.7)."""
     doubled = _LEAST * 2 ** min(tries - 1, 10) if tries > 1 else timedelta(0)
     return min(max(doubled + jitter, _LEAST), _MOST)
+
+
+def waits(again_at: datetime | None, now: datetime) -> bool:
+    """Is it too early for the next try?"""
+    return due.waits(again_at, now, _MOST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -153,6 +153,30 @@ class Run:
     def name(self) -> str:
         """The name of its pipeline."""
         return self.key.split("/", 2)[2]
+
+    def moved(self, by: timedelta, since: datetime, until: datetime) -> Run:
+        """By a clock that was set: all times are so much later, but for those in between, which knew of it."""
+
+        def at(moment: datetime | None) -> datetime | None:
+            return moment if moment is None or since <= moment <= until else moment + by
+
+        def step(each: Step) -> Step:
+            if each.carried_over:
+                return each
+            asked = dict(each.confirmation or {}) if each.waits_for_people else {}
+            if asked and not since <= datetime.fromisoformat(asked["requested_at"]) <= until:
+                for name in ("requested_at", "expires_at"):
+                    asked[name] = (datetime.fromisoformat(asked[name]) + by).isoformat()
+            return replace(
+                each,
+                confirmation=asked or each.confirmation,
+                waiting_since=at(each.waiting_since),
+                started_at=at(each.started_at),
+                finished_at=at(each.finished_at),
+            )
+
+        phases = tuple(replace(phase, steps=tuple(map(step, phase.steps))) for phase in self.phases)
+        return replace(self, phases=phases, started_at=at(self.started_at))
 
     @property
     def ended(self) -> bool:

@@ -284,7 +284,7 @@ async def fresh(installation: Installation, key: str, repository: Repository, ma
     url, secret = repository.url, repository.secret
     place = url if secret is None else f"{url} {secret}"
     at, failure = installation.fetch_failures.get(place, (None, None))
-    if at is not None and failure is not None and installation.now() - at < _SOON:
+    if at is not None and failure is not None and timedelta(0) <= installation.now() - at < _SOON:
         raise failure
     fetching = asyncio.ensure_future(mirror_of(installation, url, max_age, secret))
     done, _ = await asyncio.wait({fetching}, timeout=_PATIENCE_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -17,7 +18,7 @@ import msgspec
 import structlog
 
 from reconciler.errors import SteersmanError
-from reconciler.installation import Installation
+from reconciler.installation import STARTING, Installation
 from reconciler.model.job import Job, JobGroup
 from reconciler.store import deliveries as rows
 from reconciler.store import job_groups
@@ -31,12 +32,15 @@ _AT_ONCE = 8
 _MARKS = {"success": "✓", "failed": "✗"}
 
 
-async def run(installation: Installation) -> None:
-    """Send all that are due."""
+async def run(installation: Installation) -> datetime | None:
+    """Send all that are due; gives when to look again, if it cannot be said yet what they are about."""
     found = await installation.database.read(rows.pending)
+    if found and installation.describe_job is None:
+        return installation.now() + STARTING
     turns = asyncio.Semaphore(_AT_ONCE)
     of_jobs = [list(group) for _, group in groupby(found, key=lambda each: each.job)]
     await asyncio.gather(*(_of_job(installation, group, turns) for group in of_jobs))
+    return None
 
 
 async def _of_job(installation: Installation, found: Sequence[Delivery], turns: asyncio.Semaphore) -> None:

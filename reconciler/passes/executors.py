@@ -36,7 +36,9 @@ async def run(installation: Installation) -> datetime | None:
     due: list[datetime] = []
     for key, resource in installation.snapshot.current.of_kinds(EXECUTORS).items():
         trouble = troubles.get(key)
-        at = since.setdefault(key, now) + _PATIENCE if trouble is not None else now
+        if trouble is not None:  # a clock that was set back counts from now
+            since[key] = min(since.get(key, now), now)
+        at = since[key] + _PATIENCE if trouble is not None else now
         if at <= now or any(each.type == UNSERVED for each in resource.conditions):
             told[key] = trouble
         else:

@@ -22,7 +22,7 @@ from reconciler.apply import requests as apply
 from reconciler.controllers import requests as controller
 from reconciler.controllers.requests import MOST_TRIES, Rule, Turn
 from reconciler.errors import Refused, SteersmanError
-from reconciler.installation import Installation
+from reconciler.installation import STARTING, Installation
 from reconciler.model.request import ALL as ALL
 from reconciler.model.request import PREFIX as PREFIX
 from reconciler.model.request import Request
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 _JITTER_SECONDS = 5.0
-_STARTING = timedelta(seconds=0.5)
-"""The served APIs, which describe a request, are there a moment after the daemon."""
-
 _UNREADABLE = (SteersmanError, SealingError, ValueError, LookupError, TypeError, OSError)
 
 
@@ -53,7 +50,7 @@ async def run(installation: Installation, name: str) -> datetime | None:
         if found is None:
             return None
         request, turn = found
-        if request.again_at is not None and request.again_at > installation.now():
+        if controller.waits(request.again_at, installation.now()):
             return request.again_at
         if request.again_at is None and request.tried > MOST_TRIES:
             return None
@@ -61,7 +58,7 @@ async def run(installation: Installation, name: str) -> datetime | None:
             await installation.database.write(lambda w: apply.conclude(w, number))
             return None
         if turn.rule.type == "http_api" and installation.describe_request is None:
-            return installation.now() + _STARTING
+            return installation.now() + STARTING
         try:
             going_on = await _judge(installation, request, turn.rule)
         except _UNREADABLE as error:

@@ -87,8 +87,12 @@ async def clear(installation: Installation) -> None:
 
 
 async def _take_back(installation: Installation, worker: Worker) -> None:
-    """What was claimed for it and has not begun goes to others; if it comes back, its claims are void."""
+    """What was claimed for it and has not begun goes to others; if it comes back, its claims are void. Who is to end
+    something there is waited for no longer.
+    """
     claimed = await installation.database.read(lambda c: rows.claimed_for(c, worker.id))
+    for number in {trial.job for trial in claimed if trial.state is State.ABORTING}:
+        installation.wake(f"job/{number}")
     waiting = [trial for trial in claimed if trial.state is State.DISPATCHING]
     if not waiting:
         return

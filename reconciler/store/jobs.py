@@ -420,16 +420,18 @@ def live(connection: Connection, key: str | None = None) -> list[Job]:
 
 
 def move_live(connection: Connection, by: timedelta, since: datetime, until: datetime) -> None:
-    """Move the times at which unfinished jobs, their trials and scripts began and ended, but for those in between."""
+    """Move the times at which unfinished jobs, their trials and scripts began and ended, and since when trials wait,
+    but for those in between.
+    """
     live = select(jobs.c.number).where(_LIVE_JOB)
     of_jobs = select(trials.c.id).select_from(_BELOW).where(tasks.c.job.in_(live))
     further = by // timedelta(microseconds=1)
-    for table, ours in (
-        (scripts, scripts.c.trial.in_(of_jobs)),
-        (trials, trials.c.id.in_(of_jobs)),
-        (jobs, _LIVE_JOB),
+    for table, ours, waiting in (
+        (scripts, scripts.c.trial.in_(of_jobs), ()),
+        (trials, trials.c.id.in_(of_jobs), (trials.c.created_at,)),
+        (jobs, _LIVE_JOB, ()),
     ):
-        for column in (table.c.started_at, table.c.finished_at):
+        for column in (table.c.started_at, table.c.finished_at, *waiting):
             before = ~column.between(since, until)
             moved = {column.name: type_coerce(column, BigInteger) + further}
             connection.execute(update(table).where(ours, before).values(moved))

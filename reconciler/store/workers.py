@@ -138,10 +138,11 @@ def lose(connection: Connection, worker: Worker) -> bool:
 
 
 def lost(connection: Connection, some: Collection[str]) -> set[str]:
-    """Those of them that were given up, or are not there at all."""
+    """Those of them that were given up, or are not there at all. The others stay until this transaction ends."""
     if not some:
         return set()
     query = select(workers.c.id).where(workers.c.id.in_(some), workers.c.lost_at.is_(None))
+    query = query.with_for_update(read=True)
     return set(some) - set(connection.execute(query).scalars())
 
 

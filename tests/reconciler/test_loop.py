@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -140,6 +141,38 @@ def test_the_earliest_due_time_wins() -> None:
         assert datetime.now(UTC) - now < timedelta(seconds=10)
 
     assert drive(work, nothing) == ["begin a", "end a"]
+
+
+def test_a_time_that_has_come_is_not_put_off() -> None:
+    """Its timer comes late when the process was busy; who asks for a later look meanwhile takes nothing away."""
+
+    async def work(loop: Loop, seen: list[str]) -> None:
+        loop.wake("a", datetime.now(UTC) + timedelta(milliseconds=20))
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # noqa: ASYNC251 - no timer can fire
+        loop.wake("a", datetime.now(UTC) + timedelta(hours=1))
+        await loop.idle()
+        assert seen == ["begin a", "end a"]
+
+    drive(work, nothing)
+
+
+def test_all_that_waits_for_its_time_can_be_roused() -> None:
+    """Each of them passes once, and waits again for as long as it says."""
+    at = datetime.now(UTC) + timedelta(hours=1)
+
+    async def body(_name: str) -> datetime | None:
+        return at
+
+    async def work(loop: Loop, _seen: list[str]) -> None:
+        loop.wake("a", at)
+        loop.wake("b", at + timedelta(hours=1))
+        await asyncio.sleep(0.02)
+        loop.rouse()
+        await loop.idle()
+        assert loop.next_due == {"a": at, "b": at}
+
+    assert sorted(drive(work, body)) == ["begin a", "begin b", "end a", "end b"]
 
 
 def test_run_now_waits_for_a_pass_that_begins_after_it() -> None:

@@ -131,12 +131,13 @@ def _taken(write: Write, number: int) -> None:
 
 async def _wait(run: Run, copy: _Copy) -> Ending:
     """Until the last word, or silence."""
+    silence = _Silence()
     while True:
         record, heard_at = await _now(run)
         await copy.go_on()
         if (last := record.get(FINAL)) is not None:
             return await _end(run, last)
-        if _silent_for(heard_at) > SILENCE_SECONDS:
+        if silence.seconds(heard_at) > SILENCE_SECONDS:
             return await _lost(run, f"the worker has said nothing for {SILENCE_SECONDS:g} s")
         await _pause(run, _LOOK_SECONDS)
 
@@ -167,8 +168,8 @@ async def _stopped(run: Run) -> Ending:
         body = {"kind": "cancel", "execution_id": ulid(run.order.job.id), "callback": _callback(run)}
         with suppress(SteersmanError):
             await _post(run, msgspec.json.encode(body))
-        asked = datetime.now(UTC)
-        while FINAL not in record and min(_silent_for(heard_at), _silent_for(asked)) <= SILENCE_SECONDS:
+        silence = _Silence()
+        while FINAL not in record and silence.seconds(heard_at) <= SILENCE_SECONDS:
             await asyncio.sleep(_LOOK_SECONDS)
             record, heard_at = await _now(run)
     last = record.get(FINAL)
@@ -227,9 +228,18 @@ async def _now(run: Run) -> tuple[dict[str, Any], datetime | None]:
     return found
 
 
-def _silent_for(heard_at: datetime | None) -> float:
-    """Seconds since the worker has said anything."""
-    return 0.0 if heard_at is None else (datetime.now(UTC) - heard_at).total_seconds()
+class _Silence:
+    """How long the worker has said nothing since we listen, by a clock that nobody sets."""
+
+    def __init__(self) -> None:
+        self._heard_at: datetime | None = None
+        self._since = time.monotonic()
+
+    def seconds(self, heard_at: datetime | None) -> float:
+        """`heard_at`: when it was heard last, as it was stored."""
+        if heard_at != self._heard_at:
+            self._heard_at, self._since = heard_at, time.monotonic()
+        return time.monotonic() - self._since
 
 
 async def _post(run: Run, body: bytes) -> tuple[int, bytes]:

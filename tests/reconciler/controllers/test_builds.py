@@ -137,6 +137,60 @@ def test_a_changed_schedule_starts_anew() -> None:
     assert len(decision.timers) == 1
 
 
+INTERVAL = {"type": "schedule", "interval_seconds": 10, "missed": "once"}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "last_ahead", "next_ahead", "anew"),
+    [
+        (HOURLY, timedelta(minutes=59, seconds=30), timedelta(minutes=119, seconds=30), False),
+        (HOURLY, timedelta(hours=3), timedelta(hours=4), False),
+        (HOURLY, timedelta(days=365), timedelta(days=365, hours=1), True),
+        (HOURLY, None, timedelta(minutes=59, seconds=30), False),
+        (HOURLY, None, timedelta(hours=2), True),
+        (HOURLY, timedelta(seconds=-30), timedelta(minutes=59, seconds=30), False),
+        (INTERVAL, timedelta(milliseconds=10), timedelta(seconds=10), False),
+        (INTERVAL, timedelta(seconds=10), timedelta(seconds=20), False),
+        (INTERVAL, timedelta(hours=1), timedelta(hours=1, seconds=10), True),
+        (INTERVAL, None, timedelta(hours=1), True),
+    ],
+)
+def test_a_clock_that_was_set_back_runs_nothing_twice_and_holds_up_nothing_for_long(
+    trigger: dict[str, Any], last_ahead: timedelta | None, next_ahead: timedelta, anew: bool
+) -> None:
+    """Cron times of the last three hours are not due again; with a clock that was far ahead they begin anew."""
+    last = None if last_ahead is None else NOW + last_ahead
+    stored = Timer(0, digest(trigger), last, NOW + next_ahead)
+    decision = decide(view(trigger, timers={0: stored}), NOW)
+    assert decision.jobs == ()
+    assert bool(decision.timers) == anew
+    if anew:
+        assert decision.wake_at is not None
+        assert decision.timers == (SetTimer(Timer(0, digest(trigger), None, decision.wake_at)),)
+        assert NOW < decision.wake_at <= NOW + timedelta(hours=1)
+    else:
+        assert decision.wake_at == stored.next_due
+
+
+def test_what_passes_after_the_clock_was_set_back_counts() -> None:
+    """Which passes the last start came after is known by their numbers too; before the first start it is not."""
+    ahead = NOW + timedelta(hours=1)
+    stored = {0: Timer(0, trigger_digest(AFTER), ahead, None)}
+    passes = {CRM: Pass(3, ahead), ERP: Pass(4, ahead)}
+    follow = {0: Follow((CRM, ERP), passes, {CRM: 3, ERP: 4})}
+    of = {"trigger_digests": {0: trigger_digest(AFTER)}, "timers": stored}
+    (moved,) = decide(view(AFTER, follows=follow, **of), NOW).timers
+    assert moved.timer == replace(stored[0], last_due=NOW)
+    of["timers"] = {0: moved.timer}
+    assert decide(view(AFTER, follows=follow, **of), NOW + timedelta(seconds=1)).jobs == ()
+    soon = NOW + timedelta(minutes=1)
+    newer = {0: Follow((CRM, ERP), {CRM: Pass(5, soon), ERP: Pass(6, soon)}, {CRM: 3, ERP: 4})}
+    assert len(decide(view(AFTER, follows=newer, **of), soon).jobs) == 1
+    never = {0: Follow((CRM, ERP), passes, {})}
+    of["timers"] = stored
+    assert decide(view(AFTER, follows=never, **of), NOW).timers == ()
+
+
 def test_a_due_time_waits_while_the_repository_cannot_be_read() -> None:
     """It stays owed, and the status says why."""
     due = timer(NOW - timedelta(seconds=1))

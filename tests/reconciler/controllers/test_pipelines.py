@@ -332,6 +332,32 @@ def test_schedules_owe_a_run_for_each_due_time_and_one_for_those_missed() -> Non
     assert due(owing(spec, {0: off.timers[0]}), late).runs == ()
 
 
+def test_a_schedule_that_a_wrong_clock_has_put_off_begins_anew() -> None:
+    """One that ran in the last three hours by that clock does not."""
+    spec = spec_of([BUILD], schedules=[{"cron": "0 * * * *"}])
+    (timer,) = due(owing(spec, {}), NOW).timers
+    ahead = {0: replace(timer, last_due=NOW + timedelta(days=30), next_due=NOW + timedelta(days=31))}
+    assert due(owing(spec, ahead), NOW).timers == (timer,)
+    near = {0: replace(timer, last_due=NOW + timedelta(hours=1), next_due=NOW + timedelta(hours=2))}
+    assert due(owing(spec, near), NOW).timers == ()
+
+
+def test_a_run_goes_with_the_clock() -> None:
+    """The times of what is under way are as long ago as before; what was written since knows of it."""
+    run = started(look(run_of([{**BUILD, "timeout_seconds": 10}, ASK])).run, (0, 0), 7)
+    back = timedelta(hours=-1)
+    after = NOW + back
+    moved = run.moved(back, after - timedelta(seconds=1), after)
+    assert moved.started_at == after
+    assert [step.started_at for _, step in moved.steps()] == [after, after]
+    working = Facts(jobs={7: Work(Status.RUNNING)})
+    assert decide(moved, working, after).wake_at == after + timedelta(seconds=10)
+    asked = moved.step((0, 1)).confirmation
+    assert asked is not None
+    assert asked["expires_at"] == (after + timedelta(seconds=100)).isoformat()
+    assert moved.moved(back, after - timedelta(seconds=1), after) == moved
+
+
 def test_ends_count_from_when_the_pipeline_was_first_seen() -> None:
     """And start one run each."""
     spec = spec_of([{**BUILD, "trigger_pipeline_on_build": True}])

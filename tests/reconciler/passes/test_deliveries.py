@@ -214,10 +214,11 @@ def test_what_was_not_sent_before_a_restart_is_sent_after_it(
 
     async def second() -> None:
         async with Daemon(settings) as running:
-            running.installation.describe_job = described
-            running.installation.wake(
-                "deliveries"
-            )  # it may have looked already, and known nobody who can show it
+            await running.installation.run_now("deliveries")
+            assert receiver.got == []
+            running.installation.describe_job = (
+                described  # as the server does, a moment after the daemon began
+            )
 
             async def sent() -> bool:
                 return not await running.installation.database.read(deliveries.pending)
