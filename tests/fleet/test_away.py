@@ -59,6 +59,24 @@ def test_who_does_not_want_to_wait_for_it_cancels(tmp_path):
         assert (job["state"], job["reason"]) == ("aborted", "cancelled")
 
 
+def test_a_cancel_before_anybody_knows_that_it_is_away_ends_the_job_once_they_do(tmp_path):
+    """Nobody needs to ask a second time."""
+    out = tmp_path / "out"
+    out.mkdir()
+    with fleet(tmp_path, _specs(out)) as crew:
+        first = crew.daemon("first", STEERSMAN_EXECUTORS='["*"]')
+        number = crew.trigger("Build/shop/_/work")
+        eventually_now(lambda: (out / "marks").exists())
+        second = crew.daemon("second")
+        first.kill()
+        second.wait_for(lambda c: c.get("/health").json()["leads"])
+        with crew.client(second) as client:
+            assert client.post(f"/reconciler/jobs/{number}/cancel").status_code == 202
+        assert not _is_away(crew, "first")
+        job = crew.ended(number, daemon=second)
+        assert (job["state"], job["reason"]) == ("aborted", "cancelled")
+
+
 def _is_away(crew, name: str) -> bool:
     query = "SELECT 1 FROM workers WHERE name = :name AND seen_at / 1e6 < extract(epoch FROM now()) - 17"
     return bool(crew.ask(query, name=name))
