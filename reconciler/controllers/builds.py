@@ -205,11 +205,10 @@ def _schedule(
     digest = view.trigger_digests[position]
     seed = f"{view.key}#{position}"
     stored = view.timers.get(position)
-    if stored is None or stored.digest != digest:
+    if stored is None or stored.digest != digest or is_astray(trigger, stored, now, seed):
         return Timer(position, digest, None, next_due(trigger, now, seed)), None
     if stored.next_due is None or stored.next_due > now:
-        astray = is_astray(trigger, stored, now, seed)
-        return (Timer(position, digest, None, next_due(trigger, now, seed)) if astray else stored), None
+        return stored, None
     due, following = latest_due(trigger, stored.next_due, now, seed)
     moved = Timer(position, digest, due, following)
     if trigger.get("missed") == "skip" and now - due > MISSED_AFTER:

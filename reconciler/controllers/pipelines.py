@@ -341,11 +341,10 @@ def _of_schedule(owing: Owing, index: int, now: datetime) -> tuple[Timer, bool]:
     """The timer of a schedule as it should be stored, and whether its time has come; missed times run once."""
     schedule = schedule_of(owing.spec, index, owing.zone)
     mark, stored = digest(schedule), owing.timers.get(index)
-    if stored is None or stored.digest != mark:
+    if stored is None or stored.digest != mark or is_astray(schedule, stored, now, ""):
         return Timer(index, mark, None, next_due(schedule, now)), False
     if stored.next_due is None or stored.next_due > now:
-        astray = is_astray(schedule, stored, now, "")
-        return (Timer(index, mark, None, next_due(schedule, now)) if astray else stored), False
+        return stored, False
     return Timer(index, mark, *latest_due(schedule, stored.next_due, now, "")), True
 
 

@@ -113,6 +113,8 @@ async def _give_up(installation: Installation, instance: str, worker: Worker | N
     def give_up(write: Write) -> list[Outcome] | None:
         if worker is not None and not workers.lose(write.connection, worker):
             return None  # it is back
+        if worker is None and not workers.lost(write.connection, {instance}):
+            return None  # it is there, and came after the last heart-beat
         found: list[Outcome] = []
         for trial in rows.claimed_for(write.connection, instance):
             given = trial.state is State.DISPATCHING and rows.give_back(

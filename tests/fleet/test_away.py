@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from tests.fleet.fleet import fleet
-from tests.support import eventually_now
+from tests.fleet.fleet import Fleet, fleet
+from tests.support import Process, eventually_now
 
 
 def _specs(out) -> str:
@@ -21,37 +24,36 @@ def _specs(out) -> str:
     return f"---\n{json.dumps(executor)}\n---\n{json.dumps(build)}\n"
 
 
-def test_its_scripts_outlive_it_and_are_taken_up_when_it_is_back(tmp_path):
-    """Killed while another one takes the lead; back as a follower it stores the end of what it had begun."""
-    out = tmp_path / "out"
+@contextmanager
+def _taken_over(folder: Path) -> Iterator[tuple[Fleet, int, Process, Process]]:
+    """A job at work on a daemon that is killed while another one takes the lead: the job's number, and both daemons."""
+    out = folder / "out"
     out.mkdir()
-    with fleet(tmp_path, _specs(out)) as crew:
+    with fleet(folder, _specs(out)) as crew:
         first = crew.daemon("first", STEERSMAN_EXECUTORS='["*"]')
         number = crew.trigger("Build/shop/_/work")
         eventually_now(lambda: (out / "marks").exists())
         second = crew.daemon("second")
         first.kill()
         second.wait_for(lambda c: c.get("/health").json()["leads"])
+        yield crew, number, first, second
+
+
+def test_its_scripts_outlive_it_and_are_taken_up_when_it_is_back(tmp_path):
+    """Killed while another one takes the lead; back as a follower it stores the end of what it had begun."""
+    with _taken_over(tmp_path) as (crew, number, first, second):
         assert crew.until(number, lambda _: True, daemon=second)["state"] == "executing"
         crew.daemons.remove(first)
         crew.daemon("first", STEERSMAN_EXECUTORS='["*"]')
         job = crew.ended(number, daemon=second)
         assert job["state"] == "passed"
         assert len(job["tasks"][0]["trials"]) == 1
-        assert (out / "marks").read_text() == "begin\nend\n"
+        assert (tmp_path / "out" / "marks").read_text() == "begin\nend\n"
 
 
 def test_who_does_not_want_to_wait_for_it_cancels(tmp_path):
     """The job ends without the daemon, which is not told to have ended it."""
-    out = tmp_path / "out"
-    out.mkdir()
-    with fleet(tmp_path, _specs(out)) as crew:
-        first = crew.daemon("first", STEERSMAN_EXECUTORS='["*"]')
-        number = crew.trigger("Build/shop/_/work")
-        eventually_now(lambda: (out / "marks").exists())
-        second = crew.daemon("second")
-        first.kill()
-        second.wait_for(lambda c: c.get("/health").json()["leads"])
+    with _taken_over(tmp_path) as (crew, number, _, second):
         eventually_now(lambda: _is_away(crew, "first"), 60)
         with crew.client(second) as client:
             assert client.post(f"/reconciler/jobs/{number}/cancel").status_code == 202
@@ -61,15 +63,7 @@ def test_who_does_not_want_to_wait_for_it_cancels(tmp_path):
 
 def test_a_cancel_before_anybody_knows_that_it_is_away_ends_the_job_once_they_do(tmp_path):
     """Nobody needs to ask a second time."""
-    out = tmp_path / "out"
-    out.mkdir()
-    with fleet(tmp_path, _specs(out)) as crew:
-        first = crew.daemon("first", STEERSMAN_EXECUTORS='["*"]')
-        number = crew.trigger("Build/shop/_/work")
-        eventually_now(lambda: (out / "marks").exists())
-        second = crew.daemon("second")
-        first.kill()
-        second.wait_for(lambda c: c.get("/health").json()["leads"])
+    with _taken_over(tmp_path) as (crew, number, _, second):
         with crew.client(second) as client:
             assert client.post(f"/reconciler/jobs/{number}/cancel").status_code == 202
         assert not _is_away(crew, "first")
