@@ -300,16 +300,22 @@ def test_a_job_that_was_cancelled_while_its_daemon_was_away_does_not_run_on(tmp_
         eventually_now(lambda: _scripts_at_work(tmp_path / "second") == [], 60)
 
 
-def test_what_was_claimed_for_one_that_has_left_goes_to_others(tmp_path):
-    """It was claimed while the worker said that it leaves."""
+@pytest.mark.parametrize("killed", [False, True], ids=["seen", "daemon-killed"])
+def test_what_was_claimed_for_one_that_has_left_goes_to_others(tmp_path, killed):
+    """It was claimed while the worker said that it leaves; the daemon sees it gone, or has been killed by then."""
     with fleet(tmp_path, HELLO) as crew:
-        crew.daemon()
+        daemon = crew.daemon()
         first = crew.worker("first")
         first.freeze()
         number = crew.trigger("Build/shop/_/hello")
         eventually_now(lambda: crew.ask("SELECT 1 FROM trials WHERE state = 'dispatching'"))
+        if killed:
+            daemon.kill()
+            crew.daemons.remove(daemon)
         databases.execute_on(crew.database, "DELETE FROM workers WHERE name = 'first'")
         first.kill()
+        if killed:
+            crew.daemon()
         crew.worker("second")
         job = crew.ended(number)
         assert job["state"] == "passed"
