@@ -73,8 +73,10 @@ class Loop:
             self._begin(name)
 
     def rouse(self) -> None:
-        """Look now at all that waits for its time: the clock by which that was reckoned shows another one."""
-        for name in list(self._due):
+        """Look now at all that waits for its time: the clock by which that was reckoned shows another one. What passes
+        at the moment may have read it before, and passes again.
+        """
+        for name in {*self._due, *self._busy}:
             self.wake(name)
 
     async def run_now(self, name: str) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.controllers.due import is_astray, latest_due
-from reconciler.controllers.follows import awaited, is_ahead
+from reconciler.controllers.follows import awaited, before_newer, is_ahead
 from reconciler.model.follow import Follow
 from reconciler.model.job import Checkout, Job, State
 from reconciler.model.resource import Resource
@@ -239,8 +239,9 @@ def _after_builds(
         return Timer(position, digest, now, None), None
     checkout, follow = first_checkout(view), view.follows.get(position)
     if follow is not None and is_ahead(stored, follow, now):
-        return replace(stored, last_due=now), None
-    if follow is None or checkout is None or not owed_by_builds(view.follows, view.timers, position):
+        stored = replace(stored, last_due=before_newer(follow, now))
+    timers = {**view.timers, position: stored}
+    if follow is None or checkout is None or not owed_by_builds(view.follows, timers, position):
         return stored, None
     passes = {key: follow.passes[key] for key in follow.keys}
     moved = Timer(position, digest, min(found.at for found in passes.values()), None)

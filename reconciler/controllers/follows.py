@@ -8,7 +8,7 @@ holds, which is when the trigger was first seen, then the earliest of the passes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.model.follow import Follow, Pass
@@ -17,6 +17,8 @@ from reconciler.model.timer import Timer
 from specs.digest import digest
 from specs.meta import Key
 from specs.triggers import followed, followed_keys
+
+_TICK = timedelta(microseconds=1)
 
 
 def index(resources: Mapping[str, Resource]) -> dict[str, tuple[str, ...]]:
@@ -60,6 +62,12 @@ def is_ahead(timer: Timer, follow: Follow, now: datetime) -> bool:
     the trigger has started a job.
     """
     return timer.last_due is not None and timer.last_due > now and follow.after.keys() >= set(follow.keys)
+
+
+def before_newer(follow: Follow, now: datetime) -> datetime:
+    """A moment before all that has passed since the last start, by the numbers of jobs; now, if nothing has."""
+    newer = [found.at for key, found in follow.passes.items() if found.number > follow.after.get(key, 0)]
+    return min([now, *(at - _TICK for at in newer)])
 
 
 def _counts(found: Pass | None, after: int | None, since: datetime) -> bool:

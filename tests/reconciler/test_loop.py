@@ -157,6 +157,22 @@ def test_a_time_that_has_come_is_not_put_off() -> None:
     drive(work, nothing)
 
 
+def test_what_passes_while_all_is_roused_passes_again() -> None:
+    """It may have read the clock before that was set."""
+
+    async def body(_name: str) -> None:
+        await asyncio.sleep(0.05)
+
+    async def work(loop: Loop, seen: list[str]) -> None:
+        loop.wake("a")
+        await asyncio.sleep(0.02)
+        assert seen == ["begin a"]
+        loop.rouse()
+        await loop.idle()
+
+    assert drive(work, body) == ["begin a", "end a"] * 2
+
+
 def test_all_that_waits_for_its_time_can_be_roused() -> None:
     """Each of them passes once, and waits again for as long as it says."""
     at = datetime.now(UTC) + timedelta(hours=1)

@@ -186,6 +186,9 @@ def test_what_passes_after_the_clock_was_set_back_counts() -> None:
     soon = NOW + timedelta(minutes=1)
     newer = {0: Follow((CRM, ERP), {CRM: Pass(5, soon), ERP: Pass(6, soon)}, {CRM: 3, ERP: 4})}
     assert len(decide(view(AFTER, follows=newer, **of), soon).jobs) == 1
+    first = {0: Follow((CRM, ERP), {CRM: Pass(5, NOW), ERP: Pass(6, NOW)}, {CRM: 3, ERP: 4})}
+    of["timers"] = stored
+    assert len(decide(view(AFTER, follows=first, **of), NOW + timedelta(milliseconds=100)).jobs) == 1
     never = {0: Follow((CRM, ERP), passes, {})}
     of["timers"] = stored
     assert decide(view(AFTER, follows=never, **of), NOW).timers == ()
