@@ -262,9 +262,8 @@ def test_a_clock_that_is_set_back_an_hour_starts_nothing_twice(tmp_path: Path) -
         assert log(running, counting) == log(running, after["number"]) == COUNTED
         job = running.job(endless, *FINAL)
         assert (job["state"], job["reason"]) == ("defective", "timeout")
-        running.wait_for(
-            lambda _: len(due()) >= len(before) + 3
-        )  # every two seconds, whatever the clock says
+        # every two seconds, whatever the clock says
+        running.wait_for(lambda _: len(due()) >= len(before) + 3)
         found = due()
         assert len(set(found)) == len(found)
         well(running)

@@ -216,9 +216,8 @@ def test_what_was_not_sent_before_a_restart_is_sent_after_it(
         async with Daemon(settings) as running:
             await running.installation.run_now("deliveries")
             assert receiver.got == []
-            running.installation.describe_job = (
-                described  # as the server does, a moment after the daemon began
-            )
+            # as the server does, a moment after the daemon began
+            running.installation.describe_job = described
 
             async def sent() -> bool:
                 return not await running.installation.database.read(deliveries.pending)
