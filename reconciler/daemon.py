@@ -437,8 +437,13 @@ class Daemon:
             self.loop.wake(name, at)
         elif at is None or (wait := (at - self.installation.now()).total_seconds()) <= 0:
             self.installation.database.send([name])
-        elif name not in self._later:
-            self._later[name] = asyncio.get_running_loop().call_later(wait, self._due, name)
+        else:
+            clock = asyncio.get_running_loop()
+            planned = self._later.get(name)
+            if planned is None or clock.time() + wait < planned.when():
+                if planned is not None:
+                    planned.cancel()
+                self._later[name] = clock.call_later(wait, self._due, name)
 
     def _due(self, name: str) -> None:
         del self._later[name]

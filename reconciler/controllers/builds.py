@@ -8,12 +8,12 @@ view, and the store checks it again inside the transaction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.controllers.due import is_astray, latest_due
-from reconciler.controllers.follows import awaited, before_newer, is_ahead
+from reconciler.controllers.follows import awaited
 from reconciler.model.follow import Follow
 from reconciler.model.job import Checkout, Job, State
 from reconciler.model.resource import Resource
@@ -40,7 +40,8 @@ class Head:
 class BuildView:
     """All that is looked at. `heads` None: unknown at the moment, with `trouble` saying why.
 
-    `follows`: by position, what each `build` trigger looks at. `latest`: the newest job of its main branch.
+    `follows`: by position, what each `build` trigger looks at, as of a `version` of the store. `latest`: the newest job
+    of its main branch.
     """
 
     key: str
@@ -53,6 +54,7 @@ class BuildView:
     has_job_for_spec: bool
     trouble: tuple[str, str] | None = None
     follows: Mapping[int, Follow] = field(default_factory=dict)
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def decide(view: BuildView, now: datetime) -> BuildDecision:
             jobs += [job] if job else []
             wakes += [timer.next_due if timer.next_due > now else now + LOOK_AGAIN] if timer.next_due else []
         elif trigger["type"] == "build":
-            timer, job = _after_builds(view, position, trigger, now)
+            timer, job = _after_builds(view, position, trigger)
             timers += [SetTimer(timer)] if job is None and timer != view.timers.get(position) else []
             jobs += [job] if job else []
             wakes += (
@@ -222,29 +224,24 @@ def _schedule(
 
 def owed_by_builds(follows: Mapping[int, Follow], timers: Mapping[int, Timer], position: int) -> bool:
     """Has each Build that the trigger at this position follows passed since its last start?"""
-    since = timers[position].last_due if position in timers else None
+    since = timers[position].since if position in timers else None
     return since is not None and position in follows and not awaited(follows[position], since)
 
 
-def _after_builds(
-    view: BuildView, position: int, trigger: Mapping[str, Any], now: datetime
-) -> tuple[Timer, MakeJob | None]:
+def _after_builds(view: BuildView, position: int, trigger: Mapping[str, Any]) -> tuple[Timer, MakeJob | None]:
     """The trigger's timer as it should be stored, and a job where all that it follows have passed.
 
     What had passed when the trigger was first seen, or came back after `disabled`, does not count.
     """
     digest = view.trigger_digests[position]
     stored = view.timers.get(position)
-    if stored is None or stored.digest != digest:
-        return Timer(position, digest, now, None), None
+    if stored is None or stored.digest != digest or stored.since is None:
+        return Timer(position, digest, since=view.version), None
     checkout, follow = first_checkout(view), view.follows.get(position)
-    if follow is not None and is_ahead(stored, follow, now):
-        stored = replace(stored, last_due=before_newer(follow, now))
-    timers = {**view.timers, position: stored}
-    if follow is None or checkout is None or not owed_by_builds(view.follows, timers, position):
+    if follow is None or checkout is None or not owed_by_builds(view.follows, view.timers, position):
         return stored, None
     passes = {key: follow.passes[key] for key in follow.keys}
-    moved = Timer(position, digest, min(found.at for found in passes.values()), None)
+    moved = Timer(position, digest, since=min(found.version for found in passes.values()))
     after = {key: found.number for key, found in passes.items()}
     body = {"type": "build", "position": position, "after": after}
     return moved, MakeJob(checkout, body, inputs_of(view.spec, trigger.get("inputs") or {}), timer=moved)
@@ -255,4 +252,4 @@ def _switched_off(view: BuildView) -> Iterator[SetTimer]:
     for position in view.follows:
         stored = view.timers.get(position)
         if stored is not None and stored.digest:
-            yield SetTimer(Timer(position, "", None, None))
+            yield SetTimer(Timer(position, ""))

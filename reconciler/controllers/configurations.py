@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from reconciler.controllers.due import is_far_ahead
 from reconciler.controllers.jobs import Move
 from reconciler.model.history import Branch, Heads
 from reconciler.model.job import Job, Reason, State
@@ -169,11 +170,17 @@ def _due(
     for head in _by_clock(cider_ci, tree):
         due = due_by_cron(declared.run_when, head.name, now, timezone)
         again = there is not None and due is not None and due.condition.rerun
-        if due is None or (there is not None and not (again and may_rerun(there.finished_at, now))):
+        if due is None or (there is not None and not (again and _has_made_room(there, now))):
             continue
         trigger = {"type": "cron", "branch": head.name, "due": due.at.isoformat()}
         return MakeJob(tree.id, declared.key, trigger, head.name, there.number if there else None)
     return None
+
+
+def _has_made_room(job: Job, now: datetime) -> bool:
+    """May another one take its place?"""
+    ended = job.finished_at
+    return may_rerun(ended, now) or (ended is not None and is_far_ahead(ended, now))
 
 
 def _unfulfilled(tree: TreeView, declared: JobDeclaration) -> bool:

@@ -49,4 +49,13 @@ def is_astray(trigger: Mapping[str, Any], stored: Timer, now: datetime, seed: st
         coming = next_due(trigger, now, seed)
         return coming is not None and stored.next_due is not None and coming < stored.next_due
     interval = trigger.get("interval_seconds")
-    return stored.last_due - now > (timedelta(seconds=interval) if interval else _SET_BACK)
+    if interval:
+        return stored.last_due - now > timedelta(seconds=interval)
+    return is_far_ahead(stored.last_due, now)
+
+
+def is_far_ahead(at: datetime, now: datetime) -> bool:
+    """Was a moment that is past written by a clock that was too far ahead for its cron times to count as those of this
+    one?
+    """
+    return at - now > _SET_BACK

@@ -1,24 +1,21 @@
 """Builds that start after others (own-kinds, trigger `build`): who follows whom, and who is still awaited.
 
 Pure; called by `passes.builds`, `passes.jobs`, `controllers.builds` and `queries.why`. A pass counts once for each
-trigger: its job is newer than the one of the last such start, and it ended after the moment that the trigger's timer
-holds, which is when the trigger was first seen, then the earliest of the passes that the last start came after.
+trigger: its job is newer than the one of the last such start, and it ended after the version that the trigger's timer
+holds, which is when the trigger was first seen, then the earliest of the passes that the last start came after. No
+clock is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.model.follow import Follow, Pass
 from reconciler.model.resource import Resource
-from reconciler.model.timer import Timer
 from specs.digest import digest
 from specs.meta import Key
 from specs.triggers import followed, followed_keys
-
-_TICK = timedelta(microseconds=1)
 
 
 def index(resources: Mapping[str, Resource]) -> dict[str, tuple[str, ...]]:
@@ -50,28 +47,15 @@ def trigger_digest(trigger: Mapping[str, Any]) -> str:
     return digest(trigger)
 
 
-def awaited(follow: Follow, since: datetime) -> tuple[str, ...]:
+def awaited(follow: Follow, since: int) -> tuple[str, ...]:
     """Those that have not passed since then."""
     return tuple(
         key for key in follow.keys if not _counts(follow.passes.get(key), follow.after.get(key), since)
     )
 
 
-def is_ahead(timer: Timer, follow: Follow, now: datetime) -> bool:
-    """Would what passes now not count, as the clock was set back? Which ones did is known by their numbers too, once
-    the trigger has started a job.
-    """
-    return timer.last_due is not None and timer.last_due > now and follow.after.keys() >= set(follow.keys)
-
-
-def before_newer(follow: Follow, now: datetime) -> datetime:
-    """A moment before all that has passed since the last start, by the numbers of jobs; now, if nothing has."""
-    newer = [found.at for key, found in follow.passes.items() if found.number > follow.after.get(key, 0)]
-    return min([now, *(at - _TICK for at in newer)])
-
-
-def _counts(found: Pass | None, after: int | None, since: datetime) -> bool:
-    return found is not None and found.number > (after or 0) and found.at > since
+def _counts(found: Pass | None, after: int | None, since: int) -> bool:
+    return found is not None and found.number > (after or 0) and found.version > since
 
 
 def _key(resource: Resource) -> Key:

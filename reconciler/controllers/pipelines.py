@@ -24,7 +24,7 @@ from specs.schedule import next_due
 
 LONGEST_CHAIN = 10
 FOLLOWS = -1
-"""The position of the timer that says since when the ends of executions count."""
+"""The position of the timer that says from which version of the store on the ends of executions count."""
 
 _CALLS = "webhook-trigger"
 _STARTS_OTHER = "pipeline-trigger"
@@ -284,14 +284,16 @@ def adopted(
 
 @dataclass(frozen=True, slots=True)
 class Owing:
-    """What is looked at to learn which runs a pipeline is owed. `ends`: (when, number) of executions that it follows
-    and that started no run of it yet, in order; `zone`: the time zone of schedules that name none.
+    """What is looked at to learn which runs a pipeline is owed. `ends`: (version, number) of executions that it follows
+    and that started no run of it yet, in order; `version`: that of the store at this look; `zone`: the time zone of
+    schedules that name none.
     """
 
     key: str
     spec: Mapping[str, Any]
     timers: Mapping[int, Timer]
-    ends: Sequence[tuple[datetime, int]]
+    ends: Sequence[tuple[int, int]]
+    version: int
     zone: str
 
 
@@ -318,15 +320,15 @@ def due(owing: Owing, now: datetime) -> Due:
     marks = [_of_schedule(owing, index, now) for index in range(len(owing.spec["schedules"]))]
     if owing.spec["disabled"]:
         known = [timer for timer in owing.timers.values() if timer.digest]
-        return Due(timers=tuple(Timer(timer.position, "", None, None) for timer in known))
+        return Due(timers=tuple(Timer(timer.position, "") for timer in known))
     timers = [timer for timer, fires in marks if not fires and timer != owing.timers.get(timer.position)]
     runs: list[tuple[Timer, int | None]] = [(timer, None) for timer, fires in marks if fires]
     mark = digest(sorted(follows))
     since = owing.timers.get(FOLLOWS)
-    if follows and (since is None or since.digest != mark):
-        timers.append(Timer(FOLLOWS, mark, now, None))
+    if follows and (since is None or since.digest != mark or since.since is None):
+        timers.append(Timer(FOLLOWS, mark, since=owing.version + 1))
     elif follows:
-        runs += [(Timer(FOLLOWS, mark, at, None), number) for at, number in owing.ends]
+        runs += [(Timer(FOLLOWS, mark, since=version), number) for version, number in owing.ends]
     coming = (timer.next_due for timer, _ in marks)
     return Due(tuple(timers), tuple(runs), min((at for at in coming if at is not None), default=None))
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A job that passed, and when."""
+    """A job that passed, and the version of the store that its end is in."""
 
     number: int
-    at: datetime
+    version: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,13 @@ class Looked:
     """What the last look at a Repository found and the next one need not find again; it goes with the process.
 
     `generation` is its specification's; `configurations` and `manifests` say what is wrong, by branch, with the heads
-    that were looked at; `cron_at`: when a cron condition of any head is due next; `waiting`: the trees with a job that
-    waits for another one, or for a branch, with the heads that had them then.
+    that were looked at; `cron_at`: when a cron condition of any head is due next, as of `at`; `waiting`: the trees
+    with a job that waits for another one, or for a branch, with the heads that had them then.
     """
 
     generation: int
     configurations: Mapping[str, str] = field(default_factory=dict)
     manifests: Mapping[str, str] = field(default_factory=dict)
     cron_at: datetime | None = None
+    at: datetime | None = None
     waiting: Mapping[str, Heads] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from reconciler.source import secrets
 from reconciler.source.git import Mirror, UnknownCommit
 from reconciler.source.watch import local_path
 from reconciler.source.webhook import normalise_url
-from reconciler.store import follows, jobs, timers
+from reconciler.store import chain, follows, jobs, timers
 from reconciler.store.database import Connection
 from specs.build import work_digest
 from specs.build_work import first_branch
@@ -58,6 +58,7 @@ class Stored:
     latest: Job | None
     tags: Mapping[str, str]
     follows: Mapping[int, Follow]
+    version: int
 
     @property
     def has_job_for_spec(self) -> bool:
@@ -100,6 +101,7 @@ async def run(installation: Installation, key: str) -> datetime | None:
         has_job_for_spec=stored.has_job_for_spec,
         trouble=trouble,
         follows=stored.follows,
+        version=stored.version,
     )
     decision = controller.decide(view, now)
     made = await apply.make_jobs(installation, resource, work, decision)
@@ -328,6 +330,7 @@ def _stored(
         latest=jobs.latest_of_spec(connection, key, work),
         tags=timers.load_tags(connection, key) if (resource.spec or {}).get("tags") else {},
         follows=follows_of(connection, key, leaders),
+        version=chain.version(connection) if leaders else 0,
     )
 
 

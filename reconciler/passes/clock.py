@@ -40,6 +40,9 @@ async def run(installation: Installation, rouse: Callable[[], None]) -> None:
         except Transient as error:
             log.warning("store-unavailable", reason=error.reason, message=error.message)
             continue
+        except Exception:  # a fault of ours in one look is no reason to follow the clock no more
+            log.exception("clock-not-followed")
+            continue
         found = timers.look()
         if found is not None:
             timers.accept(found)

@@ -100,16 +100,16 @@ async def run(installation: Installation, name: str) -> datetime | None:
     seen = await wanted.look_at_all(installation, declared.values())
     now = installation.now()
 
-    def elsewhere(name: str) -> bool:
-        return _elsewhere(rows.get(name), declared[name], now)
-
+    elsewhere = {
+        name: until for name in declared if (until := _elsewhere(rows.get(name), declared[name], now))
+    }
     await _adopt(installation, [seen[resource.key] for resource in declared.values()], rows)
     views = [
         _view(
             resource,
             rows.get(name),
             seen[resource.key],
-            name in busy or resource.key in kept or elsewhere(name),
+            name in busy or resource.key in kept or name in elsewhere,
         )
         for name, resource in declared.items()
     ]
@@ -131,7 +131,7 @@ async def run(installation: Installation, name: str) -> datetime | None:
     for resource in installation.snapshot.current.of_kinds(_KIND).values():
         if resource.project == project and (resource.spec or {}).get("follow") == environment:
             installation.wake(name_of(resource.key))
-    return decision.wake_at
+    return min((at for at in (decision.wake_at, *elsewhere.values()) if at is not None), default=None)
 
 
 def _view(resource: Resource, row: Row | None, seen: Wanted, busy: bool) -> DeploymentView:
@@ -248,12 +248,16 @@ def _same_inputs(seen: Wanted, row: Row) -> bool:
     return wired and all(used.get(name) == value for name, value in plain.items())
 
 
-def _elsewhere(row: Row | None, resource: Resource, now: datetime) -> bool:
-    """Is somebody's own client at it? It says so by the status; what it left too long ago it will not finish."""
+def _elsewhere(row: Row | None, resource: Resource, now: datetime) -> datetime | None:
+    """Until when somebody's own client is believed to be at it; None: it is not.
+
+    It says so by the status; what it left too long ago it will not finish.
+    """
     if row is None or row.holder is not None or not state_of.is_running(state_of.code(row.state)):
-        return False
+        return None
     limit = timedelta(seconds=float((resource.spec or {}).get("timeout_seconds") or 3600))
-    return now - row.updated_at < limit
+    until = row.updated_at + limit
+    return until if until > now else None
 
 
 async def _raise(installation: Installation, rows: Mapping[str, Row]) -> None:

@@ -20,6 +20,7 @@ from reconciler.model.execution import ulid
 from reconciler.model.job import Reason
 from reconciler.model.pipeline import Place, Run, Status, Step, builds, planned, target
 from reconciler.passes import executions, pipeline_calls, pipeline_versions
+from reconciler.passes.deployments import RELEASES
 from reconciler.store import pipelines as rows
 from reconciler.store import releases
 from reconciler.store.database import Write
@@ -256,7 +257,8 @@ def _tag(write: Write, run: Run, place: Place) -> bool:
         if version is None or releases.find(write.connection, namespace, application, version) is None:
             told = f"{step.declared['tag_version']} means no release of {namespace}/{application}"
             return failed(step, Fault(Reason.NO_SUCH_RELEASE, told), write.now)
-        releases.move_tag(write, namespace, application, step.declared["tag"], version)
+        if releases.move_tag(write, namespace, application, step.declared["tag"], version):
+            write.wake(f"{RELEASES}{application}")
         tagged = replace(step, tagged=release_id(namespace, application, version), started_at=write.now)
         return controller.ended(tagged, Status.OK, write.now)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from reconciler.model.status import Condition, Health, Sync
 from reconciler.model.timer import Timer
 from reconciler.passes import pipeline_calls, pipeline_steps, pipeline_versions
 from reconciler.passes.pipeline_starts import identity_of
-from reconciler.store import jobs, timers
+from reconciler.store import chain, jobs, timers
 from reconciler.store import pipelines as rows
 from reconciler.store.database import Connection, Write
 
@@ -36,7 +36,6 @@ STEP = "pipeline"
 ALL = "pipelines"
 _KIND = frozenset({"Pipeline"})
 _ROUNDS = 1000
-_TICK = timedelta(microseconds=1)
 _BY_COMMIT = frozenset({"webhook", "poll", "schedule", "change"})
 
 
@@ -103,10 +102,10 @@ def _pipelines(installation: Installation) -> Mapping[str, Resource]:
 async def _owed(installation: Installation, resource: Resource) -> datetime | None:
     """Make the runs that schedules and ended executions ask for."""
     spec, key = resource.spec or {}, resource.key
-    stored, ends = await installation.database.read(lambda c: _stored(c, resource))
+    owing = await installation.database.read(lambda c: _owing(c, resource, installation.settings.timezone))
+    stored = owing.timers
     if not (stored or spec["schedules"] or controller.followed_keys(spec, str(resource.project))):
         return None
-    owing = Owing(key, spec, stored, ends, installation.settings.timezone)
     due = controller.due(owing, installation.now())
     positions = [*range(len(spec["schedules"])), FOLLOWS]
     if due.timers or stored.keys() - set(positions):
@@ -119,13 +118,12 @@ async def _owed(installation: Installation, resource: Resource) -> datetime | No
     return due.wake_at
 
 
-def _stored(
-    connection: Connection, resource: Resource
-) -> tuple[dict[int, Timer], list[tuple[datetime, int]]]:
+def _owing(connection: Connection, resource: Resource, zone: str) -> Owing:
+    spec = resource.spec or {}
     found = timers.load(connection, resource.key)
-    since = found[FOLLOWS].last_due if FOLLOWS in found else None
-    follows = controller.followed_keys(resource.spec or {}, str(resource.project))
-    return found, rows.ends(connection, resource.key, follows, since)
+    since = found[FOLLOWS].since if FOLLOWS in found else None
+    ends = rows.ends(connection, resource.key, controller.followed_keys(spec, str(resource.project)), since)
+    return Owing(resource.key, spec, found, ends, chain.version(connection), zone)
 
 
 def _keep(write: Write, key: str, due: Due, positions: list[int]) -> None:
@@ -152,8 +150,7 @@ async def _by_execution(installation: Installation, resource: Resource, timer: T
     revision = job.specification.get("revision")
     own = job.trigger.get("type") == "reconcile" and revision
     if own and await pipeline_versions.is_of_pipeline(installation, [str(revision)]):
-        past = Timer(FOLLOWS, timer.digest, (timer.last_due or installation.now()) + _TICK, None)
-        await installation.database.write(lambda w: timers.save(w.connection, resource.key, past))
+        await installation.database.write(lambda w: timers.save(w.connection, resource.key, timer))
         return
     await installation.database.write(partial(_adopt, installation, resource, timer, job))
 

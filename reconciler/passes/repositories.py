@@ -64,7 +64,7 @@ async def run(installation: Installation, key: str) -> datetime | None:
     too_long = await _end_undispatched(installation, key)
     manifests = await pushes.look(installation, resource, mirror, before) if spec.get("srht") else {}
     installation.looked[key] = Looked(
-        resource.generation, outcome.faults, manifests, outcome.cron_at, outcome.waiting
+        resource.generation, outcome.faults, manifests, outcome.cron_at, outcome.at, outcome.waiting
     )
     facts = {
         UNREACHABLE: None,
@@ -91,7 +91,11 @@ async def _with_what_is_there(installation: Installation, resource: Resource) ->
     with suppress(SteersmanError):
         outcome = await triggers.look(installation, resource, before)
         installation.looked[resource.key] = replace(
-            before, configurations=outcome.faults, cron_at=outcome.cron_at, waiting=outcome.waiting
+            before,
+            configurations=outcome.faults,
+            cron_at=outcome.cron_at,
+            at=outcome.at,
+            waiting=outcome.waiting,
         )
         if outcome.made:
             installation.wake(resource.key)

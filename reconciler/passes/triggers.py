@@ -61,12 +61,13 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a look came to: the numbers of the jobs made, what is wrong by branch, when a cron condition is due, and
-    the trees with a job that waits, with the heads that have them.
+    the trees with a job that waits, with the heads that have them. `at`: the time of the look.
     """
 
     made: tuple[int, ...] = ()
     faults: Mapping[str, str] = field(default_factory=dict)
     cron_at: datetime | None = None
+    at: datetime | None = None
     waiting: Mapping[str, Heads] = field(default_factory=dict)
 
 
@@ -84,8 +85,7 @@ async def look(installation: Installation, resource: Resource, before: Looked | 
     moved = {
         head.name for head in heads if controller.awaited(head) and waited.get(head.tree) != at[head.tree]
     }
-    due = before.cron_at if before is not None else now
-    by_clock = bool(cider_ci.get("cron")) and due is not None and due <= now
+    by_clock = bool(cider_ci.get("cron")) and _is_due(before, now)
     again = counted if before is None and _was_bad(resource) else set()
     named = {
         name for name in moved if name in counted or known.branches[name].tree in known.with_jobs
@@ -123,7 +123,15 @@ async def look(installation: Installation, resource: Resource, before: Looked | 
     unjudged = {head.tree for head in heads if controller.awaited(head) and head.name not in judged}
     still = {tree for tree in unjudged - set(known.changed) if waited.get(tree) == at[tree]}
     waiting = {tree: at[tree] for tree in unjudged & looked | still}
-    return Outcome(made, faults, min((due for due in coming if due is not None), default=None), waiting)
+    cron_at = min((due for due in coming if due is not None), default=None)
+    return Outcome(made, faults, cron_at, now, waiting)
+
+
+def _is_due(before: Looked | None, now: datetime) -> bool:
+    """Has the time of a cron condition come, or was the clock set back since that was reckoned?"""
+    if before is None or (before.at is not None and now < before.at):
+        return True
+    return before.cron_at is not None and before.cron_at <= now
 
 
 def _others(installation: Installation, resource: Resource) -> list[str]:

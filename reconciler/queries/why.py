@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.access import Caller, missing
@@ -21,7 +21,7 @@ from reconciler.queries.jobs import waits_of
 from reconciler.store import deployments, holds, jobs, pipelines, timers
 from reconciler.store.database import Connection
 
-_NEVER = datetime.max.replace(tzinfo=UTC)  # a trigger that was not seen yet: nothing has passed since
+_NEVER = sys.maxsize  # a trigger that was not seen yet: nothing has passed since
 
 
 async def why(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
@@ -98,9 +98,9 @@ def _facts(
 ) -> tuple[list[Job], Job | None, dict[int, tuple[str, ...]], list[OfRef]]:
     key = resource.key
     live = [jobs.load(connection, job.number) for job in jobs.live(connection, key)[:20]]
-    since = {position: timer.last_due for position, timer in timers.load(connection, key).items()}
+    since = {position: timer.since for position, timer in timers.load(connection, key).items()}
     awaits = {
-        position: awaited(follow, since.get(position) or _NEVER)
+        position: awaited(follow, _NEVER if (found := since.get(position)) is None else found)
         for position, follow in builds.follows_of(connection, key, leaders).items()
     }
     known = [job for job in live if job is not None]

@@ -12,7 +12,7 @@ from reconciler.model.job import State
 from reconciler.store.tables import jobs
 
 _PASSED = (
-    select(jobs.c.number, jobs.c.finished_at)
+    select(jobs.c.number, jobs.c.finished_version)
     .where(jobs.c.key == bindparam("key"), jobs.c.state == State.PASSED.value)
     .order_by(jobs.c.number.desc())
     .limit(1)
@@ -35,7 +35,7 @@ def passes(connection: Connection, keys: Sequence[str]) -> dict[str, Pass]:
     for key in keys:
         row = connection.execute(_PASSED, {"key": key}).one_or_none()
         if row is not None:
-            found[key] = Pass(row.number, row.finished_at)
+            found[key] = Pass(row.number, row.finished_version)
     return found
 
 

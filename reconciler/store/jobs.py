@@ -593,7 +593,10 @@ def move(
     now: datetime,
     **values: Any,
 ) -> bool:
-    """Set a state along the table of moves; a reason alone may change too. False: the row is not where it must be."""
+    """Set a state along the table of moves; a reason alone may change too. False: the row is not where it must be.
+
+    The end of a job is stored with its `version`.
+    """
     statement, timed = _move(entity, state, tuple(sorted(values)))
     given = {f"new_{name}": value for name, value in values.items()}
     if timed:
@@ -612,6 +615,8 @@ def _move(entity: str, state: State, more: tuple[str, ...]) -> tuple[Prepared, b
     ends, begins = entity != "task" and state.finished, entity == "job" and state is State.EXECUTING
     if ends:
         values["finished_at"] = now
+    if ends and entity == "job":
+        values["finished_version"] = bindparam("new_version")
     if begins:
         values["started_at"] = func.coalesce(jobs.c.started_at, now)
     from_one = or_(*(table.c.state == origin.value for origin in sorted(allowed)))
@@ -673,6 +678,7 @@ def again(connection: Connection, job: Job, task: Task, actor: str, now: datetim
         "held": False,
         "started_at": None,
         "finished_at": None,
+        "finished_version": None,
     }
     values = fresh if job.state.finished else {}
     connection.execute(update(jobs).where(jobs.c.number == job.number).values(version=version, **values))

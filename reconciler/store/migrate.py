@@ -25,7 +25,7 @@ from reconciler.store.engine import file_of, is_sqlite, open_whole
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0011"
+HEAD = "0012"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _PATIENCE = 10  # seconds that one who migrates waits for another one
 

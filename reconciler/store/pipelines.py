@@ -135,23 +135,21 @@ def has_cause(connection: Connection, key: str, job: int) -> bool:
     return bool(connection.execute(select(found)).scalar())
 
 
-def ends(
-    connection: Connection, key: str, of: Sequence[str], since: datetime | None
-) -> list[tuple[datetime, int]]:
-    """(when, number) of executions of these KEYs that ended well at or after a moment and started no run, in order.
+def ends(connection: Connection, key: str, of: Sequence[str], since: int | None) -> list[tuple[int, int]]:
+    """(version, number) of executions of these KEYs that ended well from a version on and started no run, in order.
 
     Those that a pipeline started are none of them (10.3).
     """
     if since is None or not of:
         return []
     started = exists().where(pipeline_runs.c.key == key, pipeline_runs.c.cause == jobs.c.number)
-    well: ColumnElement[bool] = and_(jobs.c.state == State.PASSED.value, jobs.c.finished_at >= since)
+    well: ColumnElement[bool] = and_(jobs.c.state == State.PASSED.value, jobs.c.finished_version >= since)
     own = func.coalesce(jobs.c.trigger["type"].as_string(), "") != "pipeline"
     counts = func.coalesce(executions.c.type, Type.BUILD.value).in_((Type.BUILD.value, Type.DEPLOY.value))
-    query = select(jobs.c.finished_at, jobs.c.number).select_from(jobs.outerjoin(executions))
+    query = select(jobs.c.finished_version, jobs.c.number).select_from(jobs.outerjoin(executions))
     query = query.where(jobs.c.key.in_(list(of)), well, own, counts, ~started)
-    rows = connection.execute(query.order_by(jobs.c.finished_at, jobs.c.number))
-    return [(row.finished_at, row.number) for row in rows]
+    rows = connection.execute(query.order_by(jobs.c.finished_version, jobs.c.number))
+    return [(row.finished_version, row.number) for row in rows]
 
 
 def forget(connection: Connection, before: datetime, most: int) -> int:

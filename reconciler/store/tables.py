@@ -162,6 +162,7 @@ jobs = Table(
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("finished_at", Instant),
+    Column("finished_version", BigInteger),
     Column("aborted_by", Text),
     Column("aborted_at", Instant),
     Column("resumed_by", Text),
@@ -182,6 +183,13 @@ jobs = Table(
     Index(None, "finished_at"),
     Index(None, "specification"),
     Index(None, "version"),
+    Index(
+        "ix_jobs_ends",
+        "key",
+        "finished_version",
+        sqlite_where=text("finished_version IS NOT NULL"),
+        postgresql_where=text("finished_version IS NOT NULL"),
+    ),
     Index(
         "ix_jobs_live",
         "state",
@@ -308,6 +316,7 @@ timers = Table(
     Column("digest", Text, nullable=False),
     Column("last_due", Instant),
     Column("next_due", Instant),
+    Column("since", BigInteger),
     PrimaryKeyConstraint("key", "position"),
     Index(None, "next_due"),
 )

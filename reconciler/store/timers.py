@@ -22,7 +22,7 @@ _TAGS = Prepared(select(seen_tags.c.tag, seen_tags.c.commit).where(seen_tags.c.k
 def load(connection: Connection, key: str) -> dict[int, Timer]:
     """The timers of one resource by position."""
     return {
-        row.position: Timer(row.position, row.digest, row.last_due, row.next_due)
+        row.position: Timer(row.position, row.digest, row.last_due, row.next_due, row.since)
         for row in _TIMERS.all(connection, of=key)
     }
 
@@ -35,20 +35,22 @@ def save(connection: Connection, key: str, timer: Timer) -> None:
         "digest": timer.digest,
         "last_due": timer.last_due,
         "next_due": timer.next_due,
+        "since": timer.since,
     }
     upsert(connection, timers, [values], ["key", "position"])
 
 
 def current(connection: Connection, key: str, timer: Timer) -> bool:
-    """Is this due time still ahead of what is stored? Guards against firing one twice."""
+    """Is this still ahead of what is stored? Guards against firing twice for the same."""
     row = connection.execute(
-        select(timers.c.last_due, timers.c.digest).where(
+        select(timers.c.last_due, timers.c.since, timers.c.digest).where(
             timers.c.key == key, timers.c.position == timer.position
         )
     ).one_or_none()
-    if row is None or row.digest != timer.digest or row.last_due is None or timer.last_due is None:
-        return row is not None and row.digest == timer.digest
-    return bool(row.last_due < timer.last_due)
+    if row is None or row.digest != timer.digest:
+        return False
+    pairs = ((row.last_due, timer.last_due), (row.since, timer.since))
+    return all(stored is None or new is None or stored < new for stored, new in pairs)
 
 
 def trim(connection: Connection, key: str, positions: Sequence[int]) -> None:
@@ -66,7 +68,7 @@ def upcoming(connection: Connection, limit: int = 1000) -> list[tuple[str, Timer
     """Due times in order, soonest first, with their KEY."""
     query = select(timers).where(timers.c.next_due.is_not(None)).order_by(timers.c.next_due).limit(limit)
     return [
-        (row.key, Timer(row.position, row.digest, row.last_due, row.next_due))
+        (row.key, Timer(row.position, row.digest, row.last_due, row.next_due, row.since))
         for row in connection.execute(query)
     ]
 

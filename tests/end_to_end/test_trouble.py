@@ -49,6 +49,17 @@ def build(name: str, run: str, triggers: list[dict[str, Any]] | None = None, **t
     }
 
 
+def following(name: str, followed: str) -> dict[str, Any]:
+    """A Pipeline of which each end of a Build starts a run."""
+    step = {"type": "build", "build": followed, "trigger_pipeline_on_build": True}
+    return {
+        "apiVersion": "steersman/v1",
+        "kind": "Pipeline",
+        "metadata": {"name": name, "project": "shop"},
+        "spec": {"phases": [{"name": "first", "steps": [step]}]},
+    }
+
+
 def executor(sandbox: str) -> dict[str, Any]:
     return {
         "apiVersion": "steersman/v1",
@@ -320,14 +331,19 @@ def test_a_clock_that_is_set_back_an_hour_holds_nothing_up(tmp_path: Path, remot
         polled,
         build("timed", "true", [{"type": "schedule", "interval_seconds": 2}]),
         build("after", "true", [{"type": "build", "builds": ["timed"]}]),
+        following("behind", "timed"),
     ]
     text = "\n---\n".join(json.dumps(spec) for spec in specs)
     remote.publish({"project.yaml": PROJECT, "all.yaml": text})
     how = Arrangement(program=(str(CLOCK), "serve"))
     with ordinary.running(remote.url, tmp_path / "data", how, STEERSMAN_POLL_SECONDS="5") as running:
-        running.wait_for(lambda _: len(items(running, "after")) >= 2 and items(running, "polled"))
+        behind = lambda: len(runs(running, "behind"))  # noqa: E731
+        running.wait_for(
+            lambda _: len(items(running, "after")) >= 2 and items(running, "polled") and behind()
+        )
         running.popen.send_signal(signal.SIGUSR1)
         before = {name: len(items(running, name)) for name in ("timed", "after", "polled")}
+        started = behind()
         code.commit({"README.md": "two"})
         head = remote.publish({"other.yaml": json.dumps(build("other", "true"))})
 
@@ -335,7 +351,7 @@ def test_a_clock_that_is_set_back_an_hour_holds_nothing_up(tmp_path: Path, remot
             found = {name: len(items(running, name)) for name in before}
             applied = status(client)["source"]["last_applied_revision"] == head
             more = all(found[name] >= before[name] + 2 for name in ("timed", "after"))
-            return applied and more and found["polled"] == before["polled"] + 1
+            return applied and more and behind() >= started + 2 and found["polled"] == before["polled"] + 1
 
         running.wait_for(went_on, 90)
         well(running)
@@ -385,6 +401,13 @@ def items(running: Process, name: str) -> list[dict[str, Any]]:
     with running.client() as client:
         query = {"key": f"Build/shop/_/{name}", "limit": 100}
         found: list[dict[str, Any]] = client.get("/reconciler/jobs", params=query).json()["items"]
+        return found
+
+
+def runs(running: Process, name: str) -> list[dict[str, Any]]:
+    """The newest runs of a Pipeline."""
+    with running.client() as client:
+        found: list[dict[str, Any]] = client.get(f"/api/v1/state/shop/pipelines/{name}/executions/").json()
         return found
 
 

@@ -279,6 +279,24 @@ def test_releases_are_tagged_and_deployed_by_tag(shop: Works, name: str) -> None
     assert (over["status"], over["status_reason"]) == ("failed", "not-deployed")
 
 
+def test_a_tag_that_a_run_moves_is_deployed_where_it_is_followed(shop: Works, name: str) -> None:
+    """At once, with nothing else happening."""
+    shop.declare("moved", **shop.released("moved", deploy="true"))
+    metadata = "name: shop/moved, project: shop, environment: staging"
+    spec = {"release": "shop/moved", "version": "beta"}
+    shop.commit({"deployments/moved.yaml": document("Deployment", metadata, json.dumps(spec))})
+    eventually_now(lambda: resource(shop, "Deployment/shop/staging/shop/moved")["conditions"], SECONDS)
+    tag = {"type": "tag-release", "namespace": "shop", "application": "moved", "tag": "beta"}
+    add(shop, name, [build_step("moved")], [{"type": "confirmation", "user": "rita"}], [tag])
+    run = trigger(shop, name)
+    ask = asking(shop, name, run, phase=1)
+    time.sleep(1)
+    assert job_of(shop, "staging", "moved")["deployed_version"] == ""
+    shop["rita"].post(f"{ask}/approve").raise_for_status()
+    assert until(shop, name, run, *ENDED)["status"] == "ok"
+    eventually_now(lambda: job_of(shop, "staging", "moved")["deployed_version"] == "1.0.0", SECONDS)
+
+
 def test_steps_wait_for_their_turn_at_a_deployment(shop: Works, name: str) -> None:
     """By arrival: a second run stays queued while the first deploys, and says why; a cancel ends what it started."""
     shop.declare("busy", steps=[{"run_deploy": False}], **shop.released("busy", deploy="sleep 600"))

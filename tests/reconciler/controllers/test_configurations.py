@@ -179,6 +179,8 @@ def test_a_job_is_replaced_once_it_has_been_over_for_long_enough() -> None:
     made, at = found(job(State.PASSED, finished_at=NOW - timedelta(seconds=30)))
     assert made is None
     assert at == datetime(2030, 4, 2, 3, tzinfo=UTC)
+    assert found(job(State.PASSED, finished_at=NOW + timedelta(hours=1)))[0] is None, "the clock was set back"
+    assert found(job(State.PASSED, finished_at=NOW + timedelta(days=30)))[0] is not None, "it was far ahead"
 
 
 def waiting(*ages: int, actor: str | None = None, **more: Any) -> Job:

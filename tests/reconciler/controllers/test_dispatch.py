@@ -148,6 +148,8 @@ def test_nothing_that_could_start_is_left_waiting(found: tuple[QueuedJob, ...], 
     for item in found:
         moved = tuple(replace(t, executor=chosen.get(t.id, t.executor)) for t in item.trials)
         made.update(item.number, replace(item, trials=moved))
+    begun = set(chosen.values())
+    offers = [replace(offer, idle=0.0) if offer.key in begun else offer for offer in offers]
     causes = [made.cause(trial.id, offers) for item in found for trial in item.trials]
     assert made.decide(offers) == ()
     assert "Turn" not in {cause.reason for cause in causes if cause}

@@ -308,7 +308,7 @@ def test_115_a_pipeline_never_waits_for_itself() -> None:
 
 def owing(spec: Mapping[str, Any], timers: Mapping[int, Timer], ends: Any = ()) -> Owing:
     """What is looked at."""
-    return Owing("Pipeline/shop/release", spec, timers, ends, "UTC")
+    return Owing("Pipeline/shop/release", spec, timers, ends, 7, "UTC")
 
 
 def test_schedules_owe_a_run_for_each_due_time_and_one_for_those_missed() -> None:
@@ -361,11 +361,10 @@ def test_a_run_goes_with_the_clock() -> None:
 def test_ends_count_from_when_the_pipeline_was_first_seen() -> None:
     """And start one run each."""
     spec = spec_of([{**BUILD, "trigger_pipeline_on_build": True}])
-    (timer,) = due(owing(spec, {}, [(NOW, 3)]), NOW).timers
-    assert (timer.position, timer.last_due) == (FOLLOWS, NOW)
-    later = NOW + timedelta(seconds=5)
-    (run,) = due(owing(spec, {FOLLOWS: timer}, [(later, 4)]), later).runs
-    assert (run[1], run[0].last_due) == (4, later)
+    (timer,) = due(owing(spec, {}, [(5, 3)]), NOW).timers
+    assert (timer.position, timer.since) == (FOLLOWS, 8)
+    (run,) = due(owing(spec, {FOLLOWS: timer}, [(9, 4)]), NOW - timedelta(hours=1)).runs
+    assert (run[1], run[0].since) == (4, 9)
     assert due(owing(spec_of([BUILD]), {}, []), NOW).timers == ()
 
 

@@ -200,7 +200,7 @@ def test_what_a_pipelines_own_commit_caused_starts_none(tmp_path: Path) -> None:
             "System/steersman",
         )
         number = jobs.create(write.connection, new, write.now, write.version)
-        values = {"state": "passed", "finished_at": write.now}
+        values = {"state": "passed", "finished_at": write.now, "finished_version": write.version}
         write.connection.execute(update(job_table).where(job_table.c.number == number).values(**values))
         return number
 

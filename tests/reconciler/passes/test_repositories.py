@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -558,6 +559,12 @@ def test_cron_conditions_trigger_and_run_again(tmp_path: Path) -> None:
         coming = running.installation.looked[KEY].cron_at
         assert coming is not None
         assert coming <= datetime.now(UTC) + timedelta(minutes=1)
+        ahead = datetime.now(UTC) + timedelta(days=30)
+        looked = running.installation.looked
+        looked[KEY] = replace(looked[KEY], cron_at=ahead, at=ahead)
+        await look(running)
+        assert looked[KEY].cron_at is not None
+        assert looked[KEY].cron_at <= datetime.now(UTC) + timedelta(minutes=1), "the clock was set back"
         await running.installation.database.write(age)
         running.installation.looked.clear()
         await look(running)

@@ -326,7 +326,9 @@ def test_jobs_of_trees_that_are_gone(new_database: NewDatabase) -> None:
             ended = job("ended", "gone", "branch")
             loaded = jobs.load(write.connection, ended)
             assert loaded is not None
-            jobs.move(write.connection, "job", loaded.id, State.ABORTED, None, write.now)
+            jobs.move(
+                write.connection, "job", loaded.id, State.ABORTED, None, write.now, version=write.version
+            )
             return [
                 job("there", "tA", "branch"),
                 job("one", "gone", "branch"),

@@ -290,11 +290,11 @@ def test_states_move_only_along_the_tables(new_database: NewDatabase) -> None:
         job = await database.read(lambda c: jobs.load(c, number))
         assert job is not None
         assert await database.write(
-            lambda w: jobs.move(w.connection, "job", job.id, State.PASSED, None, w.now)
+            lambda w: jobs.move(w.connection, "job", job.id, State.PASSED, None, w.now, version=w.version)
         )
         for state in (State.EXECUTING, State.ABORTING, State.FAILED, State.PASSED):
             assert not await database.write(
-                lambda w, s=state: jobs.move(w.connection, "job", job.id, s, None, w.now)
+                lambda w, s=state: jobs.move(w.connection, "job", job.id, s, None, w.now, version=w.version)
             )
 
     with_database(new_database, work)

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
 from reconciler.errors import Stalled
-from reconciler.store import migrate, ownership
+from reconciler.store import migrate, ownership, timers
 from reconciler.store.tables import jobs, meta, metadata, tasks
 from specs.digest import tree_of_one
 from tests import databases
@@ -89,6 +89,57 @@ def test_jobs_from_before_have_what_is_shown_of_them_now(tmp_path: Path) -> None
             ]
             uuids = set(connection.execute(select(tasks.c.specification)).scalars())
             assert uuids == {str(uuid5(UUID(int=0), '{"name":"t"}'))}
+    finally:
+        engine.dispose()
+
+
+def test_what_follows_jobs_goes_on_from_where_it_was(empty: tuple[str, ...]) -> None:
+    """By times it counted before, now by versions: what it has seen is not seen again, what is new counts."""
+    os.makedirs(empty[1], exist_ok=True)
+    url = url_of(empty)
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0011")
+    texts = dict.fromkeys(("origin", "work_digest", "actor", "state"), "x")
+    plain = {"key": "Build/shop/_/a", "specification": "s", "trigger": {}, "inputs": {}, "held": False}
+    due = {"digest": "d", "last_due": None, "next_due": None}
+    try:
+        with engine.begin() as connection:
+            old = MetaData()
+            old.reflect(connection)
+            connection.execute(insert(old.tables["specifications"]).values(uuid="s", data={}))
+            for number, (version, ended) in enumerate(((4, 100), (6, 200), (9, 300), (10, None)), 1):
+                job = {"number": number, "id": f"j{number}", "created_at": 1, "version": version}
+                job |= {"finished_at": ended} | texts | plain
+                connection.execute(insert(old.tables["jobs"]).values(**job))
+            for key, position, more in (
+                ("Build/shop/_/b", 0, {"last_due": 200}),
+                ("Build/shop/_/b", 1, {"last_due": 200, "next_due": 400}),
+                ("Build/shop/_/b", 2, {}),
+                ("Build/shop/_/c", 0, {"last_due": 50}),
+                ("Pipeline/shop/p", -1, {"last_due": 300}),
+            ):
+                timer = due | more | {"key": key, "position": position}
+                connection.execute(insert(old.tables["timers"]).values(**timer))
+        assert migrate.prepare(url, may_migrate=True)
+        with engine.connect() as connection:
+            ends = connection.execute(select(jobs.c.finished_version).order_by(jobs.c.number)).scalars()
+            assert list(ends) == [4, 6, 9, None]
+            found = {
+                (key, position): (timer.since, timer.last_due is not None)
+                for key in ("Build/shop/_/b", "Build/shop/_/c", "Pipeline/shop/p")
+                for position, timer in timers.load(connection, key).items()
+            }
+        assert found == {
+            ("Build/shop/_/b", 0): (6, False),
+            ("Build/shop/_/b", 1): (None, True),
+            ("Build/shop/_/b", 2): (None, False),
+            ("Build/shop/_/c", 0): (0, False),
+            ("Pipeline/shop/p", -1): (9, False),
+        }
     finally:
         engine.dispose()
 

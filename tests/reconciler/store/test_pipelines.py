@@ -137,33 +137,35 @@ def test_pages_of_runs(new_database: NewDatabase) -> None:
     with_database(new_database, work)
 
 
-def passed(write: Write, at: datetime, trigger: str = "manual", key: str = "Build/shop/dev/web") -> int:
+def passed(
+    write: Write, at: datetime, version: int = 1, trigger: str = "manual", key: str = "Build/shop/dev/web"
+) -> int:
     """A job that has passed."""
     new = NewJob(key, {"tasks": []}, "w", Checkout(), {"type": trigger}, {}, "User/alice")
     number = jobs.create(write.connection, new, write.now, write.version)
-    values = {"state": "passed", "finished_at": at}
+    values = {"state": "passed", "finished_at": at, "finished_version": version}
     write.connection.execute(update(job_table).where(job_table.c.number == number).values(**values))
     return number
 
 
 def test_ends_of_executions_start_one_run_each(new_database: NewDatabase) -> None:
-    """Only those that ended well, of their own account, since then."""
+    """Only those that ended well, of their own account, from a version on, whatever the clock said."""
 
     async def work(database: Database) -> None:
         def jobs_of(write: Write) -> list[int]:
             return [
-                passed(write, NOW - timedelta(seconds=1)),
-                passed(write, NOW),
-                passed(write, NOW + timedelta(seconds=1)),
-                passed(write, NOW, "pipeline"),
-                passed(write, NOW, key="Build/shop/dev/other"),
+                passed(write, NOW, 10),
+                passed(write, NOW - timedelta(hours=1), 11),
+                passed(write, NOW - timedelta(hours=2), 12),
+                passed(write, NOW, 12, "pipeline"),
+                passed(write, NOW, 12, key="Build/shop/dev/other"),
             ]
 
         _, second, third, _, _ = await database.write(jobs_of)
         found = ["Build/shop/dev/web", "Build/shop/_/web"]
 
         def ends(connection: Connection) -> list[int]:
-            return [number for _, number in pipelines.ends(connection, KEY, found, NOW)]
+            return [number for _, number in pipelines.ends(connection, KEY, found, 11)]
 
         assert await database.read(ends) == [second, third]
         await database.write(lambda w: added(w, cause=second))

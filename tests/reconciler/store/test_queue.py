@@ -170,7 +170,7 @@ def test_when_an_executor_was_given_something_last(new_database: NewDatabase) ->
                 jobs.begin(c, trial, 1, f"{trial}/1", at, write.version)
                 if finished:
                     jobs.finish(c, trial, 1, Ending(State.PASSED, None), at)
-                    assert jobs.move(c, "job", job.id, State.PASSED, None, at)
+                    assert jobs.move(c, "job", job.id, State.PASSED, None, at, version=1)
                 found.append(at)
             create(write)
             return found

@@ -44,7 +44,7 @@ def make_job(write: Write) -> int:
 def end_job(write: Write, number: int) -> None:
     job = jobs.load(write.connection, number)
     assert job is not None
-    assert jobs.move(write.connection, "job", job.id, State.FAILED, None, write.now)
+    assert jobs.move(write.connection, "job", job.id, State.FAILED, None, write.now, version=write.version)
 
 
 def release(version: str, job: int = 1, **more: Any) -> Release:

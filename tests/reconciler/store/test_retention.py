@@ -103,7 +103,7 @@ def make(
         if finished_at is not None:
             jobs.finish(connection, trial, 1, Ending(State.PASSED, None), finished_at)
     if finished_at is not None:
-        assert jobs.move(connection, "job", job.id, State.PASSED, None, finished_at)
+        assert jobs.move(connection, "job", job.id, State.PASSED, None, finished_at, version=1)
     return number
 
 
@@ -468,7 +468,7 @@ def test_a_specification_stays_while_any_job_has_it(new_database: NewDatabase) -
                 number = jobs.create(c, new, at, 1)
                 job = jobs.load(c, number)
                 assert job is not None
-                assert jobs.move(c, "job", job.id, State.PASSED, None, at)
+                assert jobs.move(c, "job", job.id, State.PASSED, None, at, version=1)
                 found.append(number)
             return found
 
