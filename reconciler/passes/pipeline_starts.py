@@ -258,7 +258,7 @@ def _tag(write: Write, run: Run, place: Place) -> bool:
             told = f"{step.declared['tag_version']} means no release of {namespace}/{application}"
             return failed(step, Fault(Reason.NO_SUCH_RELEASE, told), write.now)
         if releases.move_tag(write, namespace, application, step.declared["tag"], version):
-            write.wake(f"{RELEASES}{application}")
+            write.wake(f"{RELEASES}{namespace}/{application}")
         tagged = replace(step, tagged=release_id(namespace, application, version), started_at=write.now)
         return controller.ended(tagged, Status.OK, write.now)
 

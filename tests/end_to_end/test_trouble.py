@@ -30,6 +30,7 @@ from tests.support import PROJECT, Process, SpecRepository
 MIB = 1 << 20
 CLOCK = Path(__file__).with_name("moved_clock.py")
 SUSPENDED_SECONDS = float(os.environ.get("STEERSMAN_TEST_SUSPENDED_SECONDS", "5"))  # by hand: 60
+DEV = "apiVersion: steersman/v1\nkind: Environment\nmetadata: {name: dev, project: shop}\nspec: {}\n"
 FINAL = ("passed", "failed", "defective", "aborted")
 DEFECTS = [("defective", "executor-error"), ("defective", "lost")]
 INSTEAD = r"\((executor error|lost): [^\n]*\)\n"  # of a log of which nothing could be written
@@ -51,7 +52,7 @@ def build(name: str, run: str, triggers: list[dict[str, Any]] | None = None, **t
 
 def following(name: str, followed: str) -> dict[str, Any]:
     """A Pipeline of which each end of a Build starts a run."""
-    step = {"type": "build", "build": followed, "trigger_pipeline_on_build": True}
+    step = {"type": "build", "environment": "dev", "build": followed, "trigger_pipeline_on_build": True}
     return {
         "apiVersion": "steersman/v1",
         "kind": "Pipeline",
@@ -334,7 +335,7 @@ def test_a_clock_that_is_set_back_an_hour_holds_nothing_up(tmp_path: Path, remot
         following("behind", "timed"),
     ]
     text = "\n---\n".join(json.dumps(spec) for spec in specs)
-    remote.publish({"project.yaml": PROJECT, "all.yaml": text})
+    remote.publish({"project.yaml": PROJECT, "dev.yaml": DEV, "all.yaml": text})
     how = Arrangement(program=(str(CLOCK), "serve"))
     with ordinary.running(remote.url, tmp_path / "data", how, STEERSMAN_POLL_SECONDS="5") as running:
         behind = lambda: len(runs(running, "behind"))  # noqa: E731
@@ -407,7 +408,8 @@ def items(running: Process, name: str) -> list[dict[str, Any]]:
 def runs(running: Process, name: str) -> list[dict[str, Any]]:
     """The newest runs of a Pipeline."""
     with running.client() as client:
-        found: list[dict[str, Any]] = client.get(f"/api/v1/state/shop/pipelines/{name}/executions/").json()
+        answer = client.get(f"/api/v1/pipelines/by-project/shop/by-name/{name}/executions/")
+        found: list[dict[str, Any]] = answer.raise_for_status().json()
         return found
 
 

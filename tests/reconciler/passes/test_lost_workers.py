@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from reconciler.access import ROOT
+from reconciler.commands.triggers import Order, trigger
 from reconciler.execution.presence import Sights
+from reconciler.execution.sandbox import bubblewrap
+from reconciler.model.job import State
 from reconciler.passes import workers as passes
+from reconciler.store import jobs
 from reconciler.store.workers import GRACE, Worker
+from reconciler.worker import WorkerProcess
+from tests import databases
+from tests.support import PROJECT, SpecRepository, daemon, eventually, settings_for
 
 LEASE = 10.0
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -78,3 +88,57 @@ def test_one_without_a_lease_is_never_lost(clock) -> None:
     assert not _lost(sights, clock, lease_seconds=None)
     clock[0] += 86_400
     assert not _lost(sights, clock, lease_seconds=None, age=86_400.0)
+
+
+WORK = """\
+apiVersion: steersman/v1
+kind: Executor
+metadata: {name: linux}
+spec: {max_load: 2}
+---
+apiVersion: steersman/v1
+kind: Build
+metadata: {name: work, project: shop}
+spec: {tasks: [{name: t, run: sleep 4}]}
+"""
+
+
+@pytest.mark.skipif(bubblewrap() is None, reason="bubblewrap is not installed or does not work here")
+def test_one_that_came_after_the_last_heart_beat_is_not_given_up(tmp_path: Path) -> None:
+    """Who has just taken the lead has read claims of it, and not yet that it is there."""
+    url = databases.new_postgresql()
+    repo = SpecRepository(tmp_path / "specs")
+    repo.commit({"project.yaml": PROJECT, "work.yaml": WORK})
+    of_worker = settings_for("", tmp_path / "worker", database=url, executors=("linux",))
+
+    async def work() -> None:
+        async with (
+            daemon(settings_for(repo, tmp_path / "data", database=url, executors=())) as running,
+            WorkerProcess(of_worker),
+        ):
+            installation = running.installation
+            number = (await trigger(installation, ROOT, "Build/shop/_/work", Order()))["number"]
+
+            async def load() -> jobs.Job:
+                found = await installation.database.read(lambda c: jobs.load(c, number))
+                assert found is not None
+                return found
+
+            async def executes() -> bool:
+                return (await load()).state is State.EXECUTING
+
+            async def passed() -> bool:
+                return (await load()).state is State.PASSED
+
+            await eventually(executes)
+            crew = installation.crew
+            assert len(crew) == 2
+            installation.crew = tuple(each for each in crew if each.id == installation.runs.instance)
+            await passes.run(installation)
+            installation.crew = crew
+            (trial,) = (await load()).tasks[0].trials
+            assert trial.state is State.EXECUTING
+            await eventually(passed)
+            assert len((await load()).tasks[0].trials) == 1
+
+    asyncio.run(asyncio.wait_for(work(), 90))
