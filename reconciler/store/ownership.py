@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -129,6 +130,19 @@ def _file(url: str) -> Held:
     return file
 
 
+class _Advisory:
+    """A lock that is free as soon as `close` returns; that a connection has ended a server notices later."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """Let go."""
+        with suppress(DBAPIError):  # a connection that is lost holds nothing
+            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _KEY})
+        self._connection.close()
+
+
 def _advisory(url: str) -> Held:
     engine = open_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     try:
@@ -138,4 +152,4 @@ def _advisory(url: str) -> Held:
     if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _KEY}).scalar():
         connection.close()
         raise Stalled("DatabaseHeld", _HELD)
-    return connection
+    return _Advisory(connection)

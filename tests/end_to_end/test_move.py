@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from reconciler.access import ROOT
 from reconciler.commands import gate
@@ -288,6 +289,18 @@ def test_both_sides_are_held_meanwhile(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     move.move(old, new, lambda *seen: told.append(seen))
     assert ("events", 5, 5) in told
+
+
+def test_who_has_let_go_is_in_nobodys_way() -> None:
+    """Not even for a moment."""
+    url = databases.internal(databases.new_postgresql())
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as other:
+        for _ in range(100):
+            ownership.take(url).close()
+            assert other.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": ownership._KEY}).scalar()
+            other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ownership._KEY})
+    engine.dispose()
 
 
 def test_addresses_that_lead_nowhere_are_told_in_a_sentence(tmp_path: Path) -> None:
