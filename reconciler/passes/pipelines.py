@@ -114,7 +114,7 @@ async def _owed(installation: Installation, resource: Resource) -> datetime | No
         if number is None:
             await installation.database.write(partial(_by_schedule, installation, resource, timer))
         else:
-            await _by_execution(installation, resource, timer, number)
+            await _by_execution(installation, resource, timer, number, new=timer != stored.get(FOLLOWS))
     return due.wake_at
 
 
@@ -142,15 +142,21 @@ def _by_schedule(installation: Installation, resource: Resource, timer: Timer, w
     apply.create(write, _order(installation, resource, trigger))
 
 
-async def _by_execution(installation: Installation, resource: Resource, timer: Timer, number: int) -> None:
-    """One run for one execution that has ended well; none for what a pipeline's own commit has caused."""
+async def _by_execution(
+    installation: Installation, resource: Resource, timer: Timer, number: int, *, new: bool
+) -> None:
+    """One run for one execution that has ended well; none for what a pipeline's own commit has caused.
+
+    `new`: the timer is not stored like this.
+    """
     job = await installation.database.read(lambda c: jobs.load(c, number))
     if job is None:
         return
     revision = job.specification.get("revision")
     own = job.trigger.get("type") == "reconcile" and revision
     if own and await pipeline_versions.is_of_pipeline(installation, [str(revision)]):
-        await installation.database.write(lambda w: timers.save(w.connection, resource.key, timer))
+        if new:
+            await installation.database.write(lambda w: timers.save(w.connection, resource.key, timer))
         return
     await installation.database.write(partial(_adopt, installation, resource, timer, job))
 

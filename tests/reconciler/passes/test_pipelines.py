@@ -209,6 +209,10 @@ def test_what_a_pipelines_own_commit_caused_starts_none(tmp_path: Path) -> None:
             installation = running.installation
             await idle(running, KEY)
             await installation.database.write(lambda w: ended(w, own))
+            await idle(running, KEY)
+            before = installation.database.version
+            await idle(running, KEY)
+            assert installation.database.version == before, "what is nothing new is not stored again"
             second = await installation.database.write(lambda w: ended(w, person))
             await idle(running, KEY, KEY)
             (run,) = await runs(running)
