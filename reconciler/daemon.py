@@ -438,12 +438,13 @@ class Daemon:
         elif at is None or (wait := (at - self.installation.now()).total_seconds()) <= 0:
             self.installation.database.send([name])
         else:
-            clock = asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
             planned = self._later.get(name)
-            if planned is None or clock.time() + wait < planned.when():
-                if planned is not None:
-                    planned.cancel()
-                self._later[name] = clock.call_later(wait, self._due, name)
+            if planned is not None and planned.when() <= loop.time() + wait:
+                return
+            if planned is not None:
+                planned.cancel()
+            self._later[name] = loop.call_later(wait, self._due, name)
 
     def _due(self, name: str) -> None:
         del self._later[name]

@@ -225,7 +225,7 @@ def _schedule(
 def owed_by_builds(follows: Mapping[int, Follow], timers: Mapping[int, Timer], position: int) -> bool:
     """Has each Build that the trigger at this position follows passed since its last start?"""
     since = timers[position].since if position in timers else None
-    return since is not None and position in follows and not awaited(follows[position], since)
+    return position in follows and not awaited(follows[position], since)
 
 
 def _after_builds(view: BuildView, position: int, trigger: Mapping[str, Any]) -> tuple[Timer, MakeJob | None]:
@@ -236,12 +236,12 @@ def _after_builds(view: BuildView, position: int, trigger: Mapping[str, Any]) ->
     digest = view.trigger_digests[position]
     stored = view.timers.get(position)
     if stored is None or stored.digest != digest or stored.since is None:
-        return Timer(position, digest, since=view.version), None
+        return Timer(position, digest, since=view.version + 1), None
     checkout, follow = first_checkout(view), view.follows.get(position)
     if follow is None or checkout is None or not owed_by_builds(view.follows, view.timers, position):
         return stored, None
     passes = {key: follow.passes[key] for key in follow.keys}
-    moved = Timer(position, digest, since=min(found.version for found in passes.values()))
+    moved = Timer(position, digest, since=max(found.version for found in passes.values()) + 1)
     after = {key: found.number for key, found in passes.items()}
     body = {"type": "build", "position": position, "after": after}
     return moved, MakeJob(checkout, body, inputs_of(view.spec, trigger.get("inputs") or {}), timer=moved)

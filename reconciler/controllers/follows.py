@@ -1,9 +1,8 @@
 """Builds that start after others (own-kinds, trigger `build`): who follows whom, and who is still awaited.
 
 Pure; called by `passes.builds`, `passes.jobs`, `controllers.builds` and `queries.why`. A pass counts once for each
-trigger: its job is newer than the one of the last such start, and it ended after the version that the trigger's timer
-holds, which is when the trigger was first seen, then the earliest of the passes that the last start came after. No
-clock is asked.
+trigger: from the version of the store on that the trigger's timer holds, which is that after the trigger was first
+seen, then after the last of the passes that it has started a job for. No clock is asked.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.model.follow import Follow, Pass
+from reconciler.model.follow import Follow
 from reconciler.model.resource import Resource
 from specs.digest import digest
 from specs.meta import Key
@@ -47,15 +46,13 @@ def trigger_digest(trigger: Mapping[str, Any]) -> str:
     return digest(trigger)
 
 
-def awaited(follow: Follow, since: int) -> tuple[str, ...]:
-    """Those that have not passed since then."""
+def awaited(follow: Follow, since: int | None) -> tuple[str, ...]:
+    """Those that have not passed from this version on; None: the trigger was not seen yet, and nothing counts."""
     return tuple(
-        key for key in follow.keys if not _counts(follow.passes.get(key), follow.after.get(key), since)
+        key
+        for key in follow.keys
+        if since is None or (found := follow.passes.get(key)) is None or found.version < since
     )
-
-
-def _counts(found: Pass | None, after: int | None, since: int) -> bool:
-    return found is not None and found.number > (after or 0) and found.version > since
 
 
 def _key(resource: Resource) -> Key:

@@ -16,8 +16,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """`keys` are followed; `passes`: the newest of each that has one; `after`: those that the last start came after."""
+    """`keys` are followed; `passes`: of each that has one, that which ended last."""
 
     keys: tuple[str, ...]
     passes: Mapping[str, Pass]
-    after: Mapping[str, int]

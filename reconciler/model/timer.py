@@ -10,7 +10,8 @@ from datetime import datetime
 class Timer:
     """`digest` names the trigger's definition: a changed one starts anew. Times are UTC.
 
-    `since`: of what follows jobs, the version of the store from which on their ends count, whatever a clock says.
+    `since`: of what follows jobs, the version of the store from which on their ends count, whatever a clock says; an
+    end in that very one counts too.
     """
 
     position: int

@@ -329,19 +329,14 @@ def _stored(
         timers=timers.load(connection, key),
         latest=jobs.latest_of_spec(connection, key, work),
         tags=timers.load_tags(connection, key) if (resource.spec or {}).get("tags") else {},
-        follows=follows_of(connection, key, leaders),
+        follows=follows_of(connection, leaders),
         version=chain.version(connection) if leaders else 0,
     )
 
 
-def follows_of(connection: Connection, key: str, leaders: Mapping[int, tuple[str, ...]]) -> dict[int, Follow]:
+def follows_of(connection: Connection, leaders: Mapping[int, tuple[str, ...]]) -> dict[int, Follow]:
     """What each `build` trigger of a Build looks at, by position."""
-    return {
-        position: Follow(
-            keys, follows.passes(connection, keys), follows.started_after(connection, key, position)
-        )
-        for position, keys in leaders.items()
-    }
+    return {position: Follow(keys, follows.passes(connection, keys)) for position, keys in leaders.items()}
 
 
 def _max_age(spec: Mapping[str, Any], stored: Stored, now: datetime, resync_seconds: float) -> float | None:

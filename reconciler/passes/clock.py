@@ -33,6 +33,7 @@ async def run(installation: Installation, rouse: Callable[[], None]) -> None:
     Timers wait by a clock that nobody sets and that stands still while the machine is suspended.
     """
     timers = WallClock(time.monotonic)
+    told = ""
     while True:
         await asyncio.sleep(_SECONDS)
         try:
@@ -40,9 +41,10 @@ async def run(installation: Installation, rouse: Callable[[], None]) -> None:
         except Transient as error:
             log.warning("store-unavailable", reason=error.reason, message=error.message)
             continue
-        except Exception:  # a fault of ours in one look is no reason to follow the clock no more
-            log.exception("clock-not-followed")
-            continue
+        except Exception as error:  # a fault of ours in what is moved is no reason to wake nobody
+            if repr(error) != told:
+                log.exception("clock-not-followed")
+            told = repr(error)
         found = timers.look()
         if found is not None:
             timers.accept(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ from reconciler.passes import builds
 from reconciler.queries.jobs import waits_of
 from reconciler.store import deployments, holds, jobs, pipelines, timers
 from reconciler.store.database import Connection
-
-_NEVER = sys.maxsize  # a trigger that was not seen yet: nothing has passed since
 
 
 async def why(installation: Installation, caller: Caller, key: str) -> dict[str, Any]:
@@ -100,8 +97,8 @@ def _facts(
     live = [jobs.load(connection, job.number) for job in jobs.live(connection, key)[:20]]
     since = {position: timer.since for position, timer in timers.load(connection, key).items()}
     awaits = {
-        position: awaited(follow, _NEVER if (found := since.get(position)) is None else found)
-        for position, follow in builds.follows_of(connection, key, leaders).items()
+        position: awaited(follow, since.get(position))
+        for position, follow in builds.follows_of(connection, leaders).items()
     }
     known = [job for job in live if job is not None]
     if main is None:

@@ -197,16 +197,14 @@ def test_inputs_come_from_the_trigger_over_the_defaults() -> None:
     assert decision.jobs[0].inputs == {"suite": "slow", "level": "1"}
 
 
-def following(
-    passes: dict[str, int], after: dict[str, int] | None = None, since: int = 100
-) -> dict[str, Any]:
-    """What a Build that follows two others looks at: job N passed N versions of the store after `since`."""
+def following(passes: dict[str, int], since: int = 100) -> dict[str, Any]:
+    """What a Build that follows two others looks at: N versions of the store after `since` job N passed."""
     found = {key: Pass(number, since + number) for key, number in passes.items()}
     return {
         "version": 200,
         "timers": {0: Timer(0, trigger_digest(AFTER), since=since)},
         "trigger_digests": {0: trigger_digest(AFTER)},
-        "follows": {0: Follow((CRM, ERP), found, after or {})},
+        "follows": {0: Follow((CRM, ERP), found)},
     }
 
 
@@ -215,28 +213,32 @@ def test_a_follower_is_owed_a_job_when_each_has_passed() -> None:
     (made,) = decide(view(AFTER | {"inputs": {"suite": "slow"}}, **following({CRM: 3, ERP: 5})), NOW).jobs
     assert made.trigger == {"type": "build", "position": 0, "after": {CRM: 3, ERP: 5}}
     assert made.inputs == {"suite": "slow"}
-    assert made.timer == Timer(0, trigger_digest(AFTER), since=103)
+    assert made.timer == Timer(0, trigger_digest(AFTER), since=106)
 
 
-@pytest.mark.parametrize(
-    ("passes", "after"),
-    [
-        ({}, {}),
-        ({CRM: 3}, {}),
-        ({CRM: 3, ERP: 5}, {CRM: 3, ERP: 5}),
-        ({CRM: 9, ERP: 5}, {CRM: 3, ERP: 5}),
-        ({CRM: -3, ERP: 5}, {}),
-    ],
-)
-def test_a_follower_waits_for_each_to_pass_anew(passes: dict[str, int], after: dict[str, int]) -> None:
-    """None, one of two, the same again, one anew, one from before the trigger was first seen."""
-    decision = decide(view(AFTER, **following(passes, after)), NOW)
+@pytest.mark.parametrize("passes", [{}, {CRM: 3}, {CRM: 9, ERP: -1}, {CRM: -3, ERP: 5}, {CRM: -3, ERP: -1}])
+def test_a_follower_waits_for_each_to_pass_anew(passes: dict[str, int]) -> None:
+    """None, one of two, one anew, one from before the trigger was first seen or last started a job, both."""
+    decision = decide(view(AFTER, **following(passes)), NOW)
     assert (decision.jobs, decision.timers, decision.wake_at) == ((), (), None)
+
+
+def test_what_a_start_came_after_counts_no_more() -> None:
+    """Each has to pass again, whichever of them was the first."""
+    facts = following({CRM: 3, ERP: 5})
+    (made,) = decide(view(AFTER, **facts), NOW).jobs
+    facts["timers"] = {0: made.timer}
+    assert decide(view(AFTER, **facts), NOW).jobs == ()
+    for again in ({CRM: 6, ERP: 5}, {CRM: 3, ERP: 6}):
+        facts["follows"] = following(again)["follows"]
+        assert decide(view(AFTER, **facts), NOW).jobs == ()
+    facts["follows"] = following({CRM: 6, ERP: 6})["follows"]
+    assert len(decide(view(AFTER, **facts), NOW).jobs) == 1
 
 
 def test_what_passed_before_a_trigger_was_first_seen_does_not_count() -> None:
     """The first look notes the moment; another list of names is another trigger."""
-    seen = SetTimer(Timer(0, trigger_digest(AFTER), since=200))
+    seen = SetTimer(Timer(0, trigger_digest(AFTER), since=201))
     facts = following({CRM: 3, ERP: 5})
     assert decide(view(AFTER, **(facts | {"timers": {}})), NOW).timers == (seen,)
     other = {0: Timer(0, "another", NOW - timedelta(days=1), None)}

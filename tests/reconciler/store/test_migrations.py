@@ -111,34 +111,43 @@ def test_what_follows_jobs_goes_on_from_where_it_was(empty: tuple[str, ...]) -> 
             old = MetaData()
             old.reflect(connection)
             connection.execute(insert(old.tables["specifications"]).values(uuid="s", data={}))
-            for number, (version, ended) in enumerate(((4, 100), (6, 200), (9, 300), (10, None)), 1):
-                job = {"number": number, "id": f"j{number}", "created_at": 1, "version": version}
-                job |= {"finished_at": ended} | texts | plain
-                connection.execute(insert(old.tables["jobs"]).values(**job))
+            after = {"type": "build", "position": 0, "after": {"Build/shop/_/a": 1, "Build/shop/_/z": 3}}
+            for number, (key, ended, trigger) in enumerate(
+                (("a", 100, {}), ("a", 300, {}), ("z", 200, {}), ("a", None, {}), ("d", 300, after)), 1
+            ):
+                job = {"number": number, "id": f"j{number}", "created_at": 1, "version": 9}
+                job |= {"finished_at": ended, "key": f"Build/shop/_/{key}", "trigger": trigger}
+                connection.execute(insert(old.tables["jobs"]).values(**plain | texts | job))
             for key, position, more in (
                 ("Build/shop/_/b", 0, {"last_due": 200}),
                 ("Build/shop/_/b", 1, {"last_due": 200, "next_due": 400}),
                 ("Build/shop/_/b", 2, {}),
                 ("Build/shop/_/c", 0, {"last_due": 50}),
+                ("Build/shop/_/d", 0, {"last_due": 100}),
                 ("Pipeline/shop/p", -1, {"last_due": 300}),
+                ("Pipeline/shop/q", -1, {"last_due": 150}),
+                ("Pipeline/shop/q", 0, {"last_due": 150, "next_due": 400}),
             ):
                 timer = due | more | {"key": key, "position": position}
                 connection.execute(insert(old.tables["timers"]).values(**timer))
         assert migrate.prepare(url, may_migrate=True)
         with engine.connect() as connection:
             ends = connection.execute(select(jobs.c.finished_version).order_by(jobs.c.number)).scalars()
-            assert list(ends) == [4, 6, 9, None]
+            assert list(ends) == [1, 3, 2, None, 3]
             found = {
                 (key, position): (timer.since, timer.last_due is not None)
-                for key in ("Build/shop/_/b", "Build/shop/_/c", "Pipeline/shop/p")
+                for key in (*(f"Build/shop/_/{name}" for name in "bcd"), "Pipeline/shop/p", "Pipeline/shop/q")
                 for position, timer in timers.load(connection, key).items()
             }
         assert found == {
-            ("Build/shop/_/b", 0): (6, False),
+            ("Build/shop/_/b", 0): (3, False),
             ("Build/shop/_/b", 1): (None, True),
             ("Build/shop/_/b", 2): (None, False),
-            ("Build/shop/_/c", 0): (0, False),
-            ("Pipeline/shop/p", -1): (9, False),
+            ("Build/shop/_/c", 0): (1, False),
+            ("Build/shop/_/d", 0): (3, False),  # it came after what ended at 200
+            ("Pipeline/shop/p", -1): (3, False),  # which has started no run yet by what ended at 300
+            ("Pipeline/shop/q", -1): (2, False),
+            ("Pipeline/shop/q", 0): (None, True),
         }
     finally:
         engine.dispose()

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import update
 
+from reconciler.model.follow import Pass
 from reconciler.model.job import Checkout
 from reconciler.model.pipeline import Run, Status, Step, planned, settings_of
-from reconciler.store import approvals, jobs, pipelines
+from reconciler.store import approvals, follows, jobs, pipelines
 from reconciler.store.approvals import Approval
 from reconciler.store.database import Connection, Database, Write, connect
 from reconciler.store.jobs import NewJob
@@ -173,6 +174,21 @@ def test_ends_of_executions_start_one_run_each(new_database: NewDatabase) -> Non
         assert await database.read(lambda c: pipelines.has_cause(c, KEY, second))
         assert not await database.read(lambda c: pipelines.has_cause(c, OTHER, second))
         assert await database.read(lambda c: pipelines.ends(c, KEY, found, None)) == []
+
+    with_database(new_database, work)
+
+
+def test_the_last_pass_of_a_build_is_what_ended_last(new_database: NewDatabase) -> None:
+    """Whatever its number, and whatever the clock said."""
+
+    async def work(database: Database) -> None:
+        def jobs_of(write: Write) -> list[int]:
+            return [passed(write, NOW - timedelta(hours=1), 12), passed(write, NOW, 11)]
+
+        slow, quick = await database.write(jobs_of)
+        assert slow < quick
+        key, none = "Build/shop/dev/web", "Build/shop/dev/none"
+        assert await database.read(lambda c: follows.passes(c, [key, none])) == {key: Pass(slow, 12)}
 
     with_database(new_database, work)
 
