@@ -14,7 +14,7 @@ import structlog
 from reconciler.apply.resources import carry_out
 from reconciler.controllers import planner
 from reconciler.controllers.planner import Outcome
-from reconciler.errors import SteersmanError
+from reconciler.errors import SteersmanError, Transient
 from reconciler.installation import Installation
 from reconciler.model import product as products
 from reconciler.model.event import SYSTEM, Actor
@@ -25,6 +25,7 @@ from reconciler.source.desired import Desired, Reader
 from reconciler.source.watch import local_path
 from reconciler.source.webhook import normalise_url
 from reconciler.store import resources, sources
+from reconciler.store.ownership import LEAD_LOST
 from reconciler.store.sources import Source
 from specs.errors import SpecError
 from specs.loader import LOADER_VERSION
@@ -62,7 +63,10 @@ async def run(installation: Installation, actor: Actor = SYSTEM) -> datetime | N
         try:
             await apply_revision(installation, head, actor)
         except Exception as error:
-            await _note(installation, _fact(error), attempted=head)
+            if not (
+                isinstance(error, Transient) and error.reason == LEAD_LOST
+            ):  # which is no trouble of the source
+                await _note(installation, _fact(error), attempted=head)
             raise
     return installation.now() + timedelta(seconds=poll)
 
