@@ -63,9 +63,8 @@ async def run(installation: Installation, actor: Actor = SYSTEM) -> datetime | N
         try:
             await apply_revision(installation, head, actor)
         except Exception as error:
-            if not (
-                isinstance(error, Transient) and error.reason == LEAD_LOST
-            ):  # which is no trouble of the source
+            lost = isinstance(error, Transient) and error.reason == LEAD_LOST
+            if not lost:  # which is no trouble of the source
                 await _note(installation, _fact(error), attempted=head)
             raise
     return installation.now() + timedelta(seconds=poll)
