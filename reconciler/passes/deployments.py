@@ -24,7 +24,7 @@ from reconciler.controllers.deployments import (
     Shown,
     failure,
 )
-from reconciler.controllers.due import waits
+from reconciler.controllers.due import is_far_ahead
 from reconciler.controllers.pipelines import keeps
 from reconciler.errors import SteersmanError
 from reconciler.installation import Installation
@@ -252,13 +252,13 @@ def _same_inputs(seen: Wanted, row: Row) -> bool:
 def _elsewhere(row: Row | None, resource: Resource, now: datetime) -> datetime | None:
     """Until when somebody's own client is believed to be at it; None: it is not.
 
-    It says so by the status; what it left too long ago, or by a clock that was wrong, it will not finish.
+    It says so by the status; what it left too long ago, or by a clock that was far ahead, it will not finish.
     """
     if row is None or row.holder is not None or not state_of.is_running(state_of.code(row.state)):
         return None
     limit = timedelta(seconds=float((resource.spec or {}).get("timeout_seconds") or 3600))
     until = row.updated_at + limit
-    return until if waits(until, now, limit) else None
+    return until if until > now and not is_far_ahead(row.updated_at, now) else None
 
 
 async def _raise(installation: Installation, rows: Mapping[str, Row]) -> None:

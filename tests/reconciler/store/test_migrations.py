@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, insert, select, text
 
 from reconciler.errors import Stalled
 from reconciler.store import migrate, ownership, timers
@@ -56,15 +56,20 @@ def test_sqlite_is_copied_before_it_changes(tmp_path: Path, monkeypatch: pytest.
     ]
 
 
-def test_jobs_from_before_have_what_is_shown_of_them_now(tmp_path: Path) -> None:
-    """The ids of their tasks' specifications, their projects and trees."""
-    url = f"sqlite:///{tmp_path / 'steersman.db'}"
-    engine = create_engine(url)
+def upgrade_to(engine: Engine, revision: str) -> None:
+    """The tables as an older version made them."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+        command.upgrade(config, revision)
+
+
+def test_jobs_from_before_have_what_is_shown_of_them_now(tmp_path: Path) -> None:
+    """The ids of their tasks' specifications, their projects and trees."""
+    url = f"sqlite:///{tmp_path / 'steersman.db'}"
+    engine = create_engine(url)
+    upgrade_to(engine, "0005")
     moment = dict.fromkeys(("created_at", "version"), 1)
     texts = dict.fromkeys(("origin", "work_digest", "actor", "state"), "x")
     try:
@@ -98,11 +103,7 @@ def test_what_follows_jobs_goes_on_from_where_it_was(empty: tuple[str, ...]) -> 
     os.makedirs(empty[1], exist_ok=True)
     url = url_of(empty)
     engine = create_engine(url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0011")
+    upgrade_to(engine, "0011")
     texts = dict.fromkeys(("origin", "work_digest", "actor", "state"), "x")
     plain = {"key": "Build/shop/_/a", "specification": "s", "trigger": {}, "inputs": {}, "held": False}
     due = {"digest": "d", "last_due": None, "next_due": None}
@@ -220,11 +221,7 @@ def test_an_older_database_is_migrated_only_without_a_daemon(
     (tmp_path / "data").mkdir()
     url = url_of(empty)
     engine = create_engine(url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+    upgrade_to(engine, "0005")
     engine.dispose()
     code, said = run("migrate", *empty, "--dry-run")
     assert (code, said.splitlines()[0]) == (2, "the database is at revision 0005")
